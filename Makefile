@@ -1,0 +1,44 @@
+# Plimsoll. `make demo` shows everything on real data; `make test` proves it.
+SHELL := /bin/sh
+BIN := .venv/bin
+
+.PHONY: help install dev demo test check format bench lock down clean
+
+help:  ## This list
+	@grep -hE '^[a-z]+:.*##' Makefile | sed 's/:.*##/:/' | sort
+
+install:  ## Everything that running needs, into .venv
+	@sh .ci/install
+
+dev:  ## Everything that working on it needs
+	@sh .ci/install dev
+
+demo: install  ## Install, start, tell the whole story on real data, stay up until Ctrl-C
+	@$(BIN)/plimsoll demo $(DEMO)
+
+test: dev  ## All tests: unit, story, acceptance
+	@sh .ci/chromium
+	@$(BIN)/python -m pytest $(TEST)
+
+check: dev  ## Style, types, import contracts, lock and environment in step
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+format: dev  ## Format the code
+	@$(BIN)/ruff format --quiet .
+	@$(BIN)/ruff check --fix --quiet .
+
+bench: dev  ## Measure, side by side with peers
+	@$(BIN)/python -m benchmarks
+
+lock: dev  ## Resolve dependencies anew; updates uv.lock and environment.yml
+	@sh .ci/lock --upgrade
+	@$(BIN)/python .ci/environment.py
+
+down: install  ## Stop everything
+	@$(BIN)/plimsoll down
+
+clean: down  ## Remove the environment; the state in var/ stays
+	rm -rf .venv

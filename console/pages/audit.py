@@ -1,0 +1,199 @@
+"""Audit: every record of the ledger, filtered by what stands in the address, with the chain's verification."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import dash_ag_grid as dag
+import dash_mantine_components as dmc
+from dash import ClientsideFunction, Input, Output, State, callback, clientside_callback, dcc, html
+from dash.exceptions import PreventUpdate
+
+from console.door import Desk, desk
+from console.parts.frame import fill, frame
+from console.parts.pieces import empty, page_head, panel, release_link, status
+from console.words import clock, line, number, subject
+from lineage.facts import FACTS
+from plimsoll.errors import Error
+
+PAGE = {"path": "/audit", "name": "Audit", "title": "Audit · Plimsoll", "icon": "book", "order": 5}
+Json = dict[str, Any]
+FILTERS = ("kind", "model", "release", "actor")
+BLOCK = 200
+_MOST_BLOCK = 1_000
+_COLUMNS = [
+    {"field": "seq", "headerName": "#", "width": 80, "type": "rightAligned"},
+    {"field": "when", "headerName": "Time (UTC)", "width": 170},
+    {"field": "kind", "headerName": "Kind", "width": 170},
+    {"field": "subject", "headerName": "About", "width": 170},
+    {"field": "text", "headerName": "What", "flex": 2, "minWidth": 200},
+    {"field": "actor", "headerName": "By", "width": 120},
+    {"field": "reason", "headerName": "Reason", "flex": 1, "minWidth": 160},
+]
+
+clientside_callback(
+    ClientsideFunction("plimsoll", "remember"),
+    Output("audit-query", "data"),
+    *[Input(f"audit-{name}", "value") for name in FILTERS],
+    State("audit-query", "data"),
+)
+clientside_callback(
+    ClientsideFunction("plimsoll", "regrid"),
+    Output("audit-regrid", "data"),
+    Input("audit-query", "data"),
+    Input("news", "data"),
+    prevent_initial_call=True,
+)
+
+
+def layout(
+    kind: str | None = None, model: str | None = None, release: str | None = None, actor: str | None = None, **_: Any
+) -> html.Div:
+    """The page; filters come from the address."""
+    given = {"kind": kind, "model": model, "release": release, "actor": actor}
+    chosen = {name: value for name, value in given.items() if value}
+    return frame("audit", dcc.Store(id="audit-ready"), dcc.Store(id="audit-query", data=chosen))
+
+
+@callback(Output("audit", "children"), Input("audit-ready", "data"), State("audit-query", "data"))
+async def draw(_ready: Any, chosen: dict[str, str]) -> Any:
+    """Draw the page once; the grid asks for its rows itself."""
+    return await fill(body, desk(), chosen)
+
+
+async def body(at: Desk, chosen: dict[str, str]) -> list[Any]:
+    """Filters, grid and detail. Rows are asked for by the grid."""
+    state = await at.state()
+    badge = html.Div(status("Running", "Verifying the chain"), id="audit-verified", role="status")
+    again = html.Button("Verify again", id="audit-verify", type="button", className="button")
+    return [
+        page_head("Audit", "every record of the ledger, newest first", html.Div([badge, again], className="badge")),
+        filters(state, chosen),
+        html.Div([panel("Records", grid(), aside=html.Span(id="audit-count")), detail()], className="stack"),
+        dcc.Store(id="audit-regrid"),
+    ]
+
+
+def filters(state: Json, chosen: dict[str, str]) -> html.Div:
+    """Four filters whose values stand in the address."""
+    known = {"kind": list(FACTS), "model": sorted(state["models"]), "release": sorted(state["releases"])}
+    chosen_kinds = set(known["kind"]) | ({chosen["kind"]} if "kind" in chosen else set())
+    known["kind"] = sorted(chosen_kinds)
+    boxes: list[Any] = [
+        dmc.Select(
+            id=f"audit-{name}",
+            label=name.capitalize(),
+            data=values,
+            value=chosen.get(name),
+            clearable=True,
+            searchable=True,
+            clearButtonProps={"aria-label": f"Clear {name}"},
+        )
+        for name, values in known.items()
+    ]
+    boxes.append(dmc.TextInput(id="audit-actor", label="By", value=chosen.get("actor", ""), debounce=400))
+    return html.Div([html.Div(box) for box in boxes], className="filters")
+
+
+def grid() -> Any:
+    """The grid in blocks of 200 rows; one request at a time, or it would lose blocks."""
+    return dag.AgGrid(
+        id="audit-grid",
+        rowModelType="infinite",
+        columnDefs=_COLUMNS,
+        defaultColDef={"sortable": False, "resizable": True, "suppressMovable": True},
+        dashGridOptions={
+            "theme": {"function": "gridTheme(themeQuartz)"},
+            "cacheBlockSize": BLOCK,
+            "maxBlocksInCache": 10,
+            "maxConcurrentDatasourceRequests": 1,
+            "rowSelection": {"mode": "singleRow", "checkboxes": False, "enableClickSelection": True},
+            "rowHeight": 34,
+            "headerHeight": 34,
+            "enableCellTextSelection": True,
+        },
+        style={"height": "min(520px, 62vh)", "width": "100%"},
+    )
+
+
+def detail() -> html.Section:
+    """The panel that a chosen record fills."""
+    text = "Choose a row to read the whole record as it is stored."
+    return panel("Record", html.Div(empty("No record is chosen.", text), id="audit-detail"), className="detail")
+
+
+def row(record: Json) -> Json:
+    """A record as a row of the grid; the whole record rides along for the detail."""
+    _, text = line(record)
+    return {
+        "seq": record["seq"],
+        "when": record["at"][:19].replace("T", " "),
+        "kind": record["kind"],
+        "subject": subject(record),
+        "text": text,
+        "actor": record["actor"]["name"],
+        "reason": record.get("reason") or "",
+        "record": record,
+    }
+
+
+@callback(
+    Output("audit-grid", "getRowsResponse"),
+    Output("audit-count", "children"),
+    Input("audit-grid", "getRowsRequest"),
+    State("audit-query", "data"),
+    prevent_initial_call=True,
+)
+async def rows(request: Json | None, chosen: dict[str, str] | None) -> Any:
+    """One block of rows; only known filters and a capped block reach the ledger."""
+    if not request:
+        raise PreventUpdate
+    start = max(0, int(request["startRow"]))
+    limit = min(_MOST_BLOCK, max(1, int(request["endRow"]) - start))
+    wanted = {name: value for name, value in (chosen or {}).items() if name in FILTERS and value}
+    try:
+        page = await desk().newest(limit, start, **wanted)
+    except Error as error:
+        return {"rowData": [], "rowCount": 0}, error.message
+    found = [row(record) for record in page["records"]]
+    return {"rowData": found, "rowCount": page["total"]}, f"{number(page['total'])} records"
+
+
+@callback(Output("audit-detail", "children"), Input("audit-grid", "selectedRows"), prevent_initial_call=True)
+async def show(selected: list[Json] | None) -> Any:
+    """The chosen record."""
+    if not selected:
+        raise PreventUpdate
+    record = selected[0]["record"]
+    about = release_link(record["release"]) if record.get("release") else subject(record)
+    text = json.dumps(record, indent=2, ensure_ascii=False)
+    return [
+        html.P([f"#{record['seq']} {record['kind']} · ", about]),
+        html.Pre(text, tabIndex=0, role="region", **{"aria-label": "Record as JSON"}),
+    ]
+
+
+@callback(
+    Output("audit-verified", "children"),
+    Input("audit-verify", "n_clicks"),
+    running=[(Output("audit-verify", "disabled"), True, False)],
+)
+async def verify(_clicks: int | None) -> Any:
+    """Let the ledger verify itself, at the page's opening and at each press."""
+    at = desk()
+    try:
+        answer = (await at.door.send(at.person.token, "GET", "/v1/verify", timeout=120.0)).json()
+    except Error as error:
+        return [status("Warning", "Not verified"), html.Span(f" {error.message}", className="note")]
+    return verified(answer)
+
+
+def verified(answer: Json) -> list[Any]:
+    """The badge: verified or not, how many records, when, and what is wrong."""
+    when = html.Span(
+        f" {number(answer['records'])} records, {clock(answer['at'])} UTC, {answer['seconds']:.1f} s", className="note"
+    )
+    if answer["ok"]:
+        return [status("Passed", "Chain verified"), when]
+    return [status("Blocked", "Verification failed"), html.Span(f" {answer['why']}", className="ink-bad"), when]

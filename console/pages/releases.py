@@ -1,0 +1,59 @@
+"""Releases: every release of every model, newest first."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from dash import Input, Output, callback, html
+
+from console.door import Desk, desk
+from console.pages.overview import where
+from console.parts.frame import fill, frame
+from console.parts.pieces import STATE_STATUS, empty, page_head, panel, release_link, status, table
+from console.parts.rail import progress
+from console.words import age, plural
+
+PAGE = {"path": "/releases", "name": "Releases", "title": "Releases · Plimsoll", "icon": "box", "order": 1}
+Json = dict[str, Any]
+
+
+def layout(**_: Any) -> html.Div:
+    """The page, filled."""
+    return frame("releases")
+
+
+@callback(Output("releases", "children"), Input("news", "data"))
+async def refresh(_news: Json | None) -> Any:
+    """Read again at any news."""
+    return await fill(body, desk())
+
+
+async def body(at: Desk) -> list[Any]:
+    """One table a model."""
+    state = await at.state()
+    count = f"{plural(len(state['releases']), 'release')} of {plural(len(state['models']), 'model')}"
+    models = [one_model(model, state) for model in sorted(state["models"].values(), key=lambda one: one["model"])]
+    command = "ray job submit --working-dir . -- python -m training.pipeline examples/credit_default"
+    nothing = panel("Releases", empty("No releases yet.", "A release appears when its training ends.", command))
+    return [page_head("Releases", count), html.Div(models or nothing, className="stack")]
+
+
+def one_model(model: Json, state: Json) -> html.Section:
+    """The releases of a model; who answers stands in the head."""
+    now = datetime.now(UTC)
+    own = [release for release in state["releases"].values() if release["model"] == model["model"]]
+    rows = [
+        [
+            release_link(release["release"]),
+            status(STATE_STATUS[release["state"]]),
+            where(release, model),
+            progress(release),
+            release["author"],
+            html.Span(age(release["trained_at"], now), className="note"),
+        ]
+        for release in sorted(own, key=lambda one: -one["number"])
+    ]
+    heads = ["Release", "Status", "Where", "Progress", "Author", "Trained"]
+    answers = f"{model['champion'] or 'The baseline'} answers"
+    return panel(model["model"], table(heads, rows, caption=f"Releases of {model['model']}"), aside=answers)

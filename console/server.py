@@ -1,0 +1,165 @@
+"""The console as one ASGI application: Dash on its FastAPI backend, behind the gate. `python -m console.server`.
+
+One worker: the follower of the ledger and the open sockets live in this process. All other state is in the browser's
+cookie or in the ledger.
+"""
+
+from __future__ import annotations
+
+import inspect
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+import httpx
+import structlog
+import uvicorn
+from dash import Dash
+from fastapi import FastAPI
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+
+from console import live, pages, shell, signin
+from console.door import Door, desk
+from console.gate import Gate
+from console.session import Sessions
+from lineage.settings import Settings
+from plimsoll.errors import Error
+
+HERE = Path(__file__).parent
+#: A report is a document of its own: no script, no network, its own origin.
+REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox; frame-ancestors 'none'"
+log = structlog.get_logger("plimsoll.console")
+
+
+def build(settings: Settings, *, transport: httpx.AsyncBaseTransport | None = None) -> FastAPI:
+    """The application. One a process: Dash keeps callbacks in a process-wide list.
+
+    Args:
+        transport: how to reach the ledger; HTTP to `settings.ledger_url` when absent.
+    """
+    sessions = Sessions(settings.secrets / "console.key")
+    door = Door(settings.ledger_url, transport=transport)
+    feed = live.Feed(door, build=secrets.token_hex(4))
+    held: list[Dash] = []
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await warm_up(held[0])
+        yield
+        await feed.close()
+        await door.close()
+
+    # No interactive docs: their pages load scripts from elsewhere.
+    server = FastAPI(title="Plimsoll console", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    server.state.door, server.state.feed = door, feed
+    server.include_router(signin.routes(door, sessions))
+    _own_routes(server)
+    app = _dash(server)
+    held.append(app)
+    pages.register()
+    live.register(feed)
+    server.add_middleware(Gate, sessions=sessions, door=door, hashes=lambda: list(app.csp_hashes()))
+    return server
+
+
+def _dash(server: FastAPI) -> Dash:
+    app = Dash(
+        "console",
+        server=server,
+        use_pages=True,
+        pages_folder="",
+        assets_folder=str(HERE / "assets"),
+        assets_ignore="first.js",
+        title="Plimsoll",
+        update_title=None,
+        include_pages_meta=False,
+        suppress_callback_exceptions=True,
+        compress=True,
+        on_error=report_error,
+        websocket_callbacks=False,
+        websocket_inactivity_timeout=0,
+        enable_mcp=False,
+        index_string=(HERE / "page.html").read_text(),
+    )
+    app.layout = shell.layout
+    return app
+
+
+def report_error(error: Exception) -> None:
+    """Log a failing callback, then let it fail: outside debug mode the backend would answer 500 and say nothing."""
+    log.error("a callback failed", exc_info=error)
+    raise error
+
+
+async def warm_up(app: Dash) -> None:
+    """Register what Dash registers at its first request.
+
+    A tab that was open before a restart comes back by its socket, before any request; without this it is refused for
+    ever. The name is private to Dash; a test opens a socket first.
+    """
+    for prepare in app.backend._before_request_funcs:
+        done = prepare()
+        if inspect.isawaitable(done):
+            await done
+
+
+def _own_routes(server: FastAPI) -> None:
+    """Routes before Dash: it adds a catch-all that answers 200 to every other path."""
+
+    @server.get("/healthz")
+    async def health() -> Response:
+        return JSONResponse({"ok": True})
+
+    @server.get("/favicon.ico")
+    async def favicon() -> Response:
+        return Response((HERE / "assets" / "favicon.svg").read_bytes(), media_type="image/svg+xml")
+
+    @server.get("/beat")
+    async def beat() -> Response:
+        """The beat for browsers without a socket; the ledger is asked for this person, so an ended session gets 401."""
+        try:
+            page = await desk().newest(1)
+        except Error as error:
+            return JSONResponse({"error": error.message}, error.status or 503)
+        return JSONResponse({"head": page["head"], "silent": 0, "at": time.time()})
+
+    @server.get("/places")
+    async def places() -> Response:
+        """Releases for the palette, newest first."""
+        try:
+            releases = (await desk().state())["releases"].values()
+        except Error as error:
+            return JSONResponse({"error": error.message}, error.status or 503)
+        found = sorted(releases, key=lambda release: release["trained_at"], reverse=True)
+        return JSONResponse(
+            [{"name": r["release"], "href": f"/release/{r['release']}", "note": r["state"]} for r in found]
+        )
+
+    @server.get("/report/{release}")
+    async def report(release: str) -> Response:
+        headers = {"Content-Security-Policy": REPORT_POLICY}
+        try:
+            answer = await desk().door.send(desk().person.token, "GET", f"/v1/reports/{quote(release)}")
+        except Error as error:
+            return Response(error.message, error.status or 503, headers, "text/plain; charset=utf-8")
+        return HTMLResponse(answer.content, headers=headers)
+
+
+def main() -> None:
+    """Serve until stopped."""
+    settings = Settings()
+    uvicorn.run(
+        build(settings),
+        host=settings.host,
+        port=settings.console_port,
+        workers=1,
+        log_level="warning",
+        server_header=False,
+    )
+
+
+if __name__ == "__main__":
+    main()

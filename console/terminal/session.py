@@ -1,0 +1,43 @@
+"""Who the terminal's user is: a token from `PLIMSOLL_TOKEN`, or the session that `plimsoll login` opened."""
+
+from __future__ import annotations
+
+import os
+
+import orjson
+
+from lineage.accounts import write_secret
+from lineage.errors import RefusedError
+from lineage.settings import Settings
+from plimsoll import Client
+
+
+def remember(settings: Settings, session: dict[str, str]) -> None:
+    """Keep a session for later commands, readable by its owner only."""
+    write_secret(settings.secrets / "session.json", orjson.dumps(session).decode())
+
+
+def forget(settings: Settings) -> None:
+    """Drop the kept session."""
+    (settings.secrets / "session.json").unlink(missing_ok=True)
+
+
+def token(settings: Settings) -> str:
+    """The bearer token to use.
+
+    Raises:
+        RefusedError: nobody is signed in.
+    """
+    if given := os.environ.get("PLIMSOLL_TOKEN"):
+        return given
+    path = settings.secrets / "session.json"
+    if not path.is_file():
+        raise RefusedError(
+            "nobody is signed in: run `plimsoll login NAME`, or set PLIMSOLL_TOKEN", code="token", status=401
+        )
+    return str(orjson.loads(path.read_bytes())["token"])
+
+
+def client(settings: Settings) -> Client:
+    """A client as the signed-in person."""
+    return Client(token(settings), gateway=settings.gateway_url, ledger=settings.ledger_url)

@@ -1,0 +1,137 @@
+"""`plimsoll up`, `down` and `status`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from rich.console import Console
+from rich.table import Table
+
+from console.terminal import processes
+from console.terminal.services import services
+from console.terminal.supervisor import status_file
+from lineage.accounts import Accounts
+from lineage.errors import UnavailableError
+from lineage.settings import Settings
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Started:
+    """What `up` did: seconds until everything was ready and the passwords of accounts it made."""
+
+    seconds: float
+    passwords: dict[str, str]
+    services: dict[str, dict[str, Any]]
+    already: bool = False
+
+
+def status(settings: Settings) -> dict[str, Any]:
+    """How things stand: `{"ready", "services", "supervised"}`."""
+    supervised = "supervisor" in processes.remembered(settings)
+    path = status_file(settings)
+    view: dict[str, Any] = {"ready": False, "services": {}}
+    if path.is_file() and supervised:
+        view = orjson.loads(path.read_bytes())
+    return view | {"supervised": supervised}
+
+
+def up(settings: Settings, say: Say, *, patience: float = 240.0) -> Started:
+    """Start everything and wait until health checks say that it is ready.
+
+    Raises:
+        UnavailableError: a port is taken, a service does not come up, or `patience` seconds have passed.
+    """
+    began = time.monotonic()
+    before = status(settings)
+    if before["ready"]:
+        return Started(0.0, {}, before["services"], already=True)
+    if not before["supervised"]:
+        processes.wait_until_gone(settings)  # left over from a crash
+        processes.forget(settings)
+        _ports_free(settings)
+        settings.root.mkdir(parents=True, exist_ok=True)
+        status_file(settings).unlink(missing_ok=True)
+    passwords = Accounts(settings).first_start()
+    if not before["supervised"]:
+        processes.start("supervisor", [sys.executable, "-m", "console.terminal.supervisor"], settings, _own(settings))
+    final = _wait_ready(settings, say, began + patience)
+    return Started(time.monotonic() - began, passwords, final["services"])
+
+
+def down(settings: Settings) -> int:
+    """Stop everything, also what a crash left behind; return how many processes ended.
+
+    Raises:
+        UnavailableError: a process cannot be ended.
+    """
+    supervisor = processes.remembered(settings).get("supervisor")
+    if supervisor is not None:
+        processes.end([supervisor])  # first, or it would start again what is stopped
+    count = len(processes.of_platform(settings))
+    left = processes.wait_until_gone(settings)
+    if left:
+        names = ", ".join(f"{process.pid}" for process in left)
+        raise UnavailableError(f"these processes could not be ended: {names}; end them by hand")
+    processes.forget(settings)
+    status_file(settings).unlink(missing_ok=True)
+    return count + (supervisor is not None)
+
+
+def show(console: Console, view: dict[str, Any]) -> None:
+    """Print the services as a table."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("Service", "State", "Ready after", "Process"):
+        table.add_column(heading)
+    for service in view["services"].values():
+        seconds = f"{service['seconds']} s" if "seconds" in service else ""
+        state = service["state"] + (f": {service['why']}" if "why" in service else "")
+        table.add_row(service["title"], state, seconds, str(service.get("pid", "")))
+    console.print(table)
+
+
+def _own(settings: Settings) -> dict[str, str]:
+    values = settings.model_dump() | {"home": settings.root}
+    return {f"PLIMSOLL_{name.upper()}": str(value) for name, value in values.items()}
+
+
+def _ports_free(settings: Settings) -> None:
+    ports = {
+        "ledger_port": settings.ledger_port,
+        "gateway_port": settings.gateway_port,
+        "console_port": settings.console_port,
+        "ray_port": settings.ray_port,
+        "ray_dashboard_port": settings.ray_dashboard_port,
+    }
+    for name, port in ports.items():
+        if processes.listening(settings.host, port):
+            raise UnavailableError(
+                f"port {port} is taken by another program; set PLIMSOLL_{name.upper()} to a free one", field=name
+            )
+
+
+def _wait_ready(settings: Settings, say: Say, deadline: float) -> dict[str, Any]:
+    told: set[str] = set()
+    names = [service.name for service in services(settings)]
+    while time.monotonic() < deadline:
+        view = status(settings)
+        if not view["supervised"] and told:
+            raise UnavailableError(f"the supervisor ended:\n{processes.tail(settings, 'supervisor')}")
+        for name in names:
+            service = view["services"].get(name, {})
+            if service.get("state") == "ready" and name not in told:
+                told.add(name)
+                say(f"{service['title']} ready after {service['seconds']} s")
+            if service.get("restarts", 0) >= 3:
+                raise UnavailableError(f"{service['title']} does not come up: {service['why']}\n{service['log']}")
+        if view["ready"]:
+            return view
+        time.sleep(0.2)
+    waiting = [s["title"] for s in view["services"].values() if s["state"] != "ready"] or ["the supervisor"]
+    raise UnavailableError(f"not ready in time: {', '.join(waiting)}. See {settings.logs} or `plimsoll doctor`")

@@ -1,0 +1,141 @@
+"""How numbers, times and facts read on a screen. Pure; every function gives plain text.
+
+A no-break space stands between a number and its unit, so that "2.9 %" never breaks over two lines.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+NB = "\u00a0"
+Json = dict[str, Any]
+
+
+def moment(stamp: str) -> datetime:
+    """An ISO time stamp of the ledger as an aware UTC time."""
+    return datetime.fromisoformat(stamp.replace("Z", "+00:00")).astimezone(UTC)
+
+
+def clock(stamp: str | None) -> str:
+    """`14:05` in UTC, with the date in front when it was not today."""
+    if not stamp:
+        return "–"
+    at = moment(stamp)
+    today = datetime.now(UTC).date()
+    return f"{at:%H:%M}" if at.date() == today else f"{at.day}{NB}{at:%b %H:%M}"
+
+
+def span(seconds: float) -> str:
+    """A length of time in its two largest units: `12 s`, `3 min`, `1 h 32 min`, `4 d 2 h`."""
+    seconds = max(0, int(seconds))
+    if seconds < 60:
+        return f"{seconds}{NB}s"
+    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
+    if minutes < 60:
+        return f"{minutes}{NB}min"
+    if hours < 24:
+        rest = minutes % 60
+        return f"{hours}{NB}h" + (f"{NB}{rest}{NB}min" if rest else "")
+    rest = hours % 24
+    return f"{days}{NB}d" + (f"{NB}{rest}{NB}h" if rest else "")
+
+
+def age(stamp: str | None, now: datetime) -> str:
+    """How long ago a stamp was."""
+    return span((now - moment(stamp)).total_seconds()) if stamp else "–"
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """A share as `2.9 %`; whole numbers carry no decimals."""
+    if value is None:
+        return "–"
+    text = f"{value * 100:.{digits}f}"
+    return f"{text.rstrip('0').rstrip('.') if '.' in text else text}{NB}%"
+
+
+def number(value: Any) -> str:
+    """A number as a person reads it: thousands apart, three significant digits for fractions."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return str(value)
+    if isinstance(value, int) or float(value).is_integer():
+        return f"{int(value):,}"
+    return f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def interval(pair: list[float] | None, digits: int = 1) -> str:
+    """An interval of shares as `1.2 – 3.4 %`."""
+    if not pair:
+        return "–"
+    low, high = (percent(edge, digits).removesuffix(f"{NB}%") for edge in pair)
+    return f"{low}{NB}–{NB}{high}{NB}%"
+
+
+def plural(count: int, one: str, many: str | None = None) -> str:
+    """`1 release`, `2 releases`."""
+    return f"{count:,}{NB}{one if count == 1 else many or one + 's'}"
+
+
+def short(digest: str | None) -> str:
+    """A digest's first twelve hex digits."""
+    return (digest or "–").removeprefix("sha256:")[:12]
+
+
+def subject(record: Json) -> str:
+    """What a record is about: the release where there is one, else the model, else the platform."""
+    return record.get("release") or record.get("model") or "platform"
+
+
+#: kind of fact -> (status word's tone, sentence with the fact's own fields)
+_LINES: dict[str, tuple[str, str]] = {
+    "DatasetPinned": ("quiet", "data set pinned, {rows:,} rows"),
+    "ModelTrained": ("info", "trained ({family})"),
+    "CheckCompleted": ("info", "check {check}: {status}"),
+    "CandidateValidated": ("good", "passed every check"),
+    "CandidateRejected": ("bad", "rejected by its checks"),
+    "ReleaseRegistered": ("good", "registered"),
+    "CanaryStarted": ("info", "canary started at {share:.0%}"),
+    "CanaryStepped": ("info", "canary moved to {share:.0%}"),
+    "CanaryHeld": ("warn", "held: {why}"),
+    "CanaryAborted": ("bad", "quarantined: {why}"),
+    "ReviewRequested": ("warn", "waits for a review"),
+    "ReviewDecided": ("good", "review: {decision}"),
+    "RolloutStepped": ("info", "rollout moved to {share:.0%}"),
+    "ReleasePromoted": ("good", "promoted, all traffic"),
+    "ChampionRetired": ("quiet", "retired, stands by"),
+    "DecisionsSealed": ("quiet", "{rows:,} decisions sealed"),
+    "DriftMeasured": ("quiet", "drift measured: {verdict}"),
+    "FairnessMeasured": ("quiet", "fairness measured ({stage}): {verdict}"),
+    "AlertRaised": ("bad", "{summary}"),
+    "RetrainRequested": ("info", "retraining asked for: {why}"),
+    "RollbackOrdered": ("warn", "rollback ordered to {to}"),
+    "ReleaseRolledBack": ("bad", "rolled back in {milliseconds:,.0f} ms"),
+    "ChampionReinstated": ("good", "answers again"),
+    "LedgerOpened": ("quiet", "ledger opened, {records:,} records"),
+    "AccountAdded": ("quiet", "account {account} added ({role})"),
+    "PasswordReset": ("warn", "password of {account} reset"),
+    "SignedIn": ("quiet", "{account} signed in"),
+    "ActionRefused": ("warn", "refused: {message}"),
+    "ControllerStarted": ("quiet", "controller started"),
+    "JobStarted": ("info", "training job started"),
+    "JobFinished": ("good", "training job {status}: {message}"),
+    "RouteApplied": ("quiet", "route v{version} on {replicas} replicas"),
+}
+_BAD_WHEN = {"status": ("fail", "failed", "stopped"), "verdict": ("drift", "breach"), "decision": ("reject",)}
+
+
+def line(record: Json) -> tuple[str, str]:
+    """One record as `(tone, sentence)`; an unknown kind or field shows the kind itself."""
+    tone, sentence = _LINES.get(record["kind"], ("quiet", ""))
+    data = record.get("data", {})
+    if any(data.get(field) in values for field, values in _BAD_WHEN.items()):
+        tone = "bad"
+    elif tone == "info" and data.get("status") == "pass":
+        tone = "good"
+    try:
+        text = sentence.format(**data)
+    except (KeyError, ValueError, TypeError):
+        text = ""
+    return tone, text or record["kind"]

@@ -1,0 +1,38 @@
+"""What all facts have in common. The kinds themselves stand in `lineage.facts`."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Json = dict[str, Any]
+Share = float
+Subject = Literal["model", "release", "platform"]
+
+
+class Fact(BaseModel):
+    """Base of all facts. The class name is the kind on record; the docstring's first line is shown to people."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    subject: ClassVar[Subject] = "release"
+
+
+class ModelFact(Fact):
+    """Base of facts about a model."""
+
+    subject: ClassVar[Subject] = "model"
+
+
+class PlatformFact(Fact):
+    """Base of facts about the platform itself."""
+
+    subject: ClassVar[Subject] = "platform"
+
+
+class Golden(BaseModel):
+    """Golden rows that were answered again, and how many came out as they were."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+    count: int = Field(ge=0)
+    matched: int = Field(ge=0)

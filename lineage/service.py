@@ -1,0 +1,171 @@
+"""The ledger service: the one process that writes the log and opens the lineage store.
+
+`python -m lineage.service` serves it; it does not run on Ray, because the record must outlive the cluster it audits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import orjson
+import structlog
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from lineage import reading, writing
+from lineage.accounts import Accounts
+from lineage.clock import Clock, now
+from lineage.errors import PlimsollError, UnavailableError
+from lineage.guards import PLATFORM, Actor
+from lineage.ledger import Draft, Ledger, Record
+from lineage.metrics import Metrics
+from lineage.settings import Settings
+from lineage.signing import make_keys
+from lineage.store import Store
+
+BODY_BYTES = 4 * 1024 * 1024
+_FIELD_CHARACTERS = 200
+_GOODBYE_SECONDS = 2  # followers keep a connection open for ever; on stopping they are not waited for
+PLATFORM_ACTOR = Actor("ledger", PLATFORM)
+log = structlog.get_logger("plimsoll.ledger")
+
+
+class Office:
+    """What the service's routes share: ledger, store, accounts and the wake-up of followers."""
+
+    def __init__(self, settings: Settings, *, clock: Clock = now) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.accounts = Accounts(settings, clock=clock)
+        self.ledger = Ledger(settings.log_folder, clock=clock)
+        self.store = Store(settings.lineage_store, self.ledger.records)
+        self.metrics = Metrics()
+        self.ledger.follow(self._spread)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._news = asyncio.Event()
+        self._open()
+
+    def _open(self) -> None:
+        opened = {
+            "records": len(self.ledger.records),
+            "torn_bytes": self.ledger.torn_bytes,
+            "signing_key": make_keys(self.settings),
+        }
+        self.ledger.append(Draft("LedgerOpened", PLATFORM_ACTOR, opened))
+        known = {r["data"]["account"] for r in self.ledger.records if r["kind"] == "AccountAdded"}
+        for name, role in self.accounts.people().items():
+            if name not in known:
+                self.ledger.append(Draft("AccountAdded", PLATFORM_ACTOR, {"account": name, "role": role}))
+
+    def attach(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Followers wait on this loop."""
+        self._loop = loop
+
+    def _spread(self, record: Record) -> None:
+        try:
+            self.store.add(record)
+        except UnavailableError as error:  # the log has the record, the store will; whoever queries it is told
+            log.error("the lineage store lags behind", message=error.message)
+        self.metrics.count(record)
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
+
+    async def wait(self, after: int, seconds: float) -> None:
+        """Return when there is a record behind `after`, or after `seconds`."""
+        news = self._news
+        if len(self.ledger.records) > after or seconds <= 0:
+            return
+        try:
+            await asyncio.wait_for(news.wait(), seconds)
+        except TimeoutError:
+            return
+
+    def close(self) -> None:
+        """Close the store, then the log."""
+        self.store.close()
+        self.ledger.close()
+
+
+def create_app(settings: Settings, *, clock: Clock = now) -> FastAPI:
+    """The service as an ASGI application on the home folder of `settings`."""
+    office = Office(settings, clock=clock)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        office.attach(asyncio.get_running_loop())
+        yield
+        office.close()
+
+    # No interactive docs: their pages load scripts from elsewhere. The schema itself is served.
+    app = FastAPI(title="Plimsoll ledger", docs_url=None, redoc_url=None, lifespan=lifespan)
+    app.state.office = office
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "testserver", settings.host])
+    app.middleware("http")(_limit_body)
+    app.add_exception_handler(PlimsollError, _answer_error)
+    app.add_exception_handler(RequestValidationError, _answer_invalid)
+    app.add_exception_handler(HTTPException, _answer_http)
+    app.include_router(reading.open_router)
+    app.include_router(reading.router)
+    app.include_router(writing.router)
+    return app
+
+
+async def _limit_body(request: Request, forward: Callable[[Request], Awaitable[Response]]) -> Response:
+    length = request.headers.get("content-length", "0")
+    if not length.isdecimal() or int(length) > BODY_BYTES or "transfer-encoding" in request.headers:
+        message = f"the body is larger than {BODY_BYTES} bytes or does not say its length"
+        return JSONResponse({"error": message, "code": "too_large"}, status_code=413)
+    return await forward(request)
+
+
+async def _answer_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, PlimsollError)  # noqa: S101  registered for this class only
+    if error.status >= 500:
+        log.error("request failed", message=error.message)
+    headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else None
+    return Response(orjson.dumps(error.body()), error.status, headers, "application/json")
+
+
+async def _answer_invalid(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101
+    first = error.errors()[0]
+    broken = first["type"] == "json_invalid"
+    field = "body" if broken else ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
+    field = field.encode(errors="backslashreplace").decode()[:_FIELD_CHARACTERS]
+    given = "" if broken or first["type"] == "missing" else f", got {first.get('input')!r:.120}"
+    body = {"error": f"{field}: {first['msg']}{given}", "code": "invalid", "field": field}
+    return JSONResponse(body, status_code=422)
+
+
+async def _answer_http(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101
+    return JSONResponse({"error": str(error.detail), "code": "http"}, error.status_code, error.headers)
+
+
+def main() -> None:
+    """Serve until stopped."""
+    settings = Settings()
+    settings.logs.mkdir(parents=True, exist_ok=True)
+    app = create_app(settings)
+    uvicorn.run(
+        app,
+        host=settings.host,
+        port=settings.ledger_port,
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=_GOODBYE_SECONDS,
+    )
+
+
+if __name__ == "__main__":
+    main()

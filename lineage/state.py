@@ -1,0 +1,267 @@
+"""What the facts add up to: every model and release, folded from the log one record at a time.
+
+Pure: the same records give the same state, whoever folds them and when.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from lineage.facts import subject_of
+from lineage.release import BARRED, IN_FLIGHT, State, after
+
+Record = dict[str, Any]
+#: Facts that leave the position of a release as it is: a person who saw the state before them saw enough to decide.
+_STANDS_STILL = frozenset({"CanaryHeld", "CheckCompleted"})
+
+
+@dataclass
+class Release:
+    """One release of a model."""
+
+    release: str
+    model: str
+    number: int
+    state: State
+    author: str
+    digest: str
+    policy: dict[str, Any]
+    policy_digest: str
+    trained_at: str
+    fingerprint: str
+    threshold: float
+    metrics: dict[str, float]
+    family: str
+    dataset: dict[str, Any]
+    features: list[str]
+    run_id: str
+    signature_key: str
+    checks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    report_digest: str | None = None
+    share: float = 0.0
+    salt: str | None = None
+    control: str | None = None
+    canary_started_at: str | None = None
+    stepped_at: str | None = None
+    review: dict[str, Any] | None = None
+    approvals: list[dict[str, Any]] = field(default_factory=list)
+    hold: dict[str, Any] | None = None
+    judgement: dict[str, Any] | None = None
+    promoted_at: str | None = None
+    steps: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass
+class Model:
+    """One model: who answers, who is on trial, what is asked for."""
+
+    model: str
+    champions: list[str] = field(default_factory=list)
+    champion: str | None = None
+    previous: str | None = None
+    challenger: str | None = None
+    control: str | None = None
+    share: float = 0.0
+    salt: str | None = None
+    mode: str = "baseline"
+    baseline_from: str | None = None
+    rollback: dict[str, Any] | None = None
+    requests: list[int] = field(default_factory=list)
+    jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    releases: int = 0
+    etag: int = 0
+    last_seq: int = 0
+
+
+@dataclass
+class LedgerState:
+    """The fold. `apply` takes records in order, exactly once each."""
+
+    seq: int = 0
+    models: dict[str, Model] = field(default_factory=dict)
+    releases: dict[str, Release] = field(default_factory=dict)
+    barred: set[str] = field(default_factory=set)
+
+    def apply(self, record: Record) -> None:
+        """Fold in the next record."""
+        self.seq = record["seq"]
+        name, kind = record["model"], record["kind"]
+        if name is not None and subject_of(kind) != "platform":
+            model = self.models.setdefault(name, Model(name))
+            model.last_seq = self.seq
+            if subject_of(kind) == "release" and kind not in _STANDS_STILL:
+                model.etag = self.seq
+            if kind == "ModelTrained":
+                self._trained(model, record)
+            elif subject_of(kind) == "release":
+                self._moved(model, self.releases[record["release"]], record)
+            elif handler := _MODEL_FACTS.get(kind):
+                handler(model, record)
+
+    def next_release(self, model: str) -> str:
+        """The name that the model's next trained candidate will get."""
+        known = self.models.get(model)
+        return f"{model}@{(known.releases if known else 0) + 1}"
+
+    def _trained(self, model: Model, record: Record) -> None:
+        model.releases += 1
+        model.etag = record["seq"]
+        names = Release.__dataclass_fields__.keys() & record["data"].keys()
+        self.releases[record["release"]] = Release(
+            release=record["release"],
+            model=model.model,
+            number=model.releases,
+            state=State.TRAINED,
+            trained_at=record["at"],
+            steps=[_step(record)],
+            **{name: record["data"][name] for name in names},
+        )
+
+    def _moved(self, model: Model, release: Release, record: Record) -> None:
+        kind, data = record["kind"], record["data"]
+        state = after(release.state, kind, data.get("decision"))
+        if state is None:
+            raise ValueError(f"record {record['seq']}: {kind} cannot follow in state {release.state}")
+        release.state = state
+        release.steps.append(_step(record))
+        if data.get("judgement"):
+            release.judgement = data["judgement"]
+        if state in BARRED:
+            self.barred.add(release.digest)
+        _RELEASE_FACTS.get(kind, _nothing)(model, release, record)
+        _settle(model, release, self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form: `{"seq", "models", "releases"}`."""
+        return {
+            "seq": self.seq,
+            "models": {name: asdict(model) for name, model in self.models.items()},
+            "releases": {name: asdict(release) for name, release in self.releases.items()},
+        }
+
+
+def _step(record: Record) -> dict[str, Any]:
+    share = record["data"].get("share")
+    step = {"kind": record["kind"], "seq": record["seq"], "at": record["at"], "actor": record["actor"]["name"]}
+    return step | ({"share": share} if share is not None else {})
+
+
+def _nothing(model: Model, release: Release, record: Record) -> None:
+    """A fact that only moves the state."""
+
+
+def _checked(model: Model, release: Release, record: Record) -> None:
+    data = record["data"]
+    release.checks[data["check"]] = {"status": data["status"], "seq": record["seq"], "title": data["title"]}
+
+
+def _validated(model: Model, release: Release, record: Record) -> None:
+    release.report_digest = record["data"]["report_digest"]
+
+
+def _canary_started(model: Model, release: Release, record: Record) -> None:
+    data = record["data"]
+    release.share, release.salt, release.control = data["share"], data["salt"], data["control"]
+    release.canary_started_at = release.stepped_at = record["at"]
+    model.challenger, model.control = release.release, data["control"]
+    model.share, model.salt = data["share"], data["salt"]
+
+
+def _stepped(model: Model, release: Release, record: Record) -> None:
+    release.share = model.share = record["data"]["share"]
+    release.stepped_at, release.hold = record["at"], None
+
+
+def _held(model: Model, release: Release, record: Record) -> None:
+    release.hold = {"why": record["data"]["why"], "at": record["at"]}
+
+
+def _review_requested(model: Model, release: Release, record: Record) -> None:
+    release.review = {"requested_at": record["at"], "due_at": record["data"]["due_at"]}
+    release.hold = None
+
+
+def _review_decided(model: Model, release: Release, record: Record) -> None:
+    decision = {"by": record["actor"]["name"], "decision": record["data"]["decision"], "at": record["at"]}
+    release.approvals.append(decision | {"reason": record["reason"]})
+
+
+def _promoted(model: Model, release: Release, record: Record) -> None:
+    model.champions.append(release.release)
+    release.promoted_at, release.hold = record["at"], None
+
+
+def _rollback_ordered(model: Model, release: Release, record: Record) -> None:
+    model.champions.remove(release.release)
+    model.rollback = {"from": release.release, "to": record["data"]["to"], "at": record["at"], "seq": record["seq"]}
+    if record["data"]["to"] == "baseline":
+        model.champions.clear()
+    model.share = 0.0  # a challenger was judged against the champion that just left
+
+
+def _rolled_back(model: Model, release: Release, record: Record) -> None:
+    here = model.rollback or {}
+    if here.get("from") == release.release and here["to"] == "baseline":
+        model.rollback = None
+
+
+def _reinstated(model: Model, release: Release, record: Record) -> None:
+    model.rollback = None
+
+
+def _settle(model: Model, release: Release, state: LedgerState) -> None:
+    if release.state not in IN_FLIGHT and model.challenger == release.release:
+        model.challenger = model.control = model.salt = None
+        model.share = release.share = 0.0
+    standing = [name for name in model.champions if state.releases[name].digest not in state.barred]
+    model.champion = standing[-1] if standing else None
+    model.previous = standing[-2] if len(standing) > 1 else None
+    model.mode = "normal" if model.champion else "baseline"
+    model.baseline_from = model.champion or model.challenger or _standing_by(model, state)
+
+
+def _standing_by(model: Model, state: LedgerState) -> str | None:
+    """Whose baseline answers while nobody is champion: the newest registered release that is not barred.
+
+    Where every one is barred the last one's baseline stays: it is another model than the one that failed.
+    """
+    ready = (State.REGISTERED, State.RETIRED)
+    names = [r.release for r in state.releases.values() if r.model == model.model and r.state in ready]
+    return names[-1] if names else model.baseline_from
+
+
+def _requested(model: Model, record: Record) -> None:
+    model.requests.append(record["seq"])
+    model.jobs[str(record["seq"])] = {"status": "requested", "at": record["at"], **record["data"]}
+
+
+def _job_started(model: Model, record: Record) -> None:
+    data = record["data"]
+    model.jobs[str(data["request"])] |= {"status": "running", "job_id": data["job_id"], "started_at": record["at"]}
+
+
+def _job_finished(model: Model, record: Record) -> None:
+    data = record["data"]
+    finished = {"status": data["status"], "message": data["message"], "finished_at": record["at"]}
+    model.jobs[str(data["request"])] |= finished
+    if data["request"] in model.requests:
+        model.requests.remove(data["request"])
+
+
+_MODEL_FACTS = {"RetrainRequested": _requested, "JobStarted": _job_started, "JobFinished": _job_finished}
+_RELEASE_FACTS = {
+    "CheckCompleted": _checked,
+    "CandidateValidated": _validated,
+    "CandidateRejected": _validated,
+    "CanaryStarted": _canary_started,
+    "CanaryStepped": _stepped,
+    "CanaryHeld": _held,
+    "ReviewRequested": _review_requested,
+    "ReviewDecided": _review_decided,
+    "RolloutStepped": _stepped,
+    "ReleasePromoted": _promoted,
+    "RollbackOrdered": _rollback_ordered,
+    "ReleaseRolledBack": _rolled_back,
+    "ChampionReinstated": _reinstated,
+}

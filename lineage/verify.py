@@ -1,0 +1,92 @@
+"""Verify a ledger: every record as stored, its chain, its legality, and the bytes its facts name.
+
+Reads only; the service may be running or not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lineage.chain import ZERO, chain, read_head
+from lineage.digest import digest_file, digest_folder
+from lineage.errors import PlimsollError, TamperedError
+from lineage.ledger import check_record
+from lineage.settings import Settings
+from lineage.signing import verify as verify_signature
+from lineage.state import LedgerState
+
+
+@dataclass
+class Verification:
+    """What verifying found. `ok` is true only if nothing is wrong and there was something to verify."""
+
+    records: int = 0
+    head: str = ZERO
+    segments: int = 0
+    bundles: int = 0
+    problems: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        return self.records > 0 and not self.problems
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"ok": self.ok}
+
+
+def verify_ledger(settings: Settings) -> Verification:
+    """Verify the log under `settings`, the decision segments and the bundles it names."""
+    result = Verification()
+    state = LedgerState()
+    bundles: dict[str, int] = {}
+    try:
+        for record, digest in chain(settings.log_folder):
+            check_record(record, state)
+            state.apply(record)
+            result.records, result.head = record["seq"], digest
+            _note_bytes(record, settings, bundles, result)
+    except PlimsollError as error:  # behind a broken link nothing can be told
+        number = error.detail.get("record", result.records + 1)
+        result.problems.append({"record": number, "problem": error.message})
+        return result
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        problem = f"it cannot be what was recorded: {error!r}"
+        result.problems.append({"record": result.records + 1, "problem": problem})
+        return result
+    for digest, seq in bundles.items():
+        _bundle(settings, digest, seq, result)
+    if not result.records:
+        result.problems.append({"record": 0, "problem": f"there is no log under {settings.log_folder}"})
+    elif read_head(settings.log_folder) is None:
+        problem = "the head of the log is missing; nothing vouches for its last record"
+        result.problems.append({"record": result.records, "problem": problem})
+    return result
+
+
+def _note_bytes(record: dict[str, Any], settings: Settings, bundles: dict[str, int], result: Verification) -> None:
+    if record["kind"] == "DecisionsSealed":
+        _segment(settings.root / record["data"]["uri"], record, result)
+    elif record["kind"] == "ReleaseRegistered":
+        bundles[record["data"]["digest"]] = record["seq"]
+
+
+def _segment(path: Path, record: dict[str, Any], result: Verification) -> None:
+    result.segments += 1
+    try:
+        if digest_file(path) != record["data"]["digest"]:
+            raise TamperedError(f"decision segment {record['data']['segment']} is not what was sealed")
+    except PlimsollError as error:
+        result.problems.append({"record": record["seq"], "problem": error.message})
+
+
+def _bundle(settings: Settings, digest: str, seq: int, result: Verification) -> None:
+    folder = settings.artefacts / digest.removeprefix("sha256:")
+    result.bundles += 1
+    try:
+        if digest_folder(folder) != digest:
+            raise TamperedError(f"bundle {digest[:19]}… is not what was registered")
+        verify_signature(folder, settings)
+    except PlimsollError as error:
+        result.problems.append({"record": seq, "problem": error.message})

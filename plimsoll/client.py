@@ -1,0 +1,192 @@
+"""`Client`: ask for decisions, and govern releases, from Python."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import httpx
+
+from plimsoll.errors import Unavailable
+from plimsoll.wire import Wire, part
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One answered request."""
+
+    decision: str
+    score: float
+    threshold: float
+    decision_id: str
+    release: str
+    digest: str
+    role: str
+    fallback: str | None
+    reasons: list[Json]
+    replica: str | None = None
+
+
+class Client:
+    """Talks to the gateway (decisions) and to the ledger service (governance).
+
+    Args:
+        token: a bearer token; `Client.sign_in` makes one from name and password.
+        gateway: where decisions are answered.
+        ledger: where releases are governed.
+        timeout: seconds that one call may take.
+
+    Raises (every method):
+        plimsoll.Invalid: what was sent is wrong; `field` names it.
+        plimsoll.Refused: a control said no; the message says what would make it acceptable.
+        plimsoll.Unavailable: the other side cannot answer now.
+    """
+
+    def __init__(
+        self,
+        token: str | None = None,
+        *,
+        gateway: str = "http://127.0.0.1:8000",
+        ledger: str = "http://127.0.0.1:7411",
+        timeout: float = 10.0,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._gateway = Wire(gateway, token, timeout=timeout, transport=transport)
+        self._ledger = Wire(ledger, token, timeout=timeout, transport=transport)
+
+    @classmethod
+    def sign_in(cls, name: str, password: str, **options: Any) -> Client:
+        """A client with a fresh session of a person; `options` as for `Client`."""
+        guest = cls(**options)
+        try:
+            session = guest._ledger.ask("POST", "/v1/session", json={"name": name, "password": password})
+        finally:
+            guest.close()
+        return cls(session["token"], **options)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._gateway.close()
+        self._ledger.close()
+
+    # Decisions
+
+    def decide(self, model: str, features: Json, *, key: str, purpose: str = "customer") -> Decision:
+        """Decide one case.
+
+        Args:
+            features: every feature of the model by name.
+            key: the customer's key; the same key is always answered by the same side of a split.
+            purpose: `customer`; services may ask for `verification`, which is recorded but never judged.
+        """
+        body = {"features": features, "key": key, "purpose": purpose}
+        response = self._gateway.send("POST", f"/decide/{part(model)}", json=body, again=True)
+        return _decision(response)
+
+    def infer(self, model: str, inputs: list[Json], *, request_id: str | None = None) -> Json:
+        """Open Inference Protocol v2: `inputs` are tensors `{"name", "shape", "datatype", "data"}`."""
+        body = {"inputs": inputs} | ({"id": request_id} if request_id else {})
+        answer: Json = self._gateway.ask("POST", f"/v2/models/{part(model)}/infer", json=body, again=True)
+        return answer
+
+    def explain(self, model: str, features: Json, *, key: str) -> Json:
+        """Contributions of every feature to the score, from the model that answers this key."""
+        body = {"features": features, "key": key}
+        answer: Json = self._gateway.ask("POST", f"/v2/models/{part(model)}/explain", json=body, again=True)
+        return answer
+
+    def outcome(self, model: str, decision_id: str, outcome: int) -> None:
+        """Say what became of a decision: 1 when the event that the model predicts happened, else 0."""
+        self._gateway.send(
+            "POST", f"/outcome/{part(model)}", json={"decision_id": decision_id, "outcome": outcome}, again=True
+        )
+
+    # Releases
+
+    def models(self) -> dict[str, Json]:
+        """Every model by name: champion, previous, challenger, share."""
+        models: dict[str, Json] = self._ledger.get("/v1/state")["models"]
+        return models
+
+    def releases(self, model: str | None = None) -> list[Json]:
+        """Releases, newest first."""
+        releases = self._ledger.get("/v1/state")["releases"].values()
+        chosen = [release for release in releases if model in (None, release["model"])]
+        return sorted(chosen, key=lambda release: str(release["trained_at"]), reverse=True)
+
+    def release(self, release: str) -> Json:
+        """One release with all its facts."""
+        view: Json = self._ledger.get(f"/v1/releases/{part(release)}")
+        return view
+
+    def canary(self, release: str, reason: str) -> Json:
+        """Give a registered release its first share of live traffic."""
+        return self._act(f"/v1/releases/{part(release)}/canary", {"reason": reason})
+
+    def review(self, release: str, decision: str, reason: str) -> Json:
+        """`approve` or `reject` a release in review; never one's own."""
+        body = {"decision": decision, "reason": reason}
+        return self._act(f"/v1/releases/{part(release)}/review", body, self._seen(release))
+
+    def promote(self, release: str, reason: str) -> Json:
+        """Begin the rollout of an approved release."""
+        return self._act(f"/v1/releases/{part(release)}/promote", {"reason": reason}, self._seen(release))
+
+    def abort(self, release: str, reason: str) -> Json:
+        """Take a release out of traffic and quarantine it."""
+        return self._act(f"/v1/releases/{part(release)}/abort", {"reason": reason})
+
+    def rollback(self, model: str, reason: str, *, to: str | None = None) -> Json:
+        """Return to the previous champion, or to `baseline`."""
+        return self._act(f"/v1/models/{part(model)}/rollback", {"reason": reason, "to": to})
+
+    def retrain(self, model: str, folder: str, reason: str, *, options: Json | None = None) -> Json:
+        """Ask for a training run on a model folder; the controller starts it."""
+        body = {"reason": reason, "folder": folder, "options": options or {}}
+        return self._act(f"/v1/models/{part(model)}/retrain", body)
+
+    # Audit
+
+    def audit(self, **filters: Any) -> list[Json]:
+        """Records of the ledger, oldest first; filters: `after`, `limit`, `kind`, `model`, `release`, `actor`."""
+        records: list[Json] = self._ledger.get("/v1/records", **filters)["records"]
+        return records
+
+    def query(self, name: str, **filters: Any) -> list[Json]:
+        """Rows of a named query of the lineage store, e.g. `drift`, `fairness`, `lineage`, `lead_times`."""
+        rows: list[Json] = self._ledger.get(f"/v1/query/{part(name)}", **filters)["rows"]
+        return rows
+
+    def verify(self) -> Json:
+        """Have the whole record verified: `{"ok", "records", "problems", …}`."""
+        result: Json = self._ledger.ask("GET", "/v1/verify", timeout=120.0)
+        return result
+
+    def _seen(self, release: str) -> str:
+        return f'"{self.release(release)["etag"]}"'
+
+    def _act(self, path: str, body: Json, etag: str | None = None) -> Json:
+        headers = {"Idempotency-Key": uuid.uuid4().hex} | ({"If-Match": etag} if etag else {})
+        record: Json = self._ledger.ask("POST", path, json=body, headers=headers)
+        return record
+
+
+def _decision(response: httpx.Response) -> Decision:
+    known = Decision.__dataclass_fields__.keys()
+    try:
+        answer = {name: value for name, value in response.json().items() if name in known}
+        return Decision(**answer | {"replica": response.headers.get("X-Replica")})
+    except (AttributeError, TypeError, ValueError) as error:
+        raise Unavailable(f"{response.url} answered something that is not a decision", code="not_json") from error

@@ -1,0 +1,66 @@
+"""The other pool: challengers are scored here, where a crash, a leak or a slow model harms nobody but themselves."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from ray import serve as ray_serve
+
+from lineage.errors import TamperedError
+from lineage.settings import Settings
+from serve.decide import score
+from serve.routes import Target
+from serve.store import BundleStore
+
+
+@ray_serve.deployment(
+    num_replicas=1,
+    max_ongoing_requests=256,
+    health_check_period_s=1,
+    health_check_timeout_s=10,
+    graceful_shutdown_timeout_s=10,
+    graceful_shutdown_wait_loop_s=0.5,
+    ray_actor_options={"num_cpus": 0},
+)
+class Challenger:
+    """Scores rows with the bundle that each call names; bundles are loaded in a thread on first sight."""
+
+    def __init__(self) -> None:
+        self._store = BundleStore(Settings())
+        self._store.warm()
+        self._loading = asyncio.Lock()
+
+    async def score(self, release: str, digest: str, features: dict[str, Any]) -> dict[str, Any]:
+        """The fields of `serve.decide.Scored`.
+
+        Raises:
+            TamperedError: the bundle's bytes are refused.
+            InvalidError: the row is not what this release takes.
+        """
+        bundle = await self._bundle(Target(release, digest))
+        return asdict(score(bundle, features))
+
+    async def prepare(self, release: str, digest: str) -> None:
+        """Load a bundle and let it answer once, before traffic needs it.
+
+        Raises:
+            TamperedError: the bundle's bytes are refused.
+        """
+        bundle = await self._bundle(Target(release, digest))
+        for scorer in (bundle.model, bundle.baseline):
+            row = np.zeros((1, scorer.width))
+            scorer.score(row)
+            scorer.contributions(row)
+
+    async def _bundle(self, target: Target) -> Any:
+        bundle = self._store.get(target)
+        if bundle is None:
+            async with self._loading:
+                await asyncio.to_thread(self._store.hold, [target])
+            bundle = self._store.get(target)
+        if bundle is None:
+            raise TamperedError(self._store.refused.get(target.digest, "the bundle could not be loaded"))
+        return bundle

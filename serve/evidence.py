@@ -1,0 +1,130 @@
+"""What a rollout has shown so far: counts of subjects and events per arm, folded from decision and outcome records.
+
+- A subject is a customer's key. Only its first decision in a rollout counts, and outcomes belong to that decision: a
+  customer who asks ten times is one subject, on the arm where the rollout met them first.
+- A decision belongs to the arm its key was assigned to, not to the model that answered: where the champion stands in
+  for a failing challenger, the failure is the challenger's.
+- Counts are kept apart by the share in force (`strata`), because the share is the chance that the tests bet on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+CHAMPION, CHALLENGER = "champion", "challenger"
+ARMS = (CHAMPION, CHALLENGER)
+#: Outcomes may be read before their decision, which another replica wrote; more than this many are dropped.
+_ORPHANS_MOST = 10_000
+
+
+@dataclass
+class Tally:
+    """One arm under one share: subjects, and how many of them had each event."""
+
+    subjects: int = 0
+    errors: int = 0
+    slow: int = 0
+    outcomes: int = 0
+    wrong_decisions: int = 0
+
+
+@dataclass(frozen=True)
+class Count:
+    """`events` of `n` subjects."""
+
+    n: int
+    events: int
+
+
+@dataclass(frozen=True)
+class Stratum:
+    """Both arms of one metric while one share was in force."""
+
+    share: float
+    champion: Count
+    challenger: Count
+
+
+@dataclass
+class _First:
+    share: float
+    arm: str
+    adverse: bool
+    judged: bool = False
+
+
+@dataclass
+class Evidence:
+    """Everything the judge looks at.
+
+    Args:
+        salt: names the rollout; records of other rollouts are passed over.
+        share: the share in force now, in (0, 1].
+        slow_milliseconds: a decision that took longer is a slow one.
+    """
+
+    salt: str
+    share: float
+    slow_milliseconds: float
+    tallies: dict[float, dict[str, Tally]] = field(default_factory=dict)
+    latest: dict[str, datetime] = field(default_factory=dict)
+    _keys: set[str] = field(default_factory=set)
+    _active: dict[float, dict[str, set[str]]] = field(default_factory=dict)
+    _first: dict[str, _First] = field(default_factory=dict)
+    _orphans: dict[str, int] = field(default_factory=dict)
+
+    def observe(self, record: Mapping[str, Any]) -> None:
+        """Fold in one line of a spool: a decision or an outcome, in any order."""
+        if record["type"] == "outcome":
+            self._outcome(record["decision_id"], record["outcome"])
+        elif record["rollout"] == self.salt and record["purpose"] == "customer" and record["arm"] in ARMS:
+            self._decision(record)
+
+    def active(self, arm: str) -> int:
+        """Distinct subjects met on this arm since the share in force was set."""
+        return len(self._active.get(self.share, {}).get(arm, ()))
+
+    def subjects(self, arm: str) -> int:
+        """Distinct subjects counted on this arm since the rollout began."""
+        return sum(arms[arm].subjects for arms in self.tallies.values())
+
+    def strata(self, metric: str) -> list[Stratum]:
+        """Counts of one metric (`errors`, `slow` or `wrong_decisions`), one entry per share."""
+        exposed = "outcomes" if metric == "wrong_decisions" else "subjects"
+        return [
+            Stratum(share, *(Count(getattr(arms[arm], exposed), getattr(arms[arm], metric)) for arm in ARMS))
+            for share, arms in sorted(self.tallies.items())
+        ]
+
+    def _decision(self, record: Mapping[str, Any]) -> None:
+        share, arm, key = float(record["share"]), str(record["arm"]), str(record["key"])
+        at = datetime.fromisoformat(record["at"])
+        self.latest[arm] = max(at, self.latest.get(arm, at))
+        self._active.setdefault(share, {name: set() for name in ARMS})[arm].add(key)
+        if key in self._keys:
+            return
+        self._keys.add(key)
+        tally = self.tallies.setdefault(share, {name: Tally() for name in ARMS})[arm]
+        tally.subjects += 1
+        tally.errors += record["error"] is not None
+        tally.slow += record["latency_ms"] > self.slow_milliseconds
+        self._first[record["decision_id"]] = _First(share, arm, bool(record["adverse"]))
+        outcome = self._orphans.pop(record["decision_id"], None)
+        if outcome is not None:
+            self._outcome(record["decision_id"], outcome)
+
+    def _outcome(self, decision_id: str, outcome: int) -> None:
+        first = self._first.get(decision_id)
+        if first is None:
+            if len(self._orphans) < _ORPHANS_MOST:
+                self._orphans[decision_id] = outcome
+            return
+        if first.judged:
+            return  # the first outcome of a decision stands
+        first.judged = True
+        tally = self.tallies[first.share][first.arm]
+        tally.outcomes += 1
+        tally.wrong_decisions += first.adverse != bool(outcome)

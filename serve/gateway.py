@@ -1,0 +1,114 @@
+"""The front door: one Serve replica that answers decisions with the bundles in its memory.
+
+It watches the controller for route tables. Until the first table is loaded it is not ready; afterwards it goes on
+answering by the last one, whatever happens to the controller or the ledger.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import time
+from typing import Any
+
+import ray
+from ray import serve as ray_serve
+from ray.exceptions import RayActorError, RayError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from lineage.errors import PlimsollError
+from lineage.settings import Settings
+from serve.decide import Decider
+from serve.desk import Desk
+from serve.http import error_reply
+from serve.metrics import Metrics
+from serve.pool import ChallengerPool
+from serve.routes import RouteTable, accepts
+from serve.spool import Spool
+from serve.store import BundleStore
+
+log = logging.getLogger(__name__)
+CONTROLLER, NAMESPACE = "plimsoll_controller", "plimsoll"
+_RETRY_SECONDS = 0.25
+
+
+@ray_serve.deployment(
+    num_replicas=Settings().gateway_replicas,
+    max_ongoing_requests=2000,
+    max_queued_requests=-1,
+    health_check_period_s=1,
+    health_check_timeout_s=10,  # shorter ones fail a busy machine's healthy replicas
+    graceful_shutdown_timeout_s=10,
+    graceful_shutdown_wait_loop_s=0.5,
+    ray_actor_options={"num_cpus": 0},
+)
+class Gateway:
+    """A plain `__call__`: FastAPI as ingress costs up to half of the throughput."""
+
+    def __init__(self, challenger: Any) -> None:
+        settings = Settings()
+        self._replica = ray_serve.get_replica_context().replica_id.unique_id
+        self._store = BundleStore(settings)
+        self._spool = Spool(settings.spool, self._replica)
+        self._store.warm()
+        self._pool = ChallengerPool(challenger)
+        self._preparing: set[asyncio.Task[None]] = set()
+        decider = Decider(self._store, self._spool.write, self._pool, self._replica)
+        self._desk = Desk(decider, self._store, self._spool.write, self._replica, Metrics())
+        self._watch = asyncio.get_running_loop().create_task(self._follow())
+
+    async def __call__(self, request: Request) -> Response:
+        """Answer one HTTP request."""
+        try:
+            return await self._desk.answer(request)
+        except PlimsollError as error:
+            return error_reply(error)
+
+    def check_health(self) -> None:
+        """Serve replaces a replica that no longer hears of route changes."""
+        if self._watch.done():
+            raise RuntimeError("the watch of the route table has ended")
+
+    async def _follow(self) -> None:
+        """Ask the controller for the next table, for ever. Asking says what this replica has: that is the ack."""
+        controller = None
+        while True:
+            try:
+                if controller is None:
+                    controller = ray.get_actor(CONTROLLER, namespace=NAMESPACE)
+                offered = await controller.watch.remote(self._report())
+            except (RayError, ValueError) as error:  # ValueError: there is no such actor (yet)
+                log.warning("no controller, the routes stay as they are: %s", type(error).__name__)
+                if not isinstance(error, RayActorError):
+                    controller = None
+                await asyncio.sleep(_RETRY_SECONDS)
+                continue
+            if offered is not None:
+                await self._take(RouteTable.from_dict(offered))
+
+    async def _take(self, table: RouteTable) -> None:
+        if not accepts(self._desk.table, table):
+            return
+        wanted = [target for route in table.routes.values() for target in route.resident]
+        if any(self._store.get(target) is None for target in wanted):
+            await asyncio.to_thread(self._store.hold, wanted)
+        self._desk.table = table
+        for route in table.routes.values():
+            if route.challenger is not None and not self._pool.is_ready(route.challenger):
+                task = asyncio.create_task(self._pool.prepare(route.challenger))  # a rollback must not wait for this
+                self._preparing.add(task)
+                task.add_done_callback(self._preparing.discard)
+
+    def _report(self) -> dict[str, Any]:
+        table = self._desk.table
+        return {
+            "replica": self._replica,
+            "host": socket.gethostname(),
+            "process": os.getpid(),
+            "order": list(table.order) if table else [0, 0],
+            "refused": self._store.refused,
+            "at": time.time(),
+        }

@@ -1,0 +1,47 @@
+"""Live fairness: decisions joined by customer key with protected attributes, which the models never see.
+
+The attributes lie in the Delta table `<model>-protected`: first the customer's key, then one column an attribute.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+from deltalake import DeltaTable
+
+from lineage.settings import Settings
+from validators.fairness import Disparity, group_column, measure_fairness
+
+
+def disparities(
+    settings: Settings, model: str, records: list[dict[str, Any]], limits: dict[str, Any], grouping: dict[str, Any]
+) -> list[Disparity]:
+    """One comparison an attribute; none where no table of protected attributes is kept.
+
+    Args:
+        records: decisions; those whose key the table does not know are left out.
+        limits: `[monitor.fairness]` of the policy.
+        grouping: `attributes`, `bands` and `names` of the policy's group_fairness check, so that both see alike.
+    """
+    path = settings.datasets / f"{model}-protected"
+    if not DeltaTable.is_deltatable(str(path)):
+        return []
+    protected = pl.read_delta(str(path))
+    key = protected.columns[0]
+    decisions = pl.DataFrame(
+        {
+            key: [str(record["key"]) for record in records],
+            "favourable": [not record["adverse"] for record in records],
+        }
+    )
+    joined = decisions.join(protected.with_columns(pl.col(key).cast(pl.String)), on=key, how="inner")
+    rules = {name: limits[name] for name in ("ratio_limit", "minimum_group", "confidence")}
+    bands, names = grouping.get("bands", {}), grouping.get("names", {})
+    found = []
+    for attribute in grouping.get("attributes", protected.columns[1:]):
+        known = joined.select(attribute, "favourable").drop_nulls()
+        groups = group_column(known[attribute], bands.get(attribute), names.get(attribute))
+        frame = known.select(groups.alias("group"), "favourable")
+        found.append(measure_fairness(frame, attribute, **rules))
+    return found

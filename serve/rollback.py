@@ -1,0 +1,79 @@
+"""Rollback: the champion steps down at once; then it is proven that no replica answers with it any more.
+
+The order itself moves the routes (the fold names the new champion, replicas hold its bundle ready). What follows here
+is evidence: every replica's acknowledgement, and the golden rows of the reinstated release through the door that
+customers use, until every replica has answered with it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from lineage.digest import digest_of
+from serve.intention import Intention, View, parse_time
+
+BASELINE = "baseline"
+
+
+@dataclass
+class Replay:
+    """Golden rows answered by the replicas: which came out as they were, and who has answered."""
+
+    count: int
+    release: str
+    matched: set[int] = field(default_factory=set)
+    wrong: dict[int, str] = field(default_factory=dict)
+    replicas: set[str] = field(default_factory=set)
+    answers: dict[int, str] = field(default_factory=dict)
+
+    def note(self, number: int, row: dict[str, Any], reply: dict[str, Any], replica: str) -> None:
+        """Compare one reply with the golden row."""
+        answer = f"{float(reply['score']).hex()} {reply['decision']}"
+        self.answers[number] = answer
+        if reply["release"] == self.release and answer == f"{row['score']} {row['decision']}":
+            self.matched.add(number)
+            self.replicas.add(replica)
+        else:
+            self.wrong[number] = f"row {number}: {reply['release']} answered {answer}"
+
+    @property
+    def complete(self) -> bool:
+        """Every row has been answered."""
+        return len(self.answers) == self.count
+
+    def golden(self) -> dict[str, Any]:
+        """The form that facts carry; a row that ever came out wrong is not matched."""
+        answers = [self.answers[number] for number in sorted(self.answers)]
+        right = len(self.matched - self.wrong.keys())
+        return {"count": self.count, "matched": right, "digest": digest_of(answers), "replicas": len(self.replicas)}
+
+
+def rolled_back(model: View, releases: dict[str, View], acked_at: datetime, replicas: int) -> Intention | None:
+    """After every replica has acknowledged: the release that stepped down answers nowhere."""
+    order = model["rollback"]
+    if order is None or releases[order["from"]]["state"] != "rolling_back":
+        return None
+    data = {"to": order["to"], "milliseconds": _since(order, acked_at), "replicas": replicas}
+    return Intention("ReleaseRolledBack", order["from"], data)
+
+
+def reinstated(model: View, releases: dict[str, View], replay: Replay, now: datetime) -> Intention | None:
+    """After the replay: the former champion is back, or somebody has to look."""
+    order = model["rollback"]
+    if order is None or order["to"] == BASELINE:
+        return None
+    golden = replay.golden()
+    if not golden["count"] or golden["matched"] != golden["count"]:
+        seen = "; ".join(list(replay.wrong.values())[:2]) or "no golden rows"
+        summary = f"{order['to']} was reinstated but its golden rows did not come back: {seen}"
+        data = {"alert": "rollback_not_proven", "severity": "page", "summary": summary, "evidence": order["seq"]}
+        return Intention("AlertRaised", model["model"], data, about_release=False)
+    if releases[order["to"]]["state"] not in ("retired", "champion"):  # champion: its retirement was never on record
+        return None
+    return Intention("ChampionReinstated", order["to"], {"golden": golden, "milliseconds": _since(order, now)})
+
+
+def _since(order: dict[str, Any], moment: datetime) -> float:
+    return round(max(0.0, (moment - parse_time(order["at"])).total_seconds() * 1000.0), 1)

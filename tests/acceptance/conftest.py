@@ -1,0 +1,35 @@
+"""One platform, and so one Ray cluster, for every test of this folder."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.platform import Platform, end, tell_story
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything here needs the platform; telling the story takes minutes, so no single test is timed against it."""
+    for item in items:
+        if "tests/acceptance" in str(item.path):
+            item.add_marker(pytest.mark.acceptance)
+            item.add_marker(pytest.mark.timeout(1_000))
+
+
+@pytest.fixture(scope="session")
+def platform() -> Iterator[Platform]:
+    """The platform after its story."""
+    folder = Path(tempfile.mkdtemp(prefix="pa-"))  # short: Unix sockets lie below it
+    told: Platform | None = None
+    try:
+        told = tell_story(folder / "var")
+        yield told
+    finally:
+        if told is not None:
+            end(told)
+            told.command("down")
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,28 @@
+"""For all tests: nothing of the caller's platform is seen, and nothing outside the test's own folder is written."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from lineage.settings import Settings
+
+sys.path.insert(0, str(Path(__file__).parent))  # `sample_facts`, whichever folder's tests are run
+
+for _name in [name for name in os.environ if name.startswith("PLIMSOLL_")]:
+    del os.environ[_name]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _home_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> None:
+    # Whoever forgets to pass settings writes here, never into ./var.
+    os.environ["PLIMSOLL_HOME"] = str(tmp_path_factory.mktemp("home-of-nobody"))
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """A home folder of the test's own."""
+    return Settings(home=tmp_path / "var")

@@ -1,0 +1,268 @@
+"""The console without a browser: the gate, sign-in, every page, every mutating callback, the socket."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from console_home import Home, SignIn, text
+from starlette.testclient import TestClient
+
+Json = dict[str, Any]
+PAGES = {
+    "overview": {},
+    "releases": {},
+    "release": {"release-name": "credit-default@2"},
+    "drift": {"drift-model": None},
+    "fairness": {"fairness-model": None},
+    "reviews": {},
+    "audit": {"audit-query": {}},
+}
+
+
+def _writes(spec: Json, output: str) -> bool:
+    return output in re.sub(r"@\w+", "", spec["output"])
+
+
+def _fired(spec: Json, changed: str) -> bool:
+    return changed in [f"{one['id']}.{one['property']}" for one in spec["inputs"]]
+
+
+def fire(client: TestClient, output: str, changed: str, values: Json) -> Any:
+    """Call the callback that writes `output` (`id.property`) and is fired by `changed`, as the renderer does."""
+    known = [one for one in client.get("/_dash-dependencies").json() if _writes(one, output) and _fired(one, changed)]
+    [spec] = [one for one in known if not one["clientside_function"]]
+    names = spec["output"].strip(".").split("...") if spec["output"].startswith("..") else [spec["output"]]
+    outputs = [dict(zip(("id", "property"), name.rsplit(".", 1), strict=True)) for name in names]
+
+    def filled(deps: list[Json]) -> list[Json]:
+        return [dep | {"value": values.get(f"{dep['id']}.{dep['property']}")} for dep in deps]
+
+    body = {
+        "output": spec["output"],
+        "outputs": outputs if len(names) > 1 else outputs[0],
+        "inputs": filled(spec["inputs"]),
+        "changedPropIds": [changed] if changed in values else [],
+        "state": filled(spec["state"]),
+    }
+    return client.post("/_dash-update-component", json=body)
+
+
+def page(client: TestClient, name: str, news: Json | None = None) -> str:
+    """The words of a page as its callback fills it."""
+    first = "audit-ready.data" if name == "audit" else "news.data"
+    values = {f"{id_}.data": value for id_, value in PAGES[name].items()}
+    answer = fire(client, f"{name}.children", first, values | ({"news.data": news} if news else {}))
+    assert answer.status_code == 200, answer.text
+    filled = answer.json()["response"]
+    return "".join(text(part["children"]) for part in filled.values())
+
+
+def test_without_a_session_there_is_only_the_sign_in_page(console: TestClient) -> None:
+    console.cookies.clear()
+    for path in ("/", "/release/credit-default@2", "/audit?kind=X"):
+        answer = console.get(path)
+        assert answer.status_code == 303
+        assert answer.headers["location"].startswith("/sign-in?next=")
+    for path in ("/_dash-layout", "/_dash-dependencies"):
+        assert console.get(path).status_code == 401
+    assert console.post("/_dash-update-component", json={}).status_code == 401
+    assert console.get("/healthz").json() == {"ok": True}
+    assert console.get("/assets/console.css").status_code == 200
+
+
+def test_nothing_serves_api_docs_or_tools(sign_in: SignIn) -> None:
+    client = sign_in("auditor")
+    for path in ("/docs", "/redoc", "/openapi.json", "/_mcp"):
+        assert "Dash" in client.get(path).text or client.get(path).status_code == 404
+        assert "swagger" not in client.get(path).text.lower()
+
+
+def test_security_headers(sign_in: SignIn) -> None:
+    headers = sign_in("auditor").get("/").headers
+    scripts = headers["content-security-policy"].split("script-src")[1].split(";")[0]
+    assert "unsafe" not in scripts
+    assert scripts.count("sha256-") >= 2
+    assert headers["x-frame-options"] == "DENY"
+    assert headers["cache-control"] == "no-store"
+
+
+def test_a_wrong_password_is_refused_in_the_ledgers_words(console: TestClient) -> None:
+    console.cookies.clear()
+    console.get("/sign-in")
+    form = {"form": console.cookies["plimsoll_form"], "name": "operator", "password": "wrong", "next": "/"}
+    answer = console.post("/sign-in", data=form)
+    assert answer.status_code == 401
+    assert "name or password is wrong" in answer.text
+    assert "plimsoll_session" not in console.cookies
+
+
+def test_a_sign_in_form_from_elsewhere_is_refused(console: TestClient, home: Home) -> None:
+    console.cookies.clear()
+    sent = {"form": "guess", "name": "operator", "password": home.passwords["operator"]}
+    assert console.post("/sign-in", data=sent).headers["location"] == "/sign-in?again=1"
+    assert "plimsoll_session" not in console.cookies
+
+
+def test_the_session_cookie_is_out_of_reach_of_scripts(console: TestClient, home: Home) -> None:
+    console.cookies.clear()
+    console.get("/sign-in")
+    form = {"form": console.cookies["plimsoll_form"], "name": "auditor", "password": home.passwords["auditor"]}
+    cookies = console.post("/sign-in", data=form).headers.get_list("set-cookie")
+    [session] = [one for one in cookies if one.startswith("plimsoll_session=")]
+    assert "HttpOnly" in session
+    assert "samesite=strict" in session.lower()
+
+
+def test_signing_out_ends_the_token_at_the_ledger(sign_in: SignIn) -> None:
+    client = sign_in("auditor")
+    cookie = client.cookies["plimsoll_session"]
+    client.post("/sign-out", data={"csrf": client.cookies["_csrf_token"]})
+    client.cookies.set("plimsoll_session", cookie)
+    assert client.get("/beat").status_code == 401
+
+
+@pytest.mark.parametrize("name", list(PAGES))
+@pytest.mark.parametrize("role", ["operator", "auditor"])
+def test_every_page_fills_for_every_role(sign_in: SignIn, name: str, role: str) -> None:
+    assert len(page(sign_in(role), name)) > 40
+
+
+def test_the_overview_shows_what_waits_for_this_role(sign_in: SignIn) -> None:
+    said = page(sign_in("validator"), "overview")
+    assert "Quarantined: wrong decisions 6.2%" in said
+    assert "Review due in" in said
+    assert "Training job" not in said.partition("In flight")[0]
+    assert "Nothing waits for role auditor" in page(sign_in("auditor"), "overview")
+
+
+def test_the_release_page_says_why_a_button_is_dead_and_who_can(sign_in: SignIn) -> None:
+    assert "Your role is operator. A validator can decide." in page(sign_in("operator"), "release")
+
+
+def test_small_groups_are_not_enough_data(sign_in: SignIn) -> None:
+    assert "not enough data" in page(sign_in("auditor"), "fairness")
+
+
+def test_news_about_another_model_does_not_draw_a_release_again(sign_in: SignIn) -> None:
+    client = sign_in("auditor")
+    values = {"release-name.data": "credit-default@2", "news.data": {"head": 9, "moved": ["card-fraud"]}}
+    assert fire(client, "release.children", "news.data", values).status_code == 204
+
+
+def test_an_unknown_release_is_the_ledgers_refusal(sign_in: SignIn) -> None:
+    answer = fire(sign_in("auditor"), "release.children", "news.data", {"release-name.data": "credit-default@99"})
+    said = text(answer.json()["response"]["release"]["children"])
+    assert "there is no release 'credit-default@99'" in said
+
+
+def test_the_audit_grid_gets_blocks_newest_first_and_filtered(sign_in: SignIn) -> None:
+    client = sign_in("auditor")
+    values = {"audit-grid.getRowsRequest": {"startRow": 0, "endRow": 5}, "audit-query.data": {"kind": "ModelTrained"}}
+    answer = fire(client, "audit-grid.getRowsResponse", "audit-grid.getRowsRequest", values).json()["response"]
+    found = answer["audit-grid"]["getRowsResponse"]
+    assert found["rowCount"] == 6
+    assert [row["kind"] for row in found["rowData"]] == ["ModelTrained"] * 5
+    assert found["rowData"][0]["seq"] > found["rowData"][-1]["seq"]
+
+
+def test_the_chain_is_verified(sign_in: SignIn) -> None:
+    answer = fire(sign_in("auditor"), "audit-verified.children", "audit-verify.n_clicks", {})
+    assert "Chain verified" in text(answer.json()["response"]["audit-verified"]["children"])
+
+
+SHEET = {
+    "verb": "approve",
+    "subject": "credit-default@2",
+    "etag": "1",
+    "to": "baseline",
+    "key": "k1",
+    "least": 8,
+}
+
+
+def press(client: TestClient, state: Json, reason: str, clicks: int | None = 1) -> Any:
+    values = {"sheet-go.n_clicks": clicks, "sheet-state.data": state, "sheet-reason.value": reason}
+    return fire(client, "sheet-refusal.children", "sheet-go.n_clicks", values)
+
+
+def said(answer: Any) -> str:
+    return text(answer.json()["response"]["sheet-refusal"]["children"])
+
+
+def test_nothing_is_sent_without_a_click(sign_in: SignIn, home: Home) -> None:
+    before = home.ledger.state()["seq"]
+    assert press(sign_in("validator"), SHEET, "a good reason", clicks=None).status_code == 204
+    assert home.ledger.state()["seq"] == before + 1  # the sign-in itself
+
+
+def test_a_callback_without_the_sessions_token_is_refused(sign_in: SignIn) -> None:
+    client = sign_in("validator")
+    client.headers["X-CSRFToken"] = "guess"
+    assert client.post("/_dash-update-component", json={}).status_code == 403
+
+
+def test_an_old_view_is_refused_verbatim_with_a_way_to_read_again(sign_in: SignIn) -> None:
+    told = said(press(sign_in("validator"), SHEET, "all metrics inside their limits"))
+    assert "Read it again" in told
+    assert len(told) > 30
+
+
+def test_a_role_that_may_not_is_refused_by_the_ledger(sign_in: SignIn, home: Home) -> None:
+    etag = str(home.ledger.release("credit-default@2")["etag"])
+    told = said(press(sign_in("auditor"), SHEET | {"etag": etag}, "all metrics inside their limits"))
+    assert "has role auditor, which may not state ReviewDecided" in told
+
+
+def test_nobody_approves_their_own_release_even_past_the_button(sign_in: SignIn, home: Home) -> None:
+    own = {"subject": "fx-signal@1", "etag": str(home.ledger.release("fx-signal@1")["etag"])}
+    told = said(press(sign_in("validator"), SHEET | own, "my own work, looks fine"))
+    assert "is the author" in told
+    assert "a second person has to decide" in told
+
+
+def test_a_short_reason_never_leaves_the_console(sign_in: SignIn) -> None:
+    assert "at least 8 characters" in said(press(sign_in("validator"), SHEET, "ok"))
+
+
+def test_the_sheet_says_from_and_to(sign_in: SignIn) -> None:
+    ask = {"ask.data": {"verb": "approve", "subject": "credit-default@2", "at": 1}}
+    answer = fire(sign_in("validator"), "sheet-body.children", "ask.data", ask).json()["response"]
+    words = text(answer["sheet-body"]["children"])
+    assert "credit-default@2 in review" in words
+    assert "credit-default@2 approved" in words
+    assert answer["sheet-go"]["children"] == "Approve credit-default@2"
+    assert answer["sheet-state"]["data"]["etag"].isdecimal()
+
+
+def test_a_missing_report_is_plain_text_under_a_strict_policy(sign_in: SignIn) -> None:
+    answer = sign_in("auditor").get("/report/credit-default@2")
+    assert answer.status_code == 404
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+    assert "has no report yet" in answer.text
+
+
+def test_the_palette_lists_releases(sign_in: SignIn) -> None:
+    names = [place["name"] for place in sign_in("auditor").get("/places").json()]
+    assert "credit-default@2" in names
+
+
+def test_a_failing_callback_leaves_a_line_in_the_log(capsys: pytest.CaptureFixture[str]) -> None:
+    from console.server import report_error
+
+    with pytest.raises(KeyError):
+        report_error(KeyError("a slip"))
+    assert "a callback failed" in capsys.readouterr().out
+
+
+def test_pages_stand_alone() -> None:
+    """Nothing of Ray, of the store or of the serving plane is loaded by looking."""
+    import subprocess
+    import sys
+
+    script = (
+        "import sys, console.server; print([m for m in ('ray', 'duckdb', 'serve', 'training') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

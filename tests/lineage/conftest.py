@@ -1,0 +1,36 @@
+"""A ledger of the test's own, in memory-speed folders."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from sample_facts import Hand, Teller
+
+from lineage.ledger import Ledger
+from lineage.settings import Settings
+
+
+@pytest.fixture
+def clock() -> Hand:
+    return Hand()
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No waiting for the disk, where what is tested is not durability."""
+    monkeypatch.setattr(os, "fdatasync", lambda descriptor: None)
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
+@pytest.fixture
+def ledger(settings: Settings, clock: Hand, quick: None) -> Iterator[Ledger]:
+    opened = Ledger(settings.log_folder, clock=clock)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def teller(ledger: Ledger) -> Teller:
+    return Teller(ledger)

@@ -1,0 +1,87 @@
+"""Where things run, and the key that signs."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from lineage.clock import instant, stamp
+from lineage.errors import PlimsollError, RefusedError, TamperedError, UnavailableError
+from lineage.settings import Settings
+from lineage.signing import key_name, make_keys, sign, verify
+
+
+def test_every_setting_is_described() -> None:
+    assert all(field.description for field in Settings.model_fields.values())
+
+
+def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PLIMSOLL_HOME", str(tmp_path))
+    monkeypatch.setenv("PLIMSOLL_LEDGER_PORT", "7999")
+    settings = Settings()
+    assert (settings.root, settings.ledger_url) == (tmp_path, "http://127.0.0.1:7999")
+    monkeypatch.setenv("PLIMSOLL_LEDGER_PORT", "80")
+    with pytest.raises(ValidationError, match="ledger_port"):
+        Settings()
+
+
+def test_two_homes_share_no_ray_folder_and_its_name_is_short(tmp_path: Path) -> None:
+    one, two = Settings(home=tmp_path / "one").ray_tmp, Settings(home=tmp_path / "two").ray_tmp
+    assert one != two
+    assert len(str(one)) < 40
+
+
+def test_everything_lies_under_the_home(settings: Settings) -> None:
+    for name in ("log_folder", "lineage_store", "accounts_file", "secrets", "artefacts", "spool", "decisions", "run"):
+        assert settings.root in getattr(settings, name).parents
+
+
+def test_the_key_is_made_once_and_for_its_owner(settings: Settings) -> None:
+    with pytest.raises(UnavailableError):
+        key_name(settings)
+    name = make_keys(settings)
+    assert make_keys(settings) == key_name(settings) == name
+    private = settings.root / "keys" / "signing.key"
+    assert stat.S_IMODE(private.stat().st_mode) == 0o600
+
+
+def test_a_crash_while_making_the_key_heals(settings: Settings) -> None:
+    folder = settings.root / "keys"
+    folder.mkdir(parents=True)
+    (folder / "signing.pub").write_bytes(b"of a pair that never was")
+    name = make_keys(settings)
+    bundle = settings.artefacts / "bundle"
+    bundle.mkdir(parents=True)
+    (bundle / "release.json").write_text("{}")
+    assert sign(bundle, settings) == name
+    verify(bundle, settings)
+
+
+def test_another_key_does_not_vouch(settings: Settings, tmp_path: Path) -> None:
+    make_keys(settings)
+    bundle = settings.artefacts / "bundle"
+    bundle.mkdir(parents=True)
+    (bundle / "release.json").write_text("{}")
+    with pytest.raises(TamperedError, match="no signature"):
+        verify(bundle, settings)
+    other = Settings(home=tmp_path / "other")
+    make_keys(other)
+    sign(bundle, other)
+    with pytest.raises(TamperedError):
+        verify(bundle, settings)
+    verify(bundle, other)
+
+
+def test_an_error_is_its_json_body() -> None:
+    error = RefusedError("no", code="stale", status=412, field="etag", etag=7)
+    assert error.body() == {"error": "no", "code": "stale", "field": "etag", "etag": 7}
+    assert isinstance(error, PlimsollError)
+
+
+def test_times_stand_in_records_as_utc_with_microseconds() -> None:
+    text = "2026-11-23T10:00:00.000001Z"
+    assert stamp(instant(text)) == text
+    assert stamp(instant("2026-11-23T12:00:00.000001+02:00")) == text

@@ -1,0 +1,284 @@
+"""A well-formed example of every fact, and a way to bring a release to any state. Everything is made up."""
+
+from __future__ import annotations
+
+import hashlib
+from copy import deepcopy
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from lineage.guards import Actor
+from lineage.ledger import Draft, Ledger, Record
+from lineage.release import State
+
+Json = dict[str, Any]
+MODEL = "credit-default"
+CONTROLLER = Actor("controller", "service")
+TRAINER = Actor("trainer", "service")
+AUTHOR = Actor("scientist", "scientist")
+VALIDATOR = Actor("validator", "validator")
+OPERATOR = Actor("operator", "operator")
+POLICY: Json = {
+    "validation": {"checks": ["beats_baseline", "group_fairness"]},
+    "canary": {"steps": [0.1, 0.25]},
+    "review": {"required": True, "sla_hours": 24},
+    "rollout": {"steps": [0.5, 1.0]},
+}
+AT = "2026-11-23T10:00:00.000000Z"
+
+
+class Hand:
+    """A clock that goes only when it is moved."""
+
+    def __init__(self) -> None:
+        self.time = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.time
+
+    def later(self, **by: float) -> None:
+        self.time += timedelta(**by)
+
+
+def digest(*parts: object) -> str:
+    """Some digest, the same for the same parts."""
+    return "sha256:" + hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def judgement(verdict: str = "ADVANCE", share: float = 0.25) -> Json:
+    return {"verdict": verdict, "reasons": ["enough was seen"], "share": share, "at": AT, "seconds": 12.5}
+
+
+_GOLDEN: Json = {"count": 32, "matched": 32, "digest": digest("golden")}
+_DATASET: Json = {"uri": "datasets/credit-default", "version": 3, "digest": digest("data")}
+#: What each kind of fact may look like.
+SAMPLES: dict[str, Json] = {
+    "DatasetPinned": {"dataset": "uci", "rows": 30_000, "columns": ["LIMIT_BAL", "default"], **_DATASET},
+    "ModelTrained": {
+        "author": "scientist",
+        "request": None,
+        "run_id": "4b1c",
+        "family": "boosted_trees",
+        "params": {"max_depth": 4},
+        "metrics": {"auc": 0.78},
+        "dataset": _DATASET,
+        "digest": digest(MODEL, 1),
+        "signature_key": digest("key"),
+        "code_digest": digest("code"),
+        "environment_digest": digest("environment"),
+        "seed": 7,
+        "policy": POLICY,
+        "policy_digest": digest("policy"),
+        "features": ["LIMIT_BAL"],
+        "threshold": 0.31,
+        "seconds": 12.5,
+        "fingerprint": digest("fingerprint"),
+    },
+    "CheckCompleted": {
+        "check": "beats_baseline",
+        "code": "PLM-1",
+        "title": "Beats the baseline",
+        "status": "pass",
+        "findings": [{"name": "difference of AUC", "observed": 0.02, "limit": 0.0, "relation": ">=", "ok": True}],
+        "policy_digest": digest("policy"),
+        "seconds": 0.5,
+    },
+    "CandidateValidated": {"checks": ["beats_baseline", "group_fairness"], "report_digest": digest("report")},
+    "CandidateRejected": {"failed": ["group_fairness"], "report_digest": digest("report")},
+    "ReleaseRegistered": {
+        "digest": digest(MODEL, 1),
+        "mlflow_version": "1",
+        "fingerprint": digest("fingerprint"),
+    },
+    "CanaryStarted": {"share": 0.1, "salt": "0123456789abcdef", "control": "baseline"},
+    "CanaryStepped": {"share": 0.25, "judgement": judgement()},
+    "CanaryHeld": {"why": "too few subjects", "judgement": judgement("HOLD")},
+    "CanaryAborted": {"why": "twice the wrong decisions", "judgement": judgement("ABORT")},
+    "ReviewRequested": {"judgement": judgement(), "due_at": AT},
+    "ReviewDecided": {"decision": "approve", "digest": digest(MODEL, 1)},
+    "RolloutStepped": {"share": 0.5, "judgement": judgement()},
+    "ReleasePromoted": {"digest": digest(MODEL, 1), "replaced": None, "golden": _GOLDEN, "judgement": None},
+    "ChampionRetired": {"replaced_by": "credit-default@2"},
+    "DecisionsSealed": {
+        "segment": "20261123T100000-0001",
+        "uri": "decisions/credit-default/20261123T100000-0001.parquet",
+        "digest": digest("segment"),
+        "rows": 100,
+        "outcomes": 40,
+        "from": AT,
+        "to": AT,
+        "releases": {"credit-default@1": 100},
+    },
+    "DriftMeasured": {
+        "release": "credit-default@1",
+        "window": {"rows": 600, "from": AT, "to": AT},
+        "features": [{"feature": "PAY_0", "score": 0.4, "method": "PSI", "limit": 0.1, "drifted": True}],
+        "share_drifted": 1.0,
+        "limit": 0.3,
+        "verdict": "drift",
+        "report_digest": None,
+    },
+    "FairnessMeasured": {
+        "release": "credit-default@1",
+        "stage": "live",
+        "attribute": "SEX",
+        "groups": [{"group": "1", "n": 300, "favourable_rate": 0.7, "interval": [0.6, 0.8]}],
+        "ratio": 0.9,
+        "ratio_interval": [0.85, 0.95],
+        "limit": 0.8,
+        "verdict": "ok",
+    },
+    "AlertRaised": {"alert": "drift", "severity": "ticket", "summary": "1 of 1 features drifted", "evidence": 12},
+    "RetrainRequested": {
+        "folder": "examples/credit_default",
+        "why": "drift",
+        "author": "scientist",
+        "evidence": None,
+        "options": {"trials": 4},
+    },
+    "RollbackOrdered": {"to": "baseline"},
+    "ReleaseRolledBack": {"to": "baseline", "milliseconds": 31.5, "replicas": 2},
+    "ChampionReinstated": {"golden": _GOLDEN, "milliseconds": 80.0},
+    "LedgerOpened": {"records": 0, "torn_bytes": 0, "signing_key": digest("key")},
+    "AccountAdded": {"account": "auditor", "role": "auditor"},
+    "PasswordReset": {"account": "auditor"},
+    "SignedIn": {"account": "auditor"},
+    "ActionRefused": {"attempted": "ReviewDecided credit-default@1", "code": "four_eyes", "message": "no"},
+    "ControllerStarted": {"replicas": 2},
+    "JobStarted": {"request": 1, "job_id": "train-1"},
+    "JobFinished": {"request": 1, "job_id": "train-1", "status": "failed", "message": "out of memory"},
+    "RouteApplied": {
+        "version": 4,
+        "champion": "credit-default@1",
+        "challenger": None,
+        "share": 0.0,
+        "replicas": 2,
+        "milliseconds": 17.0,
+    },
+}
+
+
+def sample(kind: str, /, **changes: Any) -> Json:
+    """A copy of the example with some values changed."""
+    return deepcopy(SAMPLES[kind]) | changes
+
+
+def record_of(kind: str, **changes: Any) -> Record:
+    """The example as a stored record."""
+    about = {"model": MODEL, "release": f"{MODEL}@1", "reason": None, "key": None, "prev": "0" * 64}
+    return {"seq": 1, "at": AT, "kind": kind, "actor": {"name": "controller", "role": "service"}, **about} | {
+        "data": sample(kind, **changes)
+    }
+
+
+class Teller:
+    """States facts the way the platform does; every step returns the record."""
+
+    def __init__(self, ledger: Ledger, model: str = MODEL, policy: Json = POLICY) -> None:
+        self.ledger, self.model, self.policy = ledger, model, policy
+        self.made = 0
+
+    def say(
+        self,
+        kind: str,
+        release: str | None = None,
+        actor: Actor = CONTROLLER,
+        reason: str | None = "because",
+        /,
+        **changes: Any,
+    ) -> Record:
+        draft = Draft(kind, actor, sample(kind, **changes), self.model, release, reason)
+        return self.ledger.append(draft)
+
+    def digest(self, release: str) -> str:
+        return self.ledger.state.releases[release].digest
+
+    def train(self, **changes: Any) -> str:
+        self.made += 1
+        given = {"digest": digest(self.model, self.made), "policy": self.policy} | changes
+        return str(self.say("ModelTrained", **given)["release"])
+
+    def check(self, release: str, status: str = "pass") -> None:
+        for name in self.policy["validation"]["checks"]:
+            self.say("CheckCompleted", release, check=name, status=status)
+
+    def register(self) -> str:
+        release = self.train()
+        self.check(release)
+        self.say("CandidateValidated", release)
+        self.say("ReleaseRegistered", release, digest=self.digest(release))
+        return release
+
+    def canary(self, release: str) -> str:
+        control = self.ledger.state.models[self.model].champion or "baseline"
+        self.say("CanaryStarted", release, OPERATOR, control=control)
+        return release
+
+    def to_review(self, release: str) -> str:
+        self.say("CanaryStepped", release)
+        self.say("ReviewRequested", release)
+        return release
+
+    def approve(self, release: str) -> str:
+        self.say("ReviewDecided", release, VALIDATOR, digest=self.digest(release))
+        return release
+
+    def rollout(self, release: str) -> str:
+        self.say("RolloutStepped", release, OPERATOR)
+        return release
+
+    def promote(self, release: str) -> str:
+        self.say("RolloutStepped", release, share=1.0)
+        replaced = self.ledger.state.models[self.model].champion
+        self.say("ReleasePromoted", release, digest=self.digest(release), replaced=replaced)
+        if replaced:
+            self.say("ChampionRetired", replaced, replaced_by=release)
+        return release
+
+    def champion(self) -> str:
+        release = self.canary(self.register())
+        return self.promote(self.rollout(self.approve(self.to_review(release))))
+
+    def bring(self, state: State) -> str:
+        """A release in this state, by the shortest way."""
+        match state:
+            case State.TRAINED:
+                return self.train()
+            case State.REJECTED:
+                release = self.train()
+                self.check(release, "fail")
+                self.say("CandidateRejected", release)
+                return release
+            case State.VALIDATED:
+                release = self.train()
+                self.check(release)
+                self.say("CandidateValidated", release)
+                return release
+            case State.REGISTERED:
+                return self.register()
+            case State.CANARY:
+                return self.canary(self.register())
+            case State.REVIEW:
+                return self.to_review(self.canary(self.register()))
+            case State.APPROVED:
+                return self.approve(self.bring(State.REVIEW))
+            case State.ROLLOUT:
+                return self.rollout(self.bring(State.APPROVED))
+            case State.CHAMPION:
+                return self.champion()
+            case State.RETIRED:
+                release = self.champion()
+                self.champion()
+                return release
+            case State.QUARANTINED:
+                release = self.bring(State.CANARY)
+                self.say("CanaryAborted", release)
+                return release
+            case State.ROLLING_BACK:
+                release = self.champion()
+                self.say("RollbackOrdered", release, OPERATOR)
+                return release
+            case State.ROLLED_BACK:
+                release = self.bring(State.ROLLING_BACK)
+                self.say("ReleaseRolledBack", release)
+                return release

@@ -1,0 +1,207 @@
+"""The journey of a release in front of customers, tick by tick, without Ray."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from serve import canary, jobs, promote, rollback
+from serve.jobs import JobView
+from serve.judge import Judgement
+from serve.monitor import drift_intentions, fairness_intentions
+from serve.rollback import Replay
+from tests.serve.records import NOW
+
+POLICY = {
+    "canary": {"steps": [0.1, 0.25], "deadline_minutes": 60},
+    "review": {"required": True, "sla_hours": 24},
+    "rollout": {"steps": [0.5, 1.0], "minimum_subjects": 50},
+    "monitor": {"drift": {"retrain": True}},
+}
+
+
+def judgement(verdict: Any, *reasons: str) -> Judgement:
+    return Judgement(verdict, list(reasons) or ["because"], 0.1, NOW, 1.0, [], {}, {"alpha_of_each_gate": 0.01})
+
+
+def release(state: str = "canary", **changes: Any) -> dict[str, Any]:
+    return {
+        "release": "m@2",
+        "model": "m",
+        "state": state,
+        "author": "ada",
+        "digest": "sha256:2",
+        "policy": POLICY,
+        "share": 0.1,
+        "control": "m@1",
+        "canary_started_at": NOW.isoformat(),
+        "stepped_at": NOW.isoformat(),
+        "hold": None,
+    } | changes
+
+
+def model(**changes: Any) -> dict[str, Any]:
+    return {
+        "model": "m",
+        "champion": "m@1",
+        "challenger": "m@2",
+        "requests": [],
+        "jobs": {},
+        "rollback": None,
+    } | changes
+
+
+def step(view: dict[str, Any], verdict: Judgement, minutes: float = 1.0, **changes: Any) -> Any:
+    now = NOW + timedelta(minutes=minutes)
+    return canary.step(model(**changes), view, verdict, now) or promote.step(view, verdict, now)
+
+
+def test_one_step_at_a_time_then_a_second_person() -> None:
+    first = step(release(), judgement("ADVANCE"))
+    assert (first.kind, first.data["share"]) == ("CanaryStepped", 0.25)
+    last = step(release(share=0.25), judgement("ADVANCE"))
+    assert last.kind == "ReviewRequested"
+    assert last.data["due_at"] == (NOW + timedelta(hours=24, minutes=1)).isoformat()
+
+
+def test_a_hold_is_said_once_for_each_reason() -> None:
+    held = step(release(), judgement("HOLD", "too few"))
+    assert (held.kind, held.data["why"]) == ("CanaryHeld", "too few")
+    known = release(hold={"why": "too few", "at": NOW.isoformat()})
+    assert step(known, judgement("HOLD", "too few")) is None
+    assert step(known, judgement("HOLD", "silent")).kind == "CanaryHeld"
+    assert step(known, judgement("HOLD", "silent"), minutes=0.05) is None
+
+
+@pytest.mark.parametrize("state", ["canary", "review", "approved", "rollout"])
+def test_harm_ends_a_release_at_every_stage(state: str) -> None:
+    ended = step(release(state), judgement("ABORT", "wrong decisions"))
+    assert (ended.kind, ended.data["why"]) == ("CanaryAborted", "wrong decisions")
+
+
+def test_a_hold_ends_at_the_deadline_with_the_champion_kept() -> None:
+    ended = step(release(), judgement("HOLD"), minutes=61)
+    assert ended.kind == "CanaryAborted"
+    assert "60 minutes" in ended.data["why"]
+    assert step(release("rollout", share=0.5), judgement("HOLD"), minutes=61).kind == "CanaryAborted"
+
+
+def test_a_release_whose_champion_has_left_is_ended() -> None:
+    assert step(release(), judgement("ADVANCE"), champion="m@0").kind == "CanaryAborted"
+
+
+@pytest.mark.parametrize("state", ["review", "approved"])
+@pytest.mark.parametrize("verdict", ["ADVANCE", "HOLD"])
+def test_while_people_deliberate_nothing_moves(state: str, verdict: str) -> None:
+    assert step(release(state, share=0.25), judgement(verdict), minutes=600) is None
+
+
+def test_without_a_wanted_review_the_controller_takes_the_first_step() -> None:
+    policy = POLICY | {"review": {"required": False, "sla_hours": 24}}
+    taken = step(release("review", share=0.25, policy=policy), judgement("ADVANCE"))
+    assert (taken.kind, taken.data["share"]) == ("RolloutStepped", 0.5)
+
+
+def test_the_rollout_ramps_while_it_is_judged() -> None:
+    assert step(release("rollout", share=0.5), judgement("HOLD")).kind == "CanaryHeld"
+    taken = step(release("rollout", share=0.5), judgement("ADVANCE"))
+    assert (taken.kind, taken.data["share"]) == ("RolloutStepped", 1.0)
+    full = release("rollout", share=1.0)
+    assert step(full, judgement("ADVANCE")) is None
+    assert promote.is_ready(full, judgement("ADVANCE"))
+    assert not promote.is_ready(full, judgement("HOLD"))
+
+
+def test_promotion_needs_every_golden_row() -> None:
+    whole = promote.promotion(model(), release("rollout"), {"count": 8, "matched": 8, "digest": "d"})
+    assert (whole.kind, whole.data["replaced"]) == ("ReleasePromoted", "m@1")
+    for golden in ({"count": 8, "matched": 7, "digest": "d"}, {"count": 0, "matched": 0, "digest": "d"}):
+        assert promote.promotion(model(), release("rollout"), golden).kind == "CanaryAborted"
+
+
+def test_the_former_champion_retires_and_the_champion_does_not() -> None:
+    releases = {"m@1": release("champion", release="m@1"), "m@2": release("champion")}
+    (retired,) = promote.retirements(model(champion="m@2"), releases)
+    assert (retired.kind, retired.subject, retired.data) == ("ChampionRetired", "m@1", {"replaced_by": "m@2"})
+
+
+ORDER = {"from": "m@2", "to": "m@1", "at": NOW.isoformat(), "seq": 9}
+ROW = {"score": (0.25).hex(), "decision": "approve"}
+
+
+def _replay(*answers: tuple[str, float, str]) -> Replay:
+    replay = Replay(1, "m@1")
+    for name, value, replica in answers:
+        replay.note(0, ROW, {"release": name, "score": value, "decision": "approve"}, replica)
+    return replay
+
+
+def test_a_rollback_is_done_when_all_have_acknowledged_and_proven_by_golden_rows() -> None:
+    view = model(champion="m@1", rollback=ORDER)
+    releases = {"m@2": release("rolling_back"), "m@1": release("retired", release="m@1")}
+    done = rollback.rolled_back(view, releases, NOW + timedelta(milliseconds=20), 2)
+    assert done is not None
+    assert (done.kind, done.data) == ("ReleaseRolledBack", {"to": "m@1", "milliseconds": 20.0, "replicas": 2})
+    proof = rollback.reinstated(view, releases, _replay(("m@1", 0.25, "r1"), ("m@1", 0.25, "r2")), NOW)
+    assert proof is not None
+    assert (proof.kind, proof.data["golden"]["matched"]) == ("ChampionReinstated", 1)
+
+
+@pytest.mark.parametrize("answers", [[], [("m@1", 0.26, "r1")], [("m@2", 0.25, "r1")]])
+def test_golden_rows_that_do_not_come_back_page_somebody(answers: list[Any]) -> None:
+    releases = {"m@2": release("rolled_back"), "m@1": release("retired", release="m@1")}
+    alert = rollback.reinstated(model(rollback=ORDER), releases, _replay(*answers), NOW)
+    assert alert is not None
+    assert (alert.kind, alert.data["severity"]) == ("AlertRaised", "page")
+
+
+class Jobs:
+    """Ray's jobs in memory."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, JobView] = {}
+        self.submitted: list[str] = []
+
+    def find(self, job_id: str) -> JobView | None:
+        return self.known.get(job_id)
+
+    def submit(self, job_id: str, entrypoint: str) -> None:
+        self.submitted.append(entrypoint)
+        self.known[job_id] = JobView("RUNNING", "")
+
+
+def test_a_request_is_submitted_once_and_its_end_is_told() -> None:
+    port = Jobs()
+    job = {"status": "requested", "folder": "examples/loan", "author": "ada", "options": {"trials": 4, "fault": None}}
+    view = model(jobs={"5": job}, requests=[5])
+    (started,) = jobs.step(view, 5, port)
+    assert (started.kind, started.data) == ("JobStarted", {"request": 5, "job_id": "train-m-5"})
+    jobs.step(view, 5, port)  # the fact was lost: the same job is found again
+    (command,) = port.submitted
+    assert command.endswith("-m training.pipeline examples/loan --request 5 --author ada --trials 4")
+    view["jobs"]["5"] = job | {"status": "running"}
+    assert jobs.step(view, 5, port) == []
+    port.known["train-m-5"] = JobView("FAILED", "a\nb\nValueError: no rows\n")
+    (ended,) = jobs.step(view, 5, port)
+    assert ended.data["status"] == "failed"
+    assert "no rows" in ended.data["message"]
+    port.known.clear()
+    assert jobs.step(view, 5, port)[0].data["status"] == "failed"
+
+
+def test_drift_asks_for_retraining_once() -> None:
+    data = {"release": "m@1", "verdict": "drift", "features": [{"feature": "x", "drifted": True}]}
+    known = model(challenger=None, jobs={"5": {"folder": "examples/loan"}})
+    kinds = [intention.kind for intention in drift_intentions(known, release(), data, None)]
+    assert kinds == ["DriftMeasured", "AlertRaised", "RetrainRequested"]
+    assert [one.kind for one in drift_intentions(known, release(), data, "drift")] == ["DriftMeasured"]
+    busy = known | {"requests": [7]}
+    assert "RetrainRequested" not in [one.kind for one in drift_intentions(busy, release(), data, "ok")]
+
+
+def test_a_breach_of_fairness_pages_once() -> None:
+    data = {"release": "m@1", "verdict": "breach", "attribute": "age", "ratio": 0.7}
+    assert [one.kind for one in fairness_intentions(model(), data, "ok")] == ["FairnessMeasured", "AlertRaised"]
+    assert [one.kind for one in fairness_intentions(model(), data, "breach")] == ["FairnessMeasured"]

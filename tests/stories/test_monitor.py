@@ -1,0 +1,122 @@
+"""Monitor: what was decided is sealed, and when customers have changed somebody is told and a new model asked for."""
+
+from __future__ import annotations
+
+import polars as pl
+from model_folder import customers
+
+from lineage.digest import digest_file
+from serve import jobs
+from serve.intention import Intention
+from serve.monitor import drift_intentions, fairness_intentions, window_frame
+from serve.protected import disparities
+from tests.stories.bank import FIRST, MODEL, Bank, facts_of
+from validators.drift import measure_drift
+from validators.policy import Policy
+
+
+def seal(bank: Bank) -> None:
+    """As the controller does every few seconds."""
+    bank.keeper.take()
+    for segment in bank.keeper.next_segments():
+        bank.state(Intention("DecisionsSealed", segment.model, segment.data, about_release=False), key=segment.name)
+    bank.keeper.sealed(lambda process: True)
+
+
+def look_for_drift(bank: Bank, last: str | None) -> str:
+    """As the controller does: the champion's newest decisions against the reference in its bundle."""
+    release, model = bank.release(FIRST), bank.model
+    policy = Policy.from_dict(release["policy"])
+    window = window_frame(release["features"], bank.keeper.latest(release, policy.monitor.drift.window))
+    folder = bank.settings.artefacts / release["digest"].removeprefix("sha256:")
+    measured = measure_drift(pl.read_parquet(folder / "reference.parquet"), window, policy, FIRST)
+    for intention in drift_intentions(model, release, measured, last):
+        bank.state(intention)
+    return str(measured["verdict"])
+
+
+def test_customers_change_somebody_is_told_and_a_new_model_is_asked_for(champion: Bank) -> None:
+    bank = champion
+
+    # Given a champion and customers as they always were
+    town = customers(4000)
+    bank.customers_come(600, town)
+    seal(bank)
+    assert look_for_drift(bank, None) == "ok"
+
+    # When fairness is looked at, then decisions are joined with what the model never saw
+    release = bank.release(FIRST)
+    records, policy = bank.keeper.latest(release, 2000), release["policy"]
+    grouping = policy["validation"]["group_fairness"]
+    found = disparities(bank.settings, MODEL, records, policy["monitor"]["fairness"], grouping)
+    for disparity in found:
+        for intention in fairness_intentions(bank.model, disparity.to_dict(FIRST, "live"), None):
+            bank.state(intention)
+    assert "SEX" in {disparity.attribute for disparity in found}
+    assert bank.fact("FairnessMeasured")["data"]["stage"] == "live"
+    assert "AlertRaised" not in bank.told("monitor")
+
+    # When incomes fall and debts rise
+    poorer = town.tail(400).with_columns(income=pl.col("income") * 0.3, debt=500 + pl.col("debt") * 0.5)
+    bank.customers_come(400, poorer)
+    seal(bank)
+    assert look_for_drift(bank, "ok") == "drift"
+
+    # Then one alert names what moved, and one training run is asked for, of the folder the champion came from
+    alert, asked = bank.fact("AlertRaised")["data"], bank.fact("RetrainRequested")
+    assert (alert["alert"], alert["severity"]) == ("drift", "ticket")
+    assert "income" in alert["summary"]
+    assert "debt" in alert["summary"]
+    assert (asked["actor"]["name"], asked["data"]["folder"]) == ("controller", str(bank.folder))
+    assert bank.told("monitor") == [
+        "DecisionsSealed",
+        "DriftMeasured",
+        *["FairnessMeasured"] * len(found),
+        "DecisionsSealed",
+        "DriftMeasured",
+        "AlertRaised",
+        "RetrainRequested",
+    ]
+    assert set(bank.told("monitor")) == facts_of("monitor")
+
+    # and the request becomes one job, however often the controller looks
+    assert bank.model["requests"] == [asked["seq"]]
+    for _ in range(2):
+        for intention in jobs.step(bank.model, asked["seq"], bank.jobs):
+            bank.state(intention)
+    (command,) = bank.jobs.submitted
+    assert f"--request {asked['seq']}" in command
+    assert bank.model["jobs"][str(asked["seq"])]["status"] == "running"
+    assert bank.model["champion"] == FIRST  # nothing but a new release can change who answers
+
+
+def test_sealed_decisions_cannot_be_changed_unseen(champion: Bank) -> None:
+    bank = champion
+
+    # Given customers who were answered
+    seal(bank)
+    bank.begin()
+    answers = bank.customers_come(40)
+
+    # When the controller seals, twice
+    seal(bank)
+    seal(bank)
+
+    # Then one segment holds every decision and outcome, and its digest is on record
+    assert bank.told("monitor") == ["DecisionsSealed"]
+    sealed = bank.fact("DecisionsSealed")["data"]
+    path = bank.settings.root / sealed["uri"]
+    assert (sealed["rows"], sealed["outcomes"], sealed["releases"]) == (40, 40, {FIRST: 40})
+    assert sealed["digest"] == digest_file(path)
+    rows = pl.read_parquet(path).filter(pl.col("type") == "decision")
+    assert set(rows["decision_id"]) == {answer.decision_id for answer in answers}
+    assert dict(rows.select("decision_id", "score").iter_rows()) == {a.decision_id: a.score for a in answers}
+    assert bank.auditor.verify()["ok"]
+
+    # When a single byte of it is changed, then the auditor is told which record names it
+    changed = bytearray(path.read_bytes())
+    changed[len(changed) // 2] ^= 1
+    path.write_bytes(changed)
+    verified = bank.auditor.verify()
+    assert not verified["ok"]
+    assert [problem["record"] for problem in verified["problems"]] == [bank.fact("DecisionsSealed")["seq"]]

@@ -1,0 +1,46 @@
+"""Train: the data is pinned, a model is fitted, and what came of it is a candidate that anybody can trace."""
+
+from __future__ import annotations
+
+from lineage.digest import digest_folder
+from lineage.signing import verify
+from tests.stories.bank import SECOND, Workshop, facts_of
+
+
+def test_a_run_leaves_a_candidate_that_can_be_traced_to_its_data(workshop: Workshop) -> None:
+    bank = workshop.bank
+
+    # When the scientist's run trains
+    candidate = bank.train(workshop.tracker, seed=11)
+
+    # Then the data were pinned first, by version and content, and the candidate names them
+    assert bank.told("train") == ["DatasetPinned", "ModelTrained"]
+    assert set(bank.told("train")) == facts_of("train")
+    pinned, trained = bank.fact("DatasetPinned")["data"], bank.fact("ModelTrained")["data"]
+    assert (pinned["version"], pinned["digest"]) == (trained["dataset"]["version"], trained["dataset"]["digest"])
+    assert pinned["rows"] == 4000
+
+    # and its bytes are those on record, signed
+    assert digest_folder(candidate.written.folder) == trained["digest"]
+    verify(candidate.written.folder, bank.settings)
+
+    # and it is a candidate, no more: nobody has looked at it, and no customer meets it
+    fold = bank.release(candidate.release)
+    assert (fold["state"], fold["author"], fold["share"]) == ("trained", "scientist", 0.0)
+    assert fold["policy"]["review"]["required"]
+    assert bank.model["champion"] is None
+    assert bank.model["challenger"] is None
+
+
+def test_the_same_folder_and_seed_give_the_same_bytes(workshop: Workshop) -> None:
+    bank = workshop.bank
+
+    # Given a release, trained with seed 4.  When that run is repeated, and once more with another seed
+    first = bank.release(SECOND)
+    again, other = (bank.train(workshop.tracker, seed=seed) for seed in (4, 12))
+
+    # Then what was done the same came out the same, under a number of its own
+    assert first["digest"] == again.written.digest != other.written.digest
+    assert first["fingerprint"] == again.fingerprint != other.fingerprint
+    assert len({SECOND, again.release, other.release}) == 3
+    assert bank.told("train") == ["DatasetPinned", "ModelTrained"] * 2

@@ -1,0 +1,1 @@
+"""Make a candidate: pin the data, search, fit, bundle, and hand it to the validators."""

@@ -1,0 +1,76 @@
+"""Where trials run: the cluster that is there, or a small Ray of our own that ends with the process."""
+
+from __future__ import annotations
+
+import logging
+import os
+from concurrent.futures import Future
+from threading import Event, Thread
+
+from lineage.errors import UnavailableError
+from lineage.settings import Settings
+
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # the node address becomes 127.0.0.1
+    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}
+
+
+def connect_early(settings: Settings) -> Future[None]:
+    """`connect` in a thread: a local Ray takes about nine seconds to start, which reading the data can use.
+
+    The thread stays until the process ends: Linux ends Ray's processes with the thread that started them.
+    """
+    started: Future[None] = Future()
+
+    def start_and_stay() -> None:
+        try:
+            connect(settings)
+        except UnavailableError as error:
+            started.set_exception(error)
+            return
+        started.set_result(None)
+        Event().wait()
+
+    Thread(target=start_and_stay, name="ray", daemon=True).start()
+    return started
+
+
+def connect(settings: Settings) -> None:
+    """Connect to the cluster named by RAY_ADDRESS (a Ray job has it), else start a local one. Idempotent.
+
+    Raises:
+        UnavailableError: Ray did not start or answer.
+    """
+    try:
+        _connect(settings)
+    except Exception as error:  # Ray raises bare Exception when a node does not start in time
+        raise UnavailableError(f"Ray is not there: {error}. `plimsoll doctor` tells") from error
+
+
+def _connect(settings: Settings) -> None:
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    if ray.is_initialized():
+        return
+    address = os.environ.get("RAY_ADDRESS")
+    if address:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
+        return
+    settings.ray_tmp.mkdir(parents=True, exist_ok=True)
+    ray.init(
+        address="local",
+        num_cpus=settings.ray_cpus,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.WARNING,
+        object_store_memory=200 * 1024 * 1024,
+        _temp_dir=str(settings.ray_tmp),
+    )

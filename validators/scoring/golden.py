@@ -1,0 +1,60 @@
+"""Golden rows: what the release answered when it was made, to be answered again bit for bit wherever it is loaded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from lineage.errors import TamperedError, UnavailableError
+from validators.scoring.bundle import GOLDEN_FILE, Bundle, parse_features
+
+
+@dataclass(frozen=True)
+class GoldenResult:
+    """How many golden rows there are, how many came out the same, and the digest of the answers given now."""
+
+    count: int
+    matched: int
+    digest: str
+
+    @property
+    def ok(self) -> bool:
+        """No rows is not a pass."""
+        return 0 < self.count == self.matched
+
+    def to_dict(self) -> dict[str, Any]:
+        """The form that facts carry."""
+        return {"count": self.count, "matched": self.matched, "digest": self.digest}
+
+
+def answer(bundle: Bundle, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Score rows of named features one by one, as a request would, in the form golden.json keeps."""
+    answers = []
+    for features in rows:
+        score = float(bundle.model.score(parse_features(bundle, features))[0])
+        answers.append({"features": features, "score": score.hex(), "decision": bundle.decision(score)})
+    return answers
+
+
+def replay_golden(bundle: Bundle) -> GoldenResult:
+    """Answer the golden rows again.
+
+    Raises:
+        UnavailableError: golden.json cannot be read.
+        TamperedError: golden.json is not a list of golden rows.
+        InvalidError: a golden row is not what the release takes.
+    """
+    path = bundle.folder / GOLDEN_FILE
+    try:
+        golden = json.loads(path.read_bytes())
+        answers = answer(bundle, [row["features"] for row in golden])
+    except OSError as error:
+        raise UnavailableError(f"cannot read {path}: {error.strerror}") from error
+    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        raise TamperedError(f"{path} is not a list of golden rows: {error!r}") from error
+    matched = sum(now == then for now, then in zip(answers, golden, strict=True))
+    text = "\n".join(f"{row['score']} {row['decision']}" for row in answers)
+    return GoldenResult(len(golden), matched, "sha256:" + sha256(text.encode()).hexdigest())

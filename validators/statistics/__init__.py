@@ -1,0 +1,1 @@
+"""Intervals that checks and monitors quote, one statistic a file, each pure."""

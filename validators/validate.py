@@ -1,0 +1,140 @@
+"""Verb 2, validate: run the checks the policy names and say whether the candidate may go on.
+
+- A check that did not pass, for whatever reason, rejects the candidate.
+- Every check is recorded as it ends; the verdict is recorded last, with the digest of the report.
+- The champion on record is part of the evidence: if its bytes cannot be verified, nothing is validated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from lineage.digest import digest_file, digest_folder
+from lineage.errors import InvalidError, TamperedError
+from lineage.settings import Settings
+from lineage.signing import verify
+from validators.check import CheckResult, checks, run_check
+from validators.checks.group_fairness import FairnessLimits, disparities
+from validators.evidence import Evidence
+from validators.policy import Policy, policy_digest
+from validators.report import Report, write_report
+from validators.scoring.bundle import Bundle, load_bundle
+
+
+class Ledger(Protocol):
+    """The part of the ledger client that training and validation need (`plimsoll.ledger.Ledger`)."""
+
+    def append(
+        self,
+        kind: str,
+        *,
+        data: dict[str, Any],
+        model: str | None = None,
+        release: str | None = None,
+    ) -> dict[str, Any]:
+        """Append one fact and return its record."""
+
+    def state(self) -> dict[str, Any]:
+        """The fold."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of it: the results in the policy's order and where the report lies."""
+
+    release: str
+    results: tuple[CheckResult, ...]
+    report: Path
+    report_digest: str
+
+    @property
+    def passed(self) -> bool:
+        """True when at least one check ran and every check passed."""
+        return bool(self.results) and all(result.status == "pass" for result in self.results)
+
+    @property
+    def failed(self) -> list[str]:
+        """The names of the checks that did not pass."""
+        return [result.check for result in self.results if result.status != "pass"]
+
+
+def validate(
+    release: str,
+    evidence: Evidence,
+    policy: Policy,
+    ledger: Ledger,
+    about: dict[str, Any],
+    told: Callable[[CheckResult], None] = lambda _: None,
+) -> Verdict:
+    """Judge a candidate and put the judgement on record.
+
+    Args:
+        about: what the report says of the candidate beside the checks: data set, digests, author.
+        told: called with each result as it ends.
+
+    Raises:
+        UnknownError: the policy names a check that is not installed.
+        plimsoll.errors.Error: the ledger did not take a fact; the candidate is not validated then.
+    """
+    digest = policy_digest(policy)
+    found = checks(policy.validation.checks)
+    results = []
+    for name, check in found.items():
+        result = run_check(name, check, evidence, policy.validation.limits[name])
+        ledger.append("CheckCompleted", release=release, data=result.to_dict() | {"policy_digest": digest})
+        results.append(result)
+        told(result)
+    _record_fairness(release, evidence, policy, ledger)
+    report = Report(release, tuple(results), evidence, policy, about)
+    path = write_report(report, evidence.settings.reports)
+    verdict = Verdict(release, tuple(results), path, digest_file(path))
+    if verdict.passed:
+        data: dict[str, Any] = {"checks": [result.check for result in results]}
+        ledger.append("CandidateValidated", release=release, data=data | {"report_digest": verdict.report_digest})
+    else:
+        data = {"failed": verdict.failed or ["no checks"], "report_digest": verdict.report_digest}
+        ledger.append("CandidateRejected", release=release, data=data)
+    return verdict
+
+
+def _record_fairness(release: str, evidence: Evidence, policy: Policy, ledger: Ledger) -> None:
+    limits = policy.validation.limits.get("group_fairness")
+    if not isinstance(limits, FairnessLimits) or not set(limits.attributes) <= set(evidence.holdout.columns):
+        return  # not asked for, or the check itself has said that the evidence is missing
+    for disparity in disparities(evidence, limits):
+        ledger.append("FairnessMeasured", model=evidence.bundle.name, data=disparity.to_dict(release, "validation"))
+
+
+def champion_of(model: str, state: dict[str, Any], settings: Settings) -> tuple[str, Bundle] | None:
+    """The release that answers now, verified and loaded; None before the first promotion.
+
+    Raises:
+        TamperedError: its bytes are not those on record.
+        UnavailableError: its bundle is not here.
+    """
+    name = state["models"].get(model, {}).get("champion")
+    if name is None:
+        return None
+    recorded = state["releases"][name]["digest"]
+    folder = settings.artefacts / recorded.removeprefix("sha256:")
+    if digest_folder(folder) != recorded:
+        raise TamperedError(f"champion {name} is not the bytes on record; restore artefact {recorded}")
+    verify(folder, settings)
+    return str(name), load_bundle(folder)
+
+
+def open_candidate(digest: str, settings: Settings) -> Bundle:
+    """The candidate's bundle, its digest taken before any parser sees it.
+
+    Raises:
+        TamperedError: the folder does not have that digest.
+    """
+    if not digest.startswith("sha256:"):
+        raise InvalidError(f"digest is {digest!r}; expected sha256: and 64 hexadecimal digits", field="digest")
+    folder = settings.artefacts / digest.removeprefix("sha256:")
+    if digest_folder(folder) != digest:
+        raise TamperedError(f"bundle {folder.name[:12]} is not the bytes on record; train again")
+    return load_bundle(folder)
