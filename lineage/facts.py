@@ -189,6 +189,7 @@ class AlertRaised(ModelFact):
     """Somebody should look."""
 
     alert: str
+    about: str | None = None  # a release or an attribute: the same alert about the same thing is raised once
     severity: Literal["page", "ticket"]
     summary: str
     evidence: int | None = None

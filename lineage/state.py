@@ -69,6 +69,7 @@ class Model:
     rollback: dict[str, Any] | None = None
     requests: list[int] = field(default_factory=list)
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    alerts: list[str] = field(default_factory=list)
     releases: int = 0
     etag: int = 0
     last_seq: int = 0
@@ -249,7 +250,34 @@ def _job_finished(model: Model, record: Record) -> None:
         model.requests.remove(data["request"])
 
 
-_MODEL_FACTS = {"RetrainRequested": _requested, "JobStarted": _job_started, "JobFinished": _job_finished}
+def alert_name(alert: str, about: str | None) -> str:
+    """How an alert that was raised, and whose cause has not ended, stands in `Model.alerts`."""
+    return f"{alert} {about}" if about else alert
+
+
+def _alerted(model: Model, record: Record) -> None:
+    name = alert_name(record["data"]["alert"], record["data"].get("about"))
+    if name not in model.alerts:
+        model.alerts.append(name)
+
+
+def _measured(model: Model, record: Record) -> None:
+    """A good measurement of live traffic ends the alert; too little data ends nothing."""
+    data = record["data"]
+    drift, live = record["kind"] == "DriftMeasured", data.get("stage", "live") == "live"
+    name = alert_name("drift", data["release"]) if drift else alert_name("fairness", data["attribute"])
+    if data["verdict"] == "ok" and live and name in model.alerts:
+        model.alerts.remove(name)
+
+
+_MODEL_FACTS = {
+    "RetrainRequested": _requested,
+    "JobStarted": _job_started,
+    "JobFinished": _job_finished,
+    "AlertRaised": _alerted,
+    "DriftMeasured": _measured,
+    "FairnessMeasured": _measured,
+}
 _RELEASE_FACTS = {
     "CheckCompleted": _checked,
     "CandidateValidated": _validated,

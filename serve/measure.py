@@ -9,7 +9,7 @@ from typing import Any
 from serve.conduct import Conduct
 from serve.helpers import DeskProcess
 from serve.intention import View
-from serve.monitor import drift_intentions, fairness_intentions, window_frame
+from serve.monitor import candidates_waiting, drift_intentions, fairness_intentions, window_frame
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +20,6 @@ class Measure:
     def __init__(self, conduct: Conduct) -> None:
         self._conduct = conduct
         self._drift_desk = DeskProcess("validators.drift")
-        self._last: dict[str, str] = {}
         self._seen: dict[str, str] = {}
 
     def tick(self) -> None:
@@ -60,10 +59,10 @@ class Measure:
                 "release": release["release"],
             }
         )
-        intentions = drift_intentions(model, release, data, self._last.get(f"drift {release['release']}"))
-        for intention in intentions:
+        assert self._conduct.state is not None  # noqa: S101
+        waiting = candidates_waiting(self._conduct.state["releases"], release)
+        for intention in drift_intentions(model, release, waiting, data):
             await self._conduct.state_fact(intention)
-        self._last[f"drift {release['release']}"] = data["verdict"]
 
     async def _fairness(self, name: str) -> None:
         model, release, records = await self._window(name, "fairness")
@@ -76,10 +75,8 @@ class Measure:
         found = await asyncio.to_thread(disparities, settings, name, records, limits, grouping)
         for disparity in found:
             data = disparity.to_dict(release["release"], "live")
-            last = self._last.get(f"fairness {name} {disparity.attribute}")
-            for intention in fairness_intentions(model, data, last):
+            for intention in fairness_intentions(model, data):
                 await self._conduct.state_fact(intention)
-            self._last[f"fairness {name} {disparity.attribute}"] = data["verdict"]
 
     async def _window(self, name: str, section: str) -> tuple[View, View | None, list[dict[str, Any]]]:
         state = self._conduct.state

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -127,4 +128,9 @@ def test_training_works_as_a_ray_job_by_hand(platform: Platform) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
-    assert "credit-default@5" in done.stdout
+    registered = re.search(r"^(credit-default@\d+) registered after", done.stdout, re.MULTILINE)
+    assert registered, done.stdout[-3000:]
+    with platform.person("auditor") as auditor:
+        assert auditor.release(registered[1])["state"] == "registered"
+        # Drift was told once and answered once, whoever was killed and came back meanwhile.
+        assert len(auditor.audit(kind="RetrainRequested", actor="controller")) == 1

@@ -294,3 +294,18 @@ def test_people_say_why(kind: str, reason: str | None, ledger: Ledger) -> None:
 
 def test_rules_are_about_facts() -> None:
     assert RULES.keys() <= FACTS.keys()
+
+
+def test_an_alert_stands_until_a_good_measurement_of_live_traffic(teller: Teller) -> None:
+    teller.train()
+    standing = teller.ledger.state.models[MODEL].alerts
+    for _ in range(2):
+        teller.say("AlertRaised", alert="drift", about=f"{MODEL}@1")
+    teller.say("AlertRaised", alert="fairness", about="age")
+    teller.say("DriftMeasured", release=f"{MODEL}@1", verdict="not_enough_data")
+    teller.say("DriftMeasured", release=f"{MODEL}@2", verdict="ok")
+    teller.say("FairnessMeasured", stage="validation", attribute="age", verdict="ok")
+    assert standing == [f"drift {MODEL}@1", "fairness age"]
+    teller.say("DriftMeasured", release=f"{MODEL}@1", verdict="ok")
+    teller.say("FairnessMeasured", stage="live", attribute="age", verdict="ok")
+    assert standing == []

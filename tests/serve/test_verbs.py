@@ -10,7 +10,7 @@ import pytest
 from serve import canary, jobs, promote, rollback
 from serve.jobs import JobView
 from serve.judge import Judgement
-from serve.monitor import drift_intentions, fairness_intentions
+from serve.monitor import candidates_waiting, drift_intentions, fairness_intentions
 from serve.rollback import Replay
 from tests.serve.records import NOW
 
@@ -49,6 +49,7 @@ def model(**changes: Any) -> dict[str, Any]:
         "challenger": "m@2",
         "requests": [],
         "jobs": {},
+        "alerts": [],
         "rollback": None,
     } | changes
 
@@ -194,14 +195,29 @@ def test_a_request_is_submitted_once_and_its_end_is_told() -> None:
 def test_drift_asks_for_retraining_once() -> None:
     data = {"release": "m@1", "verdict": "drift", "features": [{"feature": "x", "drifted": True}]}
     known = model(challenger=None, jobs={"5": {"folder": "examples/loan"}})
-    kinds = [intention.kind for intention in drift_intentions(known, release(), data, None)]
-    assert kinds == ["DriftMeasured", "AlertRaised", "RetrainRequested"]
-    assert [one.kind for one in drift_intentions(known, release(), data, "drift")] == ["DriftMeasured"]
-    busy = known | {"requests": [7]}
-    assert "RetrainRequested" not in [one.kind for one in drift_intentions(busy, release(), data, "ok")]
+
+    def kinds(view: dict[str, Any], *waiting: str) -> list[str]:
+        return [one.kind for one in drift_intentions(view, release(), waiting, data)]
+
+    assert kinds(known) == ["DriftMeasured", "RetrainRequested", "AlertRaised"]
+    assert kinds(known | {"alerts": ["drift m@1"]}) == ["DriftMeasured"]
+    assert kinds(known | {"alerts": ["drift m@0"]}) == ["DriftMeasured", "RetrainRequested", "AlertRaised"]
+    assert kinds(known | {"requests": [7]}) == ["DriftMeasured", "AlertRaised"]
+    assert kinds(known, "m@3") == ["DriftMeasured", "AlertRaised"]
+
+
+@pytest.mark.parametrize(
+    ("state", "number", "waits"),
+    [("registered", 3, True), ("trained", 3, True), ("quarantined", 3, False), ("registered", 1, False)],
+)
+def test_a_newer_candidate_that_nobody_decided_on_waits(state: str, number: int, *, waits: bool) -> None:
+    champion = release("champion", number=2)
+    others = {"m@x": release(state, number=number), "o@3": release("registered", number=3, model="o")}
+    assert candidates_waiting(others, champion) == (["m@x"] if waits else [])
 
 
 def test_a_breach_of_fairness_pages_once() -> None:
     data = {"release": "m@1", "verdict": "breach", "attribute": "age", "ratio": 0.7}
-    assert [one.kind for one in fairness_intentions(model(), data, "ok")] == ["FairnessMeasured", "AlertRaised"]
-    assert [one.kind for one in fairness_intentions(model(), data, "breach")] == ["FairnessMeasured"]
+    assert [one.kind for one in fairness_intentions(model(), data)] == ["FairnessMeasured", "AlertRaised"]
+    told = model(alerts=["fairness age"])
+    assert [one.kind for one in fairness_intentions(told, data)] == ["FairnessMeasured"]
