@@ -30,8 +30,8 @@ format: dev  ## Format the code
 	@$(BIN)/ruff format --quiet .
 	@$(BIN)/ruff check --fix --quiet .
 
-bench: dev  ## Measure, side by side with peers
-	@$(BIN)/python -m benchmarks
+bench: dev  ## Measure, side by side with peers; BENCH="appends faults.kills" for some only
+	@$(BIN)/python -m benchmarks $(BENCH)
 
 lock: dev  ## Resolve dependencies anew; updates uv.lock and environment.yml
 	@sh .ci/lock --upgrade

@@ -5,9 +5,9 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
+from lineage.draft import Draft
 from lineage.errors import RefusedError, UnknownError
 from lineage.guards import Actor
-from lineage.ledger import Draft
 from lineage.state import LedgerState, Model, Release
 
 

@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError
 from lineage.digest import canonical
 from lineage.errors import InvalidError
 from lineage.fact import Fact, Golden, Json, ModelFact, PlatformFact, Share, Subject
+from lineage.subject_facts import HoldPlaced, HoldReleased, SubjectErased  # noqa: F401  kinds like those below
 
 
 class DatasetPinned(ModelFact):
@@ -183,6 +184,7 @@ class FairnessMeasured(ModelFact):
     ratio_interval: list[float] | None
     limit: float
     verdict: Literal["ok", "breach", "not_enough_data"]
+    erased: int = Field(default=0, ge=0)  # decisions passed over because their person was erased
 
 
 class AlertRaised(ModelFact):

@@ -26,6 +26,14 @@ PEOPLE_MAY: dict[str, frozenset[str]] = {
     "RetrainRequested": frozenset({"scientist", "operator"}),
 }
 PLATFORM = "platform"  # the ledger service itself
+#: What a person may have done about a data subject. The ledger service does it and alone states the fact, which says
+#: for whom: to erase is an operation, which whoever audits must not do; to hold is safe, to release a hold is not.
+SUBJECTS_MAY: dict[str, frozenset[str]] = {
+    "SubjectErased": frozenset({"operator"}),
+    "HoldPlaced": frozenset({"auditor", "operator"}),
+    "HoldReleased": frozenset({"auditor"}),
+}
+SEES_SUBJECTS = frozenset({"auditor", "operator"})  # may see what a decision says about a person
 
 
 @dataclass(frozen=True)
@@ -103,14 +111,27 @@ def may(kind: str, actor: Actor, author: str | None = None) -> None:
         raise RefusedError(
             f"{actor.name} is the author of this release; a second person has to decide", code="four_eyes", status=403
         )
-    if actor.role == PLATFORM or (actor.role == "service" and kind != "ReviewDecided"):
+    if actor.role == PLATFORM or (actor.role == "service" and kind != "ReviewDecided" and kind not in SUBJECTS_MAY):
         return
     roles = PEOPLE_MAY.get(kind, frozenset())
     if actor.role not in roles:
-        who = f"role {' or '.join(sorted(roles))}" if roles else "a service of the platform"
+        others = "the ledger service itself" if kind in SUBJECTS_MAY else "a service of the platform"
+        who = f"role {' or '.join(sorted(roles))}" if roles else others
         raise RefusedError(
             f"{actor.name} has role {actor.role}, which may not state {kind}; {who} may", code="role", status=403
         )
+
+
+def may_ask(kind: str, actor: Actor) -> None:
+    """Let the person have something done about a data subject, or refuse.
+
+    Raises:
+        RefusedError: the role may not (403).
+    """
+    roles = SUBJECTS_MAY[kind]
+    if actor.role not in roles:
+        message = f"{actor.name} has role {actor.role}, which may not ask for {kind}"
+        raise RefusedError(f"{message}; role {' or '.join(sorted(roles))} may", code="role", status=403)
 
 
 def _in_order(p: Proposal, release: Release) -> None:

@@ -2,79 +2,79 @@
 
 from __future__ import annotations
 
-import re
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from lineage.chain import Entry
+from lineage.checkpoint import Checkpoint
 from lineage.clock import Clock, now, stamp
-from lineage.digest import digest_of
-from lineage.errors import InvalidError, RefusedError, TamperedError
-from lineage.facts import parse_fact, subject_of
-from lineage.guards import PEOPLE_MAY, PLATFORM, Actor, guard, may
-from lineage.log import Log
+from lineage.disk import Disk
+from lineage.draft import REASON_CHARACTERS, Draft, Record, authorised, model_of, parsed
+from lineage.errors import PlimsollError, RefusedError, TamperedError, UnknownError
+from lineage.group import GroupCommit, Slot
+from lineage.guards import Actor, guard
+from lineage.log import SEGMENT_BYTES, Log
+from lineage.note import Signer, Verifier
+from lineage.records import Records
 from lineage.state import LedgerState
 
-Record = dict[str, Any]
 Follower = Callable[[Record], None]
-REASON_CHARACTERS = 4_000
+Make = Callable[[LedgerState], Draft]
+#: A wish: whose it is, the idempotency key, what is to be drafted, and whether rules may refuse it.
+Wish = tuple[Actor | None, str | None, Make, bool]
+Outcome = tuple[Record, bool]
+_NOTHING = Draft("", Actor("", ""), {})
 _ATTEMPT_CHARACTERS = 200
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Draft:
-    """A fact that somebody asks the ledger to record."""
-
-    kind: str
-    actor: Actor
-    data: dict[str, Any]
-    model: str | None = None
-    release: str | None = None
-    reason: str | None = None
-    key: str | None = None
-    etag: int | None = None
 
 
 class Ledger:
     """One process's hold on a log folder.
 
     Invariants: `records[i]` has `seq == i + 1`; the fold has seen exactly the records of the log; a fact is written
-    only if its guard passed on the state that all records before it add up to.
+    only if its guard passed on the state that all records before it add up to; nobody reads what is not durable yet;
+    times never decrease.
+
+    Args:
+        signer: as for `Log`.
 
     Raises:
         RefusedError: another process has the folder.
         TamperedError: the log was changed.
     """
 
-    def __init__(self, folder: Path, *, clock: Clock = now) -> None:
-        self._log = Log(folder)
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        clock: Clock = now,
+        signer: Signer | None = None,
+        segment_bytes: int = SEGMENT_BYTES,
+        disk: Disk | None = None,
+    ) -> None:
+        self._log = Log(folder, signer=signer, segment_bytes=segment_bytes, disk=disk)
         self._clock = clock
-        self._lock = threading.Lock()  # one append at a time
-        self._fold = threading.Lock()  # nobody reads a half-applied record
+        self._latest = ""
+        self._fold = threading.Lock()  # held from the first guard of a group until the group is durable
+        self._group: GroupCommit[Wish, Outcome] = GroupCommit(self._commit)
         self._followers: list[Follower] = []
-        self._keys: dict[tuple[str, str], tuple[int, str]] = {}
-        self.records: list[Record] = []
+        self._keys: dict[tuple[str, str], int] = {}
+        self._staged: list[Record] = []
+        self.records = Records()
         self.state = LedgerState()
         try:
-            for record in self._log.replay():
-                self._fold_in(record)
+            for entry in self._log.replay():
+                self._fold_in(entry)
         except BaseException:
-            self._log.close()
+            self.close()
             raise
 
     @property
     def torn_bytes(self) -> int:
         """Bytes of an unacknowledged record that a crash left and opening cut."""
         return self._log.torn_bytes
-
-    @property
-    def head(self) -> str:
-        """Hash of the newest line."""
-        return self._log.head
 
     def follow(self, follower: Follower) -> None:
         """Call `follower` with every record from now on, in order, right after it is durable."""
@@ -88,10 +88,9 @@ class Ledger:
             RefusedError: a guard said no, the caller's view is stale, or the key was used for something else.
             UnavailableError: the disk did not take it.
         """
-        with self._lock:
-            return self._append(draft)
+        return self._group.ask((None, None, lambda _: draft, True))[0]
 
-    def act(self, actor: Actor, key: str | None, make: Callable[[LedgerState], Draft]) -> tuple[Record, bool]:
+    def act(self, actor: Actor, key: str | None, make: Make) -> Outcome:
         """Record what `make` drafts from the present state, which nothing changes meanwhile.
 
         Returns:
@@ -100,10 +99,7 @@ class Ledger:
         Raises:
             As `append`, and what `make` raises.
         """
-        with self._lock:
-            if (earlier := self.recorded(actor, key)) is not None:
-                return earlier, False
-            return self._append(make(self.state)), True
+        return self._group.ask((actor, key, make, True))
 
     def read(self, look: Callable[[LedgerState], T]) -> T:
         """What `look` makes of the fold, which stands still meanwhile; let it take copies, not references."""
@@ -114,53 +110,146 @@ class Ledger:
         """Put on record that a control refused somebody, then the caller raises it."""
         about = draft.release or draft.model or "platform"
         attempted = f"{draft.kind} {about}"[:_ATTEMPT_CHARACTERS]
-        message = refusal.message[:REASON_CHARACTERS]
-        data = {"attempted": attempted, "code": refusal.code, "message": message}
-        model = _model_of(draft)
-        with self._lock:
-            known = model if model in self.state.models else None
-            reason = draft.reason[:REASON_CHARACTERS] if draft.reason is not None else None
-            platform = Draft("ActionRefused", draft.actor, data, known, None, reason)
-            return self._store(self._envelope(platform, parse_fact("ActionRefused", data)))
+        data = {"attempted": attempted, "code": refusal.code, "message": refusal.message[:REASON_CHARACTERS]}
+        reason = draft.reason[:REASON_CHARACTERS] if draft.reason is not None else None
+        model = model_of(draft)
 
-    def recorded(self, actor: Actor, key: str | None) -> Record | None:
-        """The record that this actor's idempotency key made, if any."""
-        known = self._keys.get((actor.name, key)) if key is not None else None
-        return self.records[known[0] - 1] if known else None
+        def make(state: LedgerState) -> Draft:
+            known = model if model in state.models else None
+            return Draft("ActionRefused", draft.actor, data, known, None, reason)
+
+        return self._group.ask((None, None, make, False))[0]
+
+    def checkpoint(self) -> bytes:
+        """The signed note over every durable record."""
+        with self._fold:
+            return self._log.note
+
+    def prove(self, seq: int, size: int | None = None) -> tuple[bytes, list[bytes], bytes]:
+        """Show that record `seq` is in the log: its line, its inclusion proof, the checkpoint that it leads to.
+
+        Args:
+            size: of the checkpoint; all records when None.
+
+        Raises:
+            UnknownError: there is no such record, or not within that size.
+        """
+        with self._fold:
+            tree, here = self._log.tree, len(self.records)
+            size = here if size is None else size
+            if not 1 <= seq <= size <= here:
+                raise UnknownError(f"there is no record {seq} among the first {size} of {here}", field="seq")
+            note = Checkpoint(self._log.signer.name, size, tree.root(size)).sign(self._log.signer)
+            return self.records.line(seq), tree.prove_inclusion(seq - 1, size), note
+
+    def prove_consistency(self, old: int, new: int) -> list[bytes]:
+        """Show that the log of `old` records is a prefix of that of `new`.
+
+        Raises:
+            UnknownError: there are not so many.
+        """
+        with self._fold:
+            if not 0 <= old <= new <= len(self.records):
+                raise UnknownError(f"no log of {old} and then {new} records; there are {len(self.records)}")
+            return self._log.tree.prove_consistency(old, new)
+
+    def root(self, size: int) -> bytes:
+        """The Merkle root over the first `size` records."""
+        with self._fold:
+            return self._log.tree.root(size)
+
+    @property
+    def verifier(self) -> Verifier:
+        """The public key that checks the log's checkpoints."""
+        return self._log.signer.verifier
 
     def close(self) -> None:
         """Release the folder."""
         self._log.close()
+        self.records.close()
 
-    def _append(self, draft: Draft) -> Record:
-        if (earlier := self._repeated(draft)) is not None:
-            return earlier
-        return self._store(self._accept(draft))
+    def _commit(self, group: Sequence[Slot[Wish, Outcome]]) -> None:
+        """Guard, stage and fold each wish on what those before it add up to, then make all of them durable at once."""
+        with self._fold:
+            self.state.begin()
+            try:
+                for slot in group:
+                    self._grant(slot)
+                entries = self._log.commit()
+            except BaseException:
+                self._take_back()
+                raise
+            self.state.settle()
+            self.records.publish(entries)
+            self._staged = []
+        for entry in entries:
+            for follower in self._followers:
+                follower(entry.record)
 
-    def _store(self, record: Record) -> Record:
-        stored = self._log.append(record)
+    def _grant(self, slot: Slot[Wish, Outcome]) -> None:
+        try:
+            earlier, draft, data = self._hear(slot.asked)
+        except (PlimsollError, AttributeError, LookupError, TypeError, ValueError) as error:
+            slot.error = error  # raised where it was asked for; the others of the group go on
+            return
+        if earlier is not None:
+            slot.result = (earlier, False)
+            return
+        try:
+            stored = self._log.stage(self._envelope(draft, data))
+        except PlimsollError as error:
+            slot.error = error
+            return
+        self._staged.append(stored)
         self._take(stored)
-        for follower in self._followers:
-            follower(stored)
-        return stored
+        slot.result = (stored, True)
+
+    def _hear(self, wish: Wish) -> tuple[Record | None, Draft, dict[str, Any]]:
+        """The record that was made before for this wish, or the draft that no rule refuses, with its data."""
+        actor, key, make, ruled = wish
+        earlier = self._recorded(actor, key) if actor is not None else None
+        if earlier is not None:
+            return earlier, _NOTHING, {}
+        draft = make(self.state)
+        earlier = self._repeated(draft)
+        data = parsed(draft)
+        if earlier is None and ruled:
+            self._check(draft, data)
+        return earlier, draft, data
+
+    def _take_back(self) -> None:
+        self._log.unstage()
+        self.state.roll_back()
+        for record in self._staged:
+            if record["key"] is not None:
+                del self._keys[record["actor"]["name"], record["key"]]
+        self._staged = []
+
+    def _recorded(self, actor: Actor, key: str | None) -> Record | None:
+        """The record that this actor's idempotency key made, if any; also one of the group under way."""
+        seq = self._keys.get((actor.name, key)) if key is not None else None
+        if seq is None:
+            return None
+        durable = len(self.records)
+        return self.records[seq - 1] if seq <= durable else self._staged[seq - durable - 1]
 
     def _repeated(self, draft: Draft) -> Record | None:
-        if draft.key is None:
-            return None
-        earlier = self._keys.get((draft.actor.name, draft.key))
+        earlier = self._recorded(draft.actor, draft.key)
         if earlier is None:
             return None
-        seq, content = earlier
-        if content != _content(draft.kind, draft.model, draft.release, draft.reason, _parsed(draft)):
+        # The ledger numbers a trained release itself, so the number is no part of what the caller sent.
+        release = None if earlier["kind"] == "ModelTrained" else earlier["release"]
+        before = (earlier["kind"], earlier["model"], release, earlier["reason"], earlier["data"])
+        if before != (draft.kind, model_of(draft), draft.release, draft.reason, parsed(draft)):
             raise RefusedError(
-                f"idempotency key {draft.key!r} was used for another request (record {seq}); use a new one",
+                f"idempotency key {draft.key!r} was used for another request (record {earlier['seq']}); use a new one",
                 code="key_reused",
             )
-        return self.records[seq - 1]
+        return earlier
 
-    def _accept(self, draft: Draft) -> Record:
-        data, model = _parsed(draft), _model_of(draft)
-        _authorised(draft, self.state)
+    def _check(self, draft: Draft, data: dict[str, Any]) -> None:
+        model = model_of(draft)
+        authorised(draft, self.state)
         known = self.state.models.get(model or "")
         if draft.etag is not None and known is not None and draft.etag != known.etag:
             raise RefusedError(
@@ -170,14 +259,14 @@ class Ledger:
                 etag=known.etag,
             )
         guard(draft.kind, draft.actor, model, draft.release, data, self.state)
-        return self._envelope(draft, data)
 
     def _envelope(self, draft: Draft, data: dict[str, Any]) -> Record:
-        model, release = _model_of(draft), draft.release
+        model, release = model_of(draft), draft.release
         if draft.kind == "ModelTrained":
             release = self.state.next_release(str(model))
+        self._latest = max(self._latest, stamp(self._clock()))  # a clock that is put back does not put time back
         return {
-            "at": stamp(self._clock()),
+            "at": self._latest,
             "kind": draft.kind,
             "model": model,
             "release": release,
@@ -188,82 +277,16 @@ class Ledger:
         }
 
     def _take(self, record: Record) -> None:
-        self.records.append(record)
-        with self._fold:
-            self.state.apply(record)
+        self.state.apply(record)
         if record["key"] is not None:
-            # The ledger numbers a trained release itself, so the number is no part of what the caller sent.
-            release = None if record["kind"] == "ModelTrained" else record["release"]
-            content = _content(record["kind"], record["model"], release, record["reason"], record["data"])
-            self._keys[(record["actor"]["name"], record["key"])] = (record["seq"], content)
+            self._keys[record["actor"]["name"], record["key"]] = record["seq"]
 
-    def _fold_in(self, record: Record) -> None:
+    def _fold_in(self, entry: Entry) -> None:
+        record = entry.record
         try:
             self._take(record)
+            self.records.publish([entry])
+            self._latest = max(self._latest, record["at"])
         except (LookupError, TypeError, ValueError) as error:
             seq = record["seq"]
             raise TamperedError(f"record {seq} cannot be what was recorded: {error!r}", record=seq) from error
-
-
-def check_record(record: Record, state: LedgerState) -> None:
-    """Check that a stored record is a fact that the ledger would accept in this state.
-
-    Raises:
-        PlimsollError: it would not.
-    """
-    actor = Actor(record["actor"]["name"], record["actor"]["role"])
-    numbered, release = record["kind"] == "ModelTrained", record["release"]
-    if numbered and release != state.next_release(str(record["model"])):
-        raise TamperedError(f"{release} is not the next release of {record['model']}", record=record["seq"])
-    draft = Draft(
-        record["kind"], actor, record["data"], record["model"], None if numbered else release, record["reason"]
-    )
-    if draft.model != _model_of(draft):
-        raise TamperedError(f"{release} is recorded without its model", record=record["seq"])
-    data = _parsed(draft)
-    if draft.kind != "ActionRefused":  # whatever was refused, the refusal is on record
-        _authorised(draft, state)
-        guard(draft.kind, actor, draft.model, draft.release, data, state)
-
-
-def _authorised(draft: Draft, state: LedgerState) -> None:
-    _well_formed(draft, _model_of(draft))
-    about = state.releases.get(draft.release or "")
-    may(draft.kind, draft.actor, about.author if about else None)
-
-
-def _parsed(draft: Draft) -> dict[str, Any]:
-    return parse_fact(draft.kind, draft.data)
-
-
-def _model_of(draft: Draft) -> str | None:
-    return draft.model if draft.model is not None else draft.release.rpartition("@")[0] if draft.release else None
-
-
-def _content(kind: str, model: str | None, release: str | None, reason: str | None, data: dict[str, Any]) -> str:
-    name = model if model is not None else release.rpartition("@")[0] if release else None
-    return digest_of([kind, name, release, reason, data])
-
-
-def _well_formed(draft: Draft, model: str | None) -> None:
-    subject = subject_of(draft.kind)
-    if subject != "platform" and not model:
-        raise InvalidError(f"{draft.kind} is about a model; none was named", field="model")
-    if model and not _NAME.fullmatch(model):
-        raise InvalidError(
-            f"{model!r:.120} is no name of a model; expected up to 100 letters, digits, dots, dashes or underscores",
-            field="model",
-        )
-    if subject == "release" and not draft.release and draft.kind != "ModelTrained":
-        raise InvalidError(f"{draft.kind} is about a release; none was named", field="release")
-    if draft.release and draft.kind == "ModelTrained":
-        raise InvalidError("the ledger numbers releases; ModelTrained names a model only", field="release")
-    if draft.release and draft.release.rpartition("@")[0] != model:
-        raise InvalidError(f"{draft.release} is no release of {model}", field="release")
-    person = draft.actor.role not in ("service", PLATFORM)
-    if person and draft.kind in PEOPLE_MAY and not (draft.reason or "").strip():
-        raise InvalidError(f"{draft.kind} takes a reason: say in a sentence why", field="reason")
-    if draft.reason is not None and len(draft.reason) > REASON_CHARACTERS:
-        raise InvalidError(
-            f"the reason has {len(draft.reason)} characters; at most {REASON_CHARACTERS} are kept", field="reason"
-        )

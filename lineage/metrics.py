@@ -14,6 +14,18 @@ class Metrics:
         self._registry = CollectorRegistry()
         self._records = Gauge("plimsoll_ledger_records", "Records in the log.", registry=self._registry)
         self._facts = Counter("plimsoll_ledger_facts_total", "Facts recorded.", ["kind"], registry=self._registry)
+        self._cosigned = Gauge(
+            "plimsoll_ledger_cosigned_records", "Records that the witness vouches for.", registry=self._registry
+        )
+        self._disputed = Gauge(
+            "plimsoll_ledger_witness_refusals", "1 once the witness refused to cosign.", registry=self._registry
+        )
+        self._outbox = Gauge(
+            "plimsoll_openlineage_waiting_records", "Records not told to OpenLineage yet.", registry=self._registry
+        )
+        self._dead = Gauge(
+            "plimsoll_openlineage_dead_events", "OpenLineage events that were set aside.", registry=self._registry
+        )
         self._refused = Counter(
             "plimsoll_ledger_refusals_total", "Actions a control refused.", ["code"], registry=self._registry
         )
@@ -24,6 +36,14 @@ class Metrics:
         self._facts.labels(record["kind"]).inc()
         if record["kind"] == "ActionRefused":
             self._refused.labels(record["data"]["code"]).inc()
+
+    def outside(self, witness: dict[str, Any] | None, openlineage: dict[str, Any]) -> None:
+        """Take in how far those outside have got."""
+        if witness is not None:
+            self._cosigned.set(witness["cosigned_size"])
+            self._disputed.set(witness["refused"] is not None)
+        self._outbox.set(openlineage["waiting"])
+        self._dead.set(openlineage["dead"])
 
     def text(self) -> bytes:
         """The exposition format."""

@@ -17,15 +17,18 @@ from lineage.clock import stamp
 from lineage.digest import digest_bytes
 from lineage.errors import InvalidError, RefusedError, TamperedError, UnknownError
 from lineage.guards import Actor
+from lineage.records import Records
 from lineage.state import LedgerState
 from lineage.verify import verify_ledger
 
 if TYPE_CHECKING:
-    from lineage.service import Office
+    from lineage.office import Office
 
 _MOST_WAIT = 30.0
 _MOST_RECORDS = 1_000
-_ETAG_DIGITS = 18
+_DIGITS = 18
+_PAGE_BYTES = 64 * 1024
+_ALIVE_SECONDS = 10.0
 
 
 def office_of(request: Request) -> Office:
@@ -69,13 +72,15 @@ def _json(value: Any, etag: int | None = None) -> Response:
 @open_router.get("/healthz")
 def health(request: Request) -> Response:
     """Whether the service answers and how long the log is. Open to everybody."""
-    return _json({"ok": True, "records": len(office_of(request).ledger.records)})
+    return _json(office_of(request).health())
 
 
 @open_router.get("/metrics")
 def metrics(request: Request) -> Response:
     """Prometheus metrics: counts only, nothing about anybody. Open to everybody who reaches the port."""
-    return Response(office_of(request).metrics.text(), media_type="text/plain; version=0.0.4")
+    office = office_of(request)
+    office.metrics.outside(office.cosigner.state() if office.cosigner else None, office.outbox.state())
+    return Response(office.metrics.text(), media_type="text/plain; version=0.0.4")
 
 
 @open_router.get("/v1/whoami")
@@ -87,8 +92,14 @@ def whoami(who: Caller) -> Response:
 @router.get("/v1/state")
 def state(request: Request) -> Response:
     """The whole fold."""
-    fold = office_of(request).ledger.read(LedgerState.to_dict)
-    return _json(fold, fold["seq"])
+    seq, fold = office_of(request).ledger.read(_fold)
+    return _json(orjson.Fragment(fold), seq)
+
+
+def _fold(state: LedgerState) -> tuple[int, bytes]:
+    """Written out in one go: nothing is recorded meanwhile, and copies of many releases take ten times as long."""
+    whole = {"seq": state.seq, "models": state.models, "releases": state.releases}
+    return state.seq, orjson.dumps(whole)
 
 
 @router.get("/v1/models/{model}")
@@ -103,7 +114,7 @@ def one_release(request: Request, release: str) -> Response:
     """One release of the fold with its facts."""
     ledger = office_of(request).ledger
     etag, view = ledger.read(lambda fold: _release_view(fold, release))
-    facts = [record for record in ledger.records[:] if record["release"] == release]
+    facts = ledger.records.find(release=release).records
     return _json({**view, "facts": facts, "etag": etag}, etag)
 
 
@@ -127,44 +138,55 @@ async def records(
 ) -> Response:
     """Records behind `after` that match; with `wait`, the answer comes when there is one or time is up."""
     office = office_of(request)
-    kinds = set(kind.split(",")) if kind else None
-    wanted = {"model": model, "release": release}
-
-    def matches(record: dict[str, Any]) -> bool:
-        return (
-            (kinds is None or record["kind"] in kinds)
-            and (actor is None or record["actor"]["name"] == actor)
-            and all(value is None or record[name] == value for name, value in wanted.items())
-        )
-
+    known = office.ledger.records
+    kinds = kind.split(",") if kind else None
     deadline = time.monotonic() + wait
     while True:
-        head = len(office.ledger.records)
-        found = [record for record in office.ledger.records[after:head] if matches(record)]
+        head = len(known)
+        page = known.find(
+            after=after,
+            upto=head,
+            kinds=kinds,
+            newest_first=order == "newest",
+            offset=offset,
+            limit=limit,
+            model=model,
+            release=release,
+            actor=actor,
+        )
         left = deadline - time.monotonic()
-        if found or left <= 0:
+        if page.total or left <= 0:
             break
         await office.wait(head, left)
-    if order == "newest":
-        found.reverse()
-    return _json({"records": found[offset : offset + limit], "head": head, "total": len(found)})
+    return _json({"records": page.records, "head": head, "total": page.total})
 
 
-@router.get("/v1/events")
-async def events(request: Request, after: Annotated[int, Query(ge=0)] = 0) -> StreamingResponse:
-    """Every record behind `after` and then every new one, as server-sent events."""
+@router.get("/v1/events", response_class=StreamingResponse, responses={200: {"content": {"text/event-stream": {}}}})
+async def events(
+    request: Request,
+    after: Annotated[int, Query(ge=0)] = 0,
+    last_event_id: Annotated[str | None, Header(description="of the last event seen before; counts as `after`")] = None,
+) -> StreamingResponse:
+    """Every record behind `after` as it is stored and then every new one, as server-sent events with `id` = `seq`."""
     office = office_of(request)
+    seen = max(after, _number(last_event_id, "Last-Event-ID", "the id of an event") or 0)
 
-    async def stream() -> AsyncIterator[bytes]:
-        seen = after
+    async def stream(seen: int) -> AsyncIterator[bytes]:
         while not await request.is_disconnected():
-            for record in office.ledger.records[seen:]:
-                seen = record["seq"]
-                yield b"id: %d\ndata: %s\n\n" % (seen, orjson.dumps(record))
-            yield b": alive\n\n"
-            await office.wait(seen, 10.0)
+            seen, page = _events(office.ledger.records, seen)
+            yield page or b": alive\n\n"
+            await office.wait(seen, _ALIVE_SECONDS)
 
-    return StreamingResponse(stream(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+    return StreamingResponse(stream(seen), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+
+
+def _events(known: Records, seen: int) -> tuple[int, bytes]:
+    """The number of the last event on the page, and the page; small, since a follower who does not read keeps one."""
+    page, head = bytearray(), len(known)
+    while seen < head and len(page) < _PAGE_BYTES:
+        seen += 1
+        page += b"id: %d\ndata: %s\n\n" % (seen, known.line(seen))
+    return seen, bytes(page)
 
 
 @router.get("/v1/query/{name}")
@@ -218,9 +240,12 @@ def etag_of(if_match: str | None) -> int | None:
     Raises:
         InvalidError: it is not one of ours.
     """
-    if if_match is None:
+    return _number(if_match and if_match.strip().strip('"'), "If-Match", "the ETag of what you saw")
+
+
+def _number(text: str | None, header: str, expected: str) -> int | None:
+    if text is None:
         return None
-    text = if_match.strip().strip('"')
-    if not text.isdecimal() or len(text) > _ETAG_DIGITS:
-        raise InvalidError(f"If-Match is {if_match!r:.120}; expected the ETag of what you saw", field="If-Match")
+    if not text.isdecimal() or len(text) > _DIGITS:
+        raise InvalidError(f"{header} is {text!r:.120}; expected {expected}", field=header)
     return int(text)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from lineage.ledger import REASON_CHARACTERS
+from lineage.draft import REASON_CHARACTERS
 
 
 class Body(BaseModel):

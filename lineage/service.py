@@ -18,82 +18,16 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from lineage import reading, writing
-from lineage.accounts import Accounts
+from lineage import reading, routes_dossier, routes_proofs, routes_store, routes_subjects, writing
 from lineage.clock import Clock, now
-from lineage.errors import PlimsollError, UnavailableError
-from lineage.guards import PLATFORM, Actor
-from lineage.ledger import Draft, Ledger, Record
-from lineage.metrics import Metrics
+from lineage.errors import PlimsollError
+from lineage.office import Office
 from lineage.settings import Settings
-from lineage.signing import make_keys
-from lineage.store import Store
 
 BODY_BYTES = 4 * 1024 * 1024
 _FIELD_CHARACTERS = 200
 _GOODBYE_SECONDS = 2  # followers keep a connection open for ever; on stopping they are not waited for
-PLATFORM_ACTOR = Actor("ledger", PLATFORM)
 log = structlog.get_logger("plimsoll.ledger")
-
-
-class Office:
-    """What the service's routes share: ledger, store, accounts and the wake-up of followers."""
-
-    def __init__(self, settings: Settings, *, clock: Clock = now) -> None:
-        self.settings = settings
-        self.clock = clock
-        self.accounts = Accounts(settings, clock=clock)
-        self.ledger = Ledger(settings.log_folder, clock=clock)
-        self.store = Store(settings.lineage_store, self.ledger.records)
-        self.metrics = Metrics()
-        self.ledger.follow(self._spread)
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._news = asyncio.Event()
-        self._open()
-
-    def _open(self) -> None:
-        opened = {
-            "records": len(self.ledger.records),
-            "torn_bytes": self.ledger.torn_bytes,
-            "signing_key": make_keys(self.settings),
-        }
-        self.ledger.append(Draft("LedgerOpened", PLATFORM_ACTOR, opened))
-        known = {r["data"]["account"] for r in self.ledger.records if r["kind"] == "AccountAdded"}
-        for name, role in self.accounts.people().items():
-            if name not in known:
-                self.ledger.append(Draft("AccountAdded", PLATFORM_ACTOR, {"account": name, "role": role}))
-
-    def attach(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Followers wait on this loop."""
-        self._loop = loop
-
-    def _spread(self, record: Record) -> None:
-        try:
-            self.store.add(record)
-        except UnavailableError as error:  # the log has the record, the store will; whoever queries it is told
-            log.error("the lineage store lags behind", message=error.message)
-        self.metrics.count(record)
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._wake)
-
-    def _wake(self) -> None:
-        self._news.set()
-        self._news = asyncio.Event()
-
-    async def wait(self, after: int, seconds: float) -> None:
-        """Return when there is a record behind `after`, or after `seconds`."""
-        news = self._news
-        if len(self.ledger.records) > after or seconds <= 0:
-            return
-        try:
-            await asyncio.wait_for(news.wait(), seconds)
-        except TimeoutError:
-            return
-
-    def close(self) -> None:
-        """Close the store, then the log."""
-        self.store.close()
-        self.ledger.close()
 
 
 def create_app(settings: Settings, *, clock: Clock = now) -> FastAPI:
@@ -114,9 +48,10 @@ def create_app(settings: Settings, *, clock: Clock = now) -> FastAPI:
     app.add_exception_handler(PlimsollError, _answer_error)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
     app.add_exception_handler(HTTPException, _answer_http)
-    app.include_router(reading.open_router)
-    app.include_router(reading.router)
-    app.include_router(writing.router)
+    for router in (reading.open_router, routes_proofs.open_router):
+        app.include_router(router)
+    for module in (reading, routes_dossier, routes_proofs, routes_store, routes_subjects, writing):
+        app.include_router(module.router)
     return app
 
 

@@ -20,6 +20,11 @@ def _short_folder(home: Path) -> Path:
     return Path(tempfile.gettempdir()) / f"plimsoll-{os.getuid()}-{mark}"
 
 
+def _beside(home: Path) -> Path:
+    whole = home.expanduser().resolve()
+    return whole.with_name(f"{whole.name}-witness")
+
+
 class Settings(BaseSettings):
     """Read from `PLIMSOLL_*` environment variables; every default is the embedded one-machine set-up."""
 
@@ -30,6 +35,12 @@ class Settings(BaseSettings):
     ledger_port: int = Field(7411, ge=1024, le=65535, description="The ledger service.")
     gateway_port: int = Field(8000, ge=1024, le=65535, description="Predictions: HAProxy in front of the gateway.")
     console_port: int = Field(8050, ge=1024, le=65535, description="The operations console.")
+    witness_port: int = Field(7412, ge=1024, le=65535, description="The witness of the ledger.")
+    witness_url: str = Field("", description="A witness elsewhere; when empty, `plimsoll up` starts one on this host.")
+    witness_home: Path = Field(
+        default_factory=lambda data: _beside(data["home"]),
+        description="What the witness saw: a second place, so that who restores `home` does not restore it too.",
+    )
     ray_port: int = Field(6399, ge=1024, le=65535, description="Ray's GCS.")
     ray_dashboard_port: int = Field(8265, ge=1024, le=65535, description="Ray's dashboard and job API.")
     ray_cpus: int = Field(2, ge=1, description="CPUs Ray may use for training.")
@@ -49,6 +60,11 @@ class Settings(BaseSettings):
         return f"http://{self.host}:{self.ledger_port}"
 
     @property
+    def own_witness_url(self) -> str:
+        """Where the witness answers that `plimsoll up` starts."""
+        return f"http://{self.host}:{self.witness_port}"
+
+    @property
     def gateway_url(self) -> str:
         return f"http://{self.host}:{self.gateway_port}"
 
@@ -63,6 +79,26 @@ class Settings(BaseSettings):
     @property
     def log_folder(self) -> Path:
         return self.root / "ledger" / "log"
+
+    @property
+    def log_key(self) -> Path:
+        """The key that signs the log's checkpoints; it does not lie where the log lies."""
+        return self.root / "keys" / "ledger.key"
+
+    @property
+    def cosigned(self) -> Path:
+        """The newest checkpoint that the witness saw."""
+        return self.log_folder / "cosigned"
+
+    @property
+    def witness_pin(self) -> Path:
+        """The witness's public key, pinned on first contact."""
+        return self.root / "ledger" / "witness.vkey"
+
+    @property
+    def vault(self) -> Path:
+        """Keys of data subjects."""
+        return self.root / "ledger" / "subjects.db"
 
     @property
     def lineage_store(self) -> Path:

@@ -5,11 +5,12 @@ Pure: the same records give the same state, whoever folds them and when.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from lineage.facts import subject_of
 from lineage.release import BARRED, IN_FLIGHT, State, after
+from lineage.undo import Undo
 
 Record = dict[str, Any]
 #: Facts that leave the position of a release as it is: a person who saw the state before them saw enough to decide.
@@ -51,6 +52,10 @@ class Release:
     promoted_at: str | None = None
     steps: list[dict[str, Any]] = field(default_factory=list)
 
+    def copy(self) -> Release:
+        """A release that goes its own way from here."""
+        return replace(self, checks=dict(self.checks), approvals=list(self.approvals), steps=list(self.steps))
+
 
 @dataclass
 class Model:
@@ -74,6 +79,12 @@ class Model:
     etag: int = 0
     last_seq: int = 0
 
+    def copy(self) -> Model:
+        """A model that goes its own way from here."""
+        jobs = {name: dict(job) for name, job in self.jobs.items()}
+        lists = (list(self.champions), list(self.requests), list(self.alerts))
+        return replace(self, jobs=jobs, champions=lists[0], requests=lists[1], alerts=lists[2])
+
 
 @dataclass
 class LedgerState:
@@ -83,9 +94,29 @@ class LedgerState:
     models: dict[str, Model] = field(default_factory=dict)
     releases: dict[str, Release] = field(default_factory=dict)
     barred: set[str] = field(default_factory=set)
+    undo: Undo | None = None
+
+    def begin(self) -> None:
+        """From here on `roll_back` leads back to this moment, until `settle`."""
+        self.undo = Undo(self.seq, set(self.barred))
+
+    def settle(self) -> None:
+        """What was folded in since `begin` stays."""
+        self.undo = None
+
+    def roll_back(self) -> None:
+        """Forget every record since `begin`."""
+        if self.undo is None:
+            return
+        self.seq, self.barred = self.undo.seq, self.undo.barred
+        self.undo.restore()
+        self.undo = None
 
     def apply(self, record: Record) -> None:
         """Fold in the next record."""
+        if self.undo is not None:
+            self.undo.keep(self.models, record["model"])
+            self.undo.keep(self.releases, record["release"])
         self.seq = record["seq"]
         name, kind = record["model"], record["kind"]
         if name is not None and subject_of(kind) != "platform":

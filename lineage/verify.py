@@ -9,10 +9,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lineage.chain import ZERO, chain, read_head
+from lineage.chain import Chain, verifier_in
 from lineage.digest import digest_file, digest_folder
+from lineage.draft import check_record
 from lineage.errors import PlimsollError, TamperedError
-from lineage.ledger import check_record
+from lineage.logkey import verifier_at
+from lineage.merkle import EMPTY_ROOT
 from lineage.settings import Settings
 from lineage.signing import verify as verify_signature
 from lineage.state import LedgerState
@@ -20,10 +22,18 @@ from lineage.state import LedgerState
 
 @dataclass
 class Verification:
-    """What verifying found. `ok` is true only if nothing is wrong and there was something to verify."""
+    """What verifying found. `ok` is true only if nothing is wrong and there was something to verify.
+
+    `beyond` records are not counted by the checkpoint yet, as after a crash or while the log grows; `pinned` says
+    whether the key was known from elsewhere than the log itself.
+    """
 
     records: int = 0
-    head: str = ZERO
+    root: str = EMPTY_ROOT.hex()
+    checkpoint: int = 0
+    beyond: int = 0
+    log: str | None = None
+    pinned: bool = False
     segments: int = 0
     bundles: int = 0
     problems: list[dict[str, Any]] = field(default_factory=list)
@@ -39,14 +49,9 @@ class Verification:
 def verify_ledger(settings: Settings) -> Verification:
     """Verify the log under `settings`, the decision segments and the bundles it names."""
     result = Verification()
-    state = LedgerState()
     bundles: dict[str, int] = {}
     try:
-        for record, digest in chain(settings.log_folder):
-            check_record(record, state)
-            state.apply(record)
-            result.records, result.head = record["seq"], digest
-            _note_bytes(record, settings, bundles, result)
+        _log(settings, bundles, result)
     except PlimsollError as error:  # behind a broken link nothing can be told
         number = error.detail.get("record", result.records + 1)
         result.problems.append({"record": number, "problem": error.message})
@@ -59,10 +64,22 @@ def verify_ledger(settings: Settings) -> Verification:
         _bundle(settings, digest, seq, result)
     if not result.records:
         result.problems.append({"record": 0, "problem": f"there is no log under {settings.log_folder}"})
-    elif read_head(settings.log_folder) is None:
-        problem = "the head of the log is missing; nothing vouches for its last record"
-        result.problems.append({"record": result.records, "problem": problem})
     return result
+
+
+def _log(settings: Settings, bundles: dict[str, int], result: Verification) -> None:
+    pinned = verifier_at(settings.log_key)
+    verifier = pinned or verifier_in(settings.log_folder)
+    result.pinned, result.log = pinned is not None, verifier.name if verifier else None
+    whole, state = Chain(settings.log_folder, verifier), LedgerState()
+    result.checkpoint = whole.acknowledged
+    for entry in whole:
+        record = entry.record
+        check_record(record, state)
+        state.apply(record)
+        result.records = record["seq"]
+        _note_bytes(record, settings, bundles, result)
+    result.root, result.beyond = whole.tree.root().hex(), max(0, result.records - result.checkpoint)
 
 
 def _note_bytes(record: dict[str, Any], settings: Settings, bundles: dict[str, int], result: Verification) -> None:

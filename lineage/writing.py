@@ -10,9 +10,9 @@ import orjson
 from fastapi import APIRouter, Header, Request, Response
 
 from lineage import actions
+from lineage.draft import Draft, Record
 from lineage.errors import InvalidError, RefusedError
 from lineage.guards import Actor, may
-from lineage.ledger import Draft, Record
 from lineage.reading import Caller, etag_of, office_of
 from lineage.requests import Because, Decide, Retrain, Rollback, SignIn, Statement
 from lineage.state import LedgerState

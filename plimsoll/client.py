@@ -174,6 +174,66 @@ class Client:
         result: Json = self._ledger.ask("GET", "/v1/verify", timeout=120.0)
         return result
 
+    def asof(self, model: str, *, at: str | None = None, seq: int | None = None) -> Json:
+        """Which release, threshold and policy answered at that time (RFC 3339 with its zone) or record, and who put
+        them there."""
+        answer: Json = self._ledger.get(f"/v1/models/{part(model)}/asof", at=at, seq=seq)
+        return answer
+
+    def provenance(
+        self, *, release: str | None = None, dataset: str | None = None, model: str | None = None
+    ) -> dict[str, list[Json]]:
+        """Where a release comes from and what came of a data set: `{"nodes": […], "edges": […]}`."""
+        graph: dict[str, list[Json]] = self._ledger.get("/v1/provenance", release=release, dataset=dataset, model=model)
+        return graph
+
+    def rebuild_store(self) -> Json:
+        """Make the lineage store anew from the log: `{"records", "seconds"}`."""
+        done: Json = self._ledger.ask("POST", "/v1/store/rebuild", timeout=600.0)
+        return done
+
+    def proof(self, seq: int, *, size: int | None = None) -> Json:
+        """One record with its inclusion proof and the checkpoint that it leads to, for an outsider to check."""
+        bundle: Json = self._ledger.get(f"/v1/proof/{seq}", size=size)
+        return bundle
+
+    def checkpoint(self, *, cosigned: bool = False) -> str:
+        """The newest checkpoint as a signed note; keep it, and the record behind it can never be denied."""
+        return self._ledger.send("GET", "/v1/checkpoint", params={"cosigned": cosigned or None}).text
+
+    def dossier(self, release: str) -> bytes:
+        """Everything about one release with its proofs and the verifier, as a zip."""
+        return self._ledger.send("GET", f"/v1/releases/{part(release)}/dossier", timeout=120.0).content
+
+    # Decisions and the people they are about
+
+    def decision(self, decision_id: str) -> Json:
+        """One answered request as recorded, and where the record of it lies."""
+        found: Json = self._ledger.get(f"/v1/decisions/{part(decision_id)}")
+        return found
+
+    def subject_history(self, subject: str) -> Json:
+        """Every decision about one person."""
+        return self._about("history", {"subject": subject})
+
+    def erase(self, subject: str, reason: str, *, identity_verified: bool = False) -> Json:
+        """Destroy the key of one person's data; answers with what was touched."""
+        return self._about("erase", {"subject": subject, "reason": reason, "identity_verified": identity_verified})
+
+    def hold(self, subject: str, reason: str) -> Json:
+        """Forbid the erasure of one person's data, e.g. while a court wants it."""
+        return self._about("hold", {"subject": subject, "reason": reason})
+
+    def release_hold(self, subject: str, reason: str) -> Json:
+        """Allow the erasure again."""
+        return self._about("release-hold", {"subject": subject, "reason": reason})
+
+    def _about(self, verb: str, body: Json) -> Json:
+        # The person is named in the body, never in an address: addresses stand in logs.
+        headers = {"Idempotency-Key": uuid.uuid4().hex}
+        answer: Json = self._ledger.ask("POST", f"/v1/subjects/{verb}", json=body, headers=headers, timeout=120.0)
+        return answer
+
     def _seen(self, release: str) -> str:
         return f'"{self.release(release)["etag"]}"'
 

@@ -1,9 +1,10 @@
 """What a rollout has shown so far: counts of subjects and events per arm, folded from decision and outcome records.
 
-- A subject is a customer's key. Only its first decision in a rollout counts, and outcomes belong to that decision: a
-  customer who asks ten times is one subject, on the arm where the rollout met them first.
-- A decision belongs to the arm its key was assigned to, not to the model that answered: where the champion stands in
-  for a failing challenger, the failure is the challenger's.
+- A subject is a customer, known by the pseudonym in `subject`: nothing here needs to know who it is, and a customer
+  who was erased goes on to count. Only the first decision about a subject in a rollout counts, and outcomes belong to
+  that decision: a customer who asks ten times is one subject, on the arm where the rollout met them first.
+- A decision belongs to the arm its customer was assigned to, not to the model that answered: where the champion stands
+  in for a failing challenger, the failure is the challenger's.
 - Counts are kept apart by the share in force (`strata`), because the share is the chance that the tests bet on.
 """
 
@@ -71,7 +72,7 @@ class Evidence:
     slow_milliseconds: float
     tallies: dict[float, dict[str, Tally]] = field(default_factory=dict)
     latest: dict[str, datetime] = field(default_factory=dict)
-    _keys: set[str] = field(default_factory=set)
+    _known: set[str] = field(default_factory=set)
     _active: dict[float, dict[str, set[str]]] = field(default_factory=dict)
     _first: dict[str, _First] = field(default_factory=dict)
     _orphans: dict[str, int] = field(default_factory=dict)
@@ -100,13 +101,14 @@ class Evidence:
         ]
 
     def _decision(self, record: Mapping[str, Any]) -> None:
-        share, arm, key = float(record["share"]), str(record["arm"]), str(record["key"])
+        share, arm = float(record["share"]), str(record["arm"])
+        subject = str(record.get("subject") or record["key"])
         at = datetime.fromisoformat(record["at"])
         self.latest[arm] = max(at, self.latest.get(arm, at))
-        self._active.setdefault(share, {name: set() for name in ARMS})[arm].add(key)
-        if key in self._keys:
+        self._active.setdefault(share, {name: set() for name in ARMS})[arm].add(subject)
+        if subject in self._known:
             return
-        self._keys.add(key)
+        self._known.add(subject)
         tally = self.tallies.setdefault(share, {name: Tally() for name in ARMS})[arm]
         tally.subjects += 1
         tally.errors += record["error"] is not None

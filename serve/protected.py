@@ -20,7 +20,7 @@ def disparities(
     """One comparison an attribute; none where no table of protected attributes is kept.
 
     Args:
-        records: decisions; those whose key the table does not know are left out.
+        records: decisions whose person can be read; those whose key the table does not know are left out.
         limits: `[monitor.fairness]` of the policy.
         grouping: `attributes`, `bands` and `names` of the policy's group_fairness check, so that both see alike.
     """

@@ -127,8 +127,15 @@ SAMPLES: dict[str, Json] = {
         "ratio_interval": [0.85, 0.95],
         "limit": 0.8,
         "verdict": "ok",
+        "erased": 0,
     },
-    "AlertRaised": {"alert": "drift", "severity": "ticket", "summary": "1 of 1 features drifted", "evidence": 12},
+    "AlertRaised": {
+        "alert": "drift",
+        "about": "credit-default@1",
+        "severity": "ticket",
+        "summary": "1 of 1 features drifted",
+        "evidence": 12,
+    },
     "RetrainRequested": {
         "folder": "examples/credit_default",
         "why": "drift",
@@ -154,6 +161,19 @@ SAMPLES: dict[str, Json] = {
         "share": 0.0,
         "replicas": 2,
         "milliseconds": 17.0,
+    },
+    "HoldPlaced": {"commitment": "5f" * 32, "by": "auditor", "role": "auditor"},
+    "HoldReleased": {"commitment": "5f" * 32, "placed": 12, "by": "auditor", "role": "auditor"},
+    "SubjectErased": {
+        "commitment": "5f" * 32,
+        "ground": "GDPR Art. 17(1)",
+        "by": "operator",
+        "role": "operator",
+        "decisions": 3,
+        "segments": 2,
+        "plain": 0,
+        "datasets": 1,
+        "releases": 2,
     },
 }
 

@@ -158,6 +158,13 @@ class Monitor(Part):
     fairness: FairnessLimits = FairnessLimits()
 
 
+class Records(Part):
+    """How long decisions about a person have to be kept before the person may be erased, and who says so."""
+
+    retention_days: int = Field(default=762, ge=0, le=36_600, description="25 months by default.")
+    retention_law: str = Field(default="12 CFR 1002.12(b) (Regulation B)", min_length=1, max_length=200)
+
+
 class Policy(Part):
     """The whole policy of one model."""
 
@@ -166,6 +173,7 @@ class Policy(Part):
     review: Review = Review()
     rollout: Rollout = Rollout()
     monitor: Monitor = Monitor()
+    records: Records = Records()
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any], source: str = "policy") -> Policy:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
@@ -168,10 +169,25 @@ async def show(selected: list[Json] | None) -> Any:
     record = selected[0]["record"]
     about = release_link(record["release"]) if record.get("release") else subject(record)
     text = json.dumps(record, indent=2, ensure_ascii=False)
+    try:
+        shown: Any = proved(await desk().get(f"/v1/proof/{record['seq']}"))
+    except Error as error:
+        shown = html.P(error.message, className="note")
     return [
         html.P([f"#{record['seq']} {record['kind']} · ", about]),
+        shown,
         html.Pre(text, tabIndex=0, role="region", **{"aria-label": "Record as JSON"}),
     ]
+
+
+def proved(bundle: Json) -> html.P:
+    """What leads from the record to a checkpoint that others have, and the proof to take away."""
+    seen = ", which the witness has cosigned" if bundle["witness_vkey"] else ""
+    told = f"{len(bundle['proof'])} hashes lead to the checkpoint of {number(bundle['size'])} records{seen}. "
+    content = base64.b64encode(json.dumps(bundle, indent=1).encode()).decode()
+    name = f"record-{bundle['index'] + 1}.json"
+    link = html.A("Download the proof", href=f"data:application/json;base64,{content}", download=name)
+    return html.P([told, link], className="note")
 
 
 @callback(
@@ -184,9 +200,23 @@ async def verify(_clicks: int | None) -> Any:
     at = desk()
     try:
         answer = (await at.door.send(at.person.token, "GET", "/v1/verify", timeout=120.0)).json()
+        witness = (await at.get("/healthz"))["witness"]
     except Error as error:
         return [status("Warning", "Not verified"), html.Span(f" {error.message}", className="note")]
-    return verified(answer)
+    return [*verified(answer), html.Br(), *cosigned(witness)]
+
+
+def cosigned(witness: Json | None) -> list[Any]:
+    """The badge of the witness: how much of the record somebody else vouches for."""
+    if witness is None:
+        return [status("Warning", "No witness"), html.Span(" nobody else has seen this record", className="note")]
+    if witness["refused"]:
+        return [status("Blocked", "The witness refuses"), html.Span(f" {witness['refused']}", className="ink-bad")]
+    told = f" {number(witness['cosigned_size'])} records, {number(witness['lag'])} to come"
+    if witness["unreachable_since"]:
+        told += f"; it does not answer since {clock(witness['unreachable_since'])} UTC"
+        return [status("Warning", "Cosigned by the witness"), html.Span(told, className="note")]
+    return [status("Passed", "Cosigned by the witness"), html.Span(told, className="note")]
 
 
 def verified(answer: Json) -> list[Any]:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from console.terminal import audit, demo, doctor, govern, session, up
+from console.terminal import audit, decision, demo, doctor, govern, keep, lookup, session, up
 from console.terminal.output import err, out, print_json, told
 from lineage.accounts import Accounts
 from lineage.settings import Settings
@@ -156,7 +156,8 @@ def version_command() -> None:
     out.print(version("plimsoll"))
 
 
-govern.register(app)
+for commands in (govern, decision, lookup, keep):
+    commands.register(app)
 
 
 def main() -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json as json_module
+import sys
 import time
+from importlib import resources
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -11,6 +15,7 @@ from console.terminal.output import out, print_json, print_rows, told
 from console.terminal.session import client
 from lineage.errors import RefusedError
 from lineage.ledger import Ledger
+from lineage.logkey import signer_at
 from lineage.settings import Settings
 from lineage.store import Store
 from lineage.verify import verify_ledger
@@ -33,7 +38,7 @@ def verify(json: Json = False) -> None:
             word = "Verified" if result.ok else "NOT verified"
             out.print(
                 f"{word}: {result.records} records, {result.segments} decision segments, {result.bundles} bundles, "
-                f"head {result.head[:16]}…"
+                f"root {result.root[:16]}…"
             )
     raise typer.Exit(0 if result.ok else 1)
 
@@ -70,21 +75,65 @@ def query(
 
 
 @app.command()
+def checkpoint(
+    cosigned: Annotated[bool, typer.Option(help="The newest one that the witness saw.")] = False,
+) -> None:
+    """The newest checkpoint as a signed note. Keep it elsewhere: the record behind it can never be denied."""
+    with told():
+        sys.stdout.write(client(Settings()).checkpoint(cosigned=cosigned))
+
+
+@app.command()
+def prove(
+    record: Annotated[int, typer.Argument(min=1, help="Its number.")],
+    to: Annotated[Path | None, typer.Option(help="Write the proof to this file.")] = None,
+) -> None:
+    """One record with its proof, as JSON: `verify.py record` checks it on any machine."""
+    with told():
+        bundle = client(Settings()).proof(record)
+        if to is None:
+            print_json(bundle)
+        else:
+            to.write_text(json_module.dumps(bundle, indent=1) + "\n")
+            out.print(
+                f"Record {record}: {len(bundle['proof'])} hashes lead to the checkpoint of {bundle['size']} → {to}"
+            )
+
+
+@app.command()
+def verifier(
+    to: Annotated[Path, typer.Option(help="Where to put it.")] = Path("verify.py"),
+) -> None:
+    """Copy the independent verifier, one file that needs nothing of this platform, for an examiner to read and run."""
+    with told():
+        to.write_bytes(resources.files("lineage.examiner").joinpath("verify.py").read_bytes())
+        out.print(f"{to}: run `python {to} log {Settings().log_folder}`")
+
+
+@app.command()
 def rebuild(json: Json = False) -> None:
-    """Rebuild the DuckDB lineage store from the log. The ledger service must be stopped."""
+    """Rebuild the DuckDB lineage store from the log: by the service where it runs, else here."""
     settings = Settings()
     with told():
-        try:
-            ledger = Ledger(settings.log_folder)
-        except RefusedError as refusal:
-            raise RefusedError(f"{refusal.message}; the running service keeps the store in step itself") from refusal
-        began = time.monotonic()
-        settings.lineage_store.unlink(missing_ok=True)
-        store = Store(settings.lineage_store, ledger.records)
-        done: dict[str, Any] = {"records": store.count(), "seconds": round(time.monotonic() - began, 3)}
-        store.close()
-        ledger.close()
+        done = _rebuilt_here(settings) or client(settings).rebuild_store()
         if json:
             print_json(done)
         else:
             out.print(f"Rebuilt from {done['records']} records in {done['seconds']} s.")
+
+
+def _rebuilt_here(settings: Settings) -> dict[str, Any] | None:
+    """What was done, or None where a service has the log."""
+    try:
+        ledger = Ledger(settings.log_folder, signer=signer_at(settings.log_key))
+    except RefusedError:
+        return None
+    try:
+        began = time.monotonic()
+        store = Store(settings.lineage_store, ledger.records)
+        store.rebuild(ledger.records)
+        done = {"records": store.count(), "seconds": round(time.monotonic() - began, 3)}
+        store.close()
+        return done
+    finally:
+        ledger.close()

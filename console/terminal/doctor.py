@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+import httpx
 from rich.table import Table
 
 from console.terminal import processes
@@ -44,6 +45,7 @@ def examine(settings: Settings) -> list[Finding]:
         *_packages(),
         *_secrets(settings),
         *_services(settings),
+        *_witness(settings),
         *_record(settings),
     ]
 
@@ -101,6 +103,24 @@ def _services(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             "Left-over processes", not orphans, f"{len(orphans)}", "`plimsoll down` ends them" if orphans else ""
         )
+
+
+def _witness(settings: Settings) -> Iterator[Finding]:
+    try:
+        seen = httpx.get(f"{settings.ledger_url}/healthz", timeout=5.0, trust_env=False).json()["witness"]
+    except (httpx.HTTPError, KeyError, ValueError):
+        return  # that the ledger does not answer is told elsewhere
+    if seen is None:
+        fix = "`plimsoll up` starts one; or set PLIMSOLL_WITNESS_URL to one elsewhere"
+        yield Finding("Cosigned by a witness", False, "no witness is set", fix)
+    elif seen["refused"]:
+        fix = "somebody cut, replaced or rewrote the record: keep both folders as they are and tell your auditor"
+        yield Finding("Cosigned by a witness", False, seen["refused"], fix)
+    else:
+        well = seen["unreachable_since"] is None and seen["forgot"] is None
+        told = seen["forgot"] or f"{seen['cosigned_size']} records, {seen['lag']} to come"
+        fix = "" if well else f"start the witness at {seen['witness']}; {seen['problem']}"
+        yield Finding("Cosigned by a witness", well, told, fix)
 
 
 def _record(settings: Settings) -> Iterator[Finding]:

@@ -34,13 +34,23 @@ def services(settings: Settings) -> list[Service]:
     python = [sys.executable, "-m"]
     ray = ray_environment(settings)
     client = ray_client_environment(settings)
+    own = not settings.witness_url
+    witness = Service(
+        "witness",
+        "Witness of the ledger",
+        [*python, "lineage.witness", "--trust-first"],
+        ray,
+        lambda: answers(f"{settings.own_witness_url}/healthz"),
+    )
     return [
+        *([witness] if own else []),
         Service(
             "ledger",
             "Ledger service",
             [*python, "lineage.service"],
-            ray,
+            ray | ({"PLIMSOLL_WITNESS_URL": settings.own_witness_url} if own else {}),
             lambda: answers(f"{settings.ledger_url}/healthz"),
+            needs=("witness",) if own else (),
         ),
         Service("ray", "Ray", ray_start_command(settings), ray, lambda: _jobs_answer(settings)),
         Service(

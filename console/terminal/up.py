@@ -104,6 +104,7 @@ def _own(settings: Settings) -> dict[str, str]:
 def _ports_free(settings: Settings) -> None:
     ports = {
         "ledger_port": settings.ledger_port,
+        "witness_port": settings.witness_port,
         "gateway_port": settings.gateway_port,
         "console_port": settings.console_port,
         "ray_port": settings.ray_port,

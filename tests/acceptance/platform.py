@@ -64,7 +64,7 @@ def free_ports(count: int) -> list[int]:
 
 def environment_of(home: Path) -> dict[str, str]:
     """This process's environment with a home and ports of its own."""
-    names = ("LEDGER_PORT", "GATEWAY_PORT", "CONSOLE_PORT", "RAY_PORT", "RAY_DASHBOARD_PORT")
+    names = ("LEDGER_PORT", "WITNESS_PORT", "GATEWAY_PORT", "CONSOLE_PORT", "RAY_PORT", "RAY_DASHBOARD_PORT")
     ports = {f"PLIMSOLL_{name}": str(port) for name, port in zip(names, free_ports(len(names)), strict=True)}
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("PLIMSOLL_", "RAY_"))}
     return clean | ports | {"PLIMSOLL_HOME": str(home)}

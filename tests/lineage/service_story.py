@@ -17,7 +17,8 @@ from lineage import accounts as accounts_module
 from lineage.accounts import Accounts
 from lineage.digest import digest_bytes
 from lineage.release import IN_FLIGHT, State
-from lineage.service import Office, create_app
+from lineage.office import Office
+from lineage.service import create_app
 from lineage.settings import Settings
 
 Json = dict[str, Any]

@@ -14,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sample_facts import AUTHOR, CONTROLLER, OPERATOR, POLICY, VALIDATOR, digest, judgement, sample
 
+from lineage.draft import Draft
 from lineage.errors import PlimsollError
 from lineage.facts import FACTS, subject_of
 from lineage.guards import Actor
-from lineage.ledger import Draft, Ledger
+from lineage.ledger import Ledger
 from lineage.release import IN_FLIGHT, State
 from lineage.state import LedgerState, Release
 from lineage.terms import terms_of

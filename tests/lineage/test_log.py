@@ -16,10 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sample_facts import MODEL, TRAINER, Teller, sample
 
-from lineage.chain import ZERO, line_hash, lines, segments
+from lineage.chain import CHECKPOINT, ZERO, lines, segments
+from lineage.draft import Draft
 from lineage.errors import InvalidError, RefusedError, TamperedError, UnavailableError
-from lineage.ledger import Draft, Ledger
+from lineage.ledger import Ledger
 from lineage.log import Log
+from lineage.merkle import leaf_hash
 
 
 def envelope(data: dict[str, Any]) -> dict[str, Any]:
@@ -30,7 +32,7 @@ def envelope(data: dict[str, Any]) -> dict[str, Any]:
 
 def opened(folder: Path, **options: Any) -> tuple[Log, list[dict[str, Any]]]:
     log = Log(folder, **options)
-    return log, list(log.replay())
+    return log, [entry.record for entry in log.replay()]
 
 
 VALUES = st.recursive(
@@ -54,11 +56,11 @@ def test_any_records_are_the_same_after_reopening(contents: list[dict[str, Any]]
         folder = Path(place)
         log, _ = opened(folder, segment_bytes=segment_bytes)
         stored = [log.append(envelope(data)) for data in contents]
-        head = log.head
+        note = log.note
         log.close()
         again, found = opened(folder, segment_bytes=segment_bytes)
         assert found == stored
-        assert (again.head, again.torn_bytes) == (head, 0)
+        assert (again.note, again.torn_bytes) == (note, 0)
         again.close()
 
 
@@ -68,7 +70,7 @@ def test_a_torn_record_is_cut_at_any_byte_and_the_acknowledged_ones_stay(tmp_pat
     keep = shutil.copytree(tmp_path / "log", tmp_path / "keep")
     log.append(envelope({"n": 3}))
     log.close()
-    line = list(lines(tmp_path / "log"))[-1]
+    line = list(lines(tmp_path / "log"))[-1].data
     for size in range(len(line) + 1):
         folder = shutil.copytree(keep, tmp_path / f"torn-{size}")
         with segments(folder)[0].open("ab") as file:
@@ -87,10 +89,10 @@ def test_a_torn_record_is_cut_at_any_byte_and_the_acknowledged_ones_stay(tmp_pat
 def test_a_whole_record_that_was_not_acknowledged_yet_may_stay(tmp_path: Path, quick: None) -> None:
     log, _ = opened(tmp_path)
     log.append(envelope({"n": 0}))
-    head = (tmp_path / "head").read_bytes()
+    before = (tmp_path / CHECKPOINT).read_bytes()
     log.append(envelope({"n": 1}))
     log.close()
-    (tmp_path / "head").write_bytes(head)  # as after a crash between the two writes
+    (tmp_path / CHECKPOINT).write_bytes(before)  # as after a crash between the two writes
     again, found = opened(tmp_path)
     assert [record["data"]["n"] for record in found] == [0, 1]
     again.close()
@@ -117,9 +119,9 @@ def test_segments_are_named_by_their_first_record_and_never_written_again(tmp_pa
 def test_the_chain_is_what_it_says(tmp_path: Path, quick: None) -> None:
     log, _ = opened(tmp_path, segment_bytes=600)
     records = [log.append(envelope({"n": n})) for n in range(6)]
-    stored = list(lines(tmp_path))
-    assert [record["prev"] for record in records] == [ZERO, *(line_hash(line) for line in stored[:-1])]
-    assert log.head == line_hash(stored[-1])
+    leaves = [leaf_hash(line.data) for line in lines(tmp_path)]
+    assert [record["prev"] for record in records] == [ZERO, *(leaf.hex() for leaf in leaves[:-1])]
+    assert [log.tree.leaf(n) for n in range(6)] == leaves
     log.close()
 
 

@@ -7,9 +7,10 @@ from itertools import product
 import pytest
 from sample_facts import CONTROLLER, MODEL, VALIDATOR, Teller, sample
 
+from lineage.draft import Draft
 from lineage.errors import PlimsollError, RefusedError
 from lineage.facts import FACTS, subject_of
-from lineage.ledger import Draft, Ledger
+from lineage.ledger import Ledger
 from lineage.release import BARRED, IN_FLIGHT, JOURNEY, TRANSITIONS, State, after, allowed
 
 ABOUT_RELEASES = [kind for kind in FACTS if subject_of(kind) == "release"]

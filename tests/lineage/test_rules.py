@@ -19,10 +19,11 @@ from sample_facts import (
     sample,
 )
 
+from lineage.draft import Draft
 from lineage.errors import InvalidError, PlimsollError, RefusedError, UnknownError
 from lineage.facts import FACTS
 from lineage.guards import PEOPLE_MAY, RULES, Actor
-from lineage.ledger import Draft, Ledger
+from lineage.ledger import Ledger
 from lineage.release import State
 
 

@@ -10,11 +10,14 @@ import orjson
 import pytest
 from sample_facts import MODEL, Hand, Teller
 
-from lineage.chain import head_text, line_hash, segments
+from lineage.chain import CHECKPOINT, ZERO, segments
+from lineage.checkpoint import Checkpoint, to_sector
 from lineage.digest import canonical, digest_file, digest_folder
 from lineage.errors import TamperedError
 from lineage.ledger import Ledger
-from lineage.log import Log
+from lineage.logkey import signer_at
+from lineage.merkle import Tree, leaf_hash
+from lineage.note import Signer
 from lineage.release import State
 from lineage.settings import Settings
 from lineage.signing import make_keys, sign, signature_of
@@ -24,10 +27,9 @@ Damage = Callable[[list[bytes], int], list[bytes]]
 
 
 @pytest.fixture
-def told(settings: Settings, quick: None, monkeypatch: pytest.MonkeyPatch) -> Settings:
+def told(settings: Settings, quick: None) -> Settings:
     """A home whose log of several segments holds a short story."""
-    monkeypatch.setattr("lineage.ledger.Log", lambda folder: Log(folder, segment_bytes=4_000))
-    ledger = Ledger(settings.log_folder, clock=Hand())
+    ledger = Ledger(settings.log_folder, clock=Hand(), segment_bytes=4_000, signer=signer_at(settings.log_key))
     Teller(ledger).bring(State.REJECTED)
     Teller(ledger, "other").bring(State.REJECTED)
     ledger.close()
@@ -86,7 +88,7 @@ def test_each_record_is_named_when_it_was_damaged(damage: str, told: Settings) -
             continue
         assert first_problem(told) == n + (2 if doubled else 1), f"{damage} in record {n + 1}"
         with pytest.raises(TamperedError):
-            Ledger(told.log_folder)
+            Ledger(told.log_folder, signer=signer_at(told.log_key))
 
 
 def test_any_single_byte_of_the_log(told: Settings) -> None:
@@ -111,28 +113,52 @@ def test_a_deleted_segment(told: Settings, tmp_path: Path) -> None:
         assert first_problem(Settings(home=copy)) == int(path.stem)
 
 
-def test_a_head_that_is_gone_or_forged(told: Settings) -> None:
-    head = told.log_folder / "head"
-    good = head.read_bytes()
-    for forged in (b"", b"nonsense", good[:-2], head_text(8, "0" * 64), head_text(3, "1" * 64), head_text(9, "0" * 64)):
-        head.write_bytes(forged)
-        assert not verify_ledger(told).ok, forged
-    head.unlink()
-    assert not verify_ledger(told).ok
-    head.write_bytes(good)
+def test_a_checkpoint_that_is_gone_or_forged(told: Settings, tmp_path: Path) -> None:
+    path = told.log_folder / CHECKPOINT
+    good = path.read_bytes()
+    stranger = signer_at(tmp_path / "stranger.key")
+    forged = Checkpoint(stranger.name, 8, bytes(32)).sign(stranger)
+    for bad in (b"", b"nonsense", good[:-2], good + b"\n", to_sector(forged), good.replace(b"\n8\n", b"\n7\n")):
+        path.write_bytes(bad)
+        assert first_problem(told) == 0, bad
+    path.unlink()
+    assert first_problem(told) == 0
+    path.write_bytes(good)
     assert verify_ledger(told).ok
 
 
-def rechained(lines: list[bytes], change: Callable[[dict[str, object]], None], n: int) -> tuple[list[bytes], bytes]:
-    """What somebody would store who knows how the chain is made."""
-    prev, made = "0" * 64, []
+def test_any_single_byte_of_the_checkpoint(told: Settings) -> None:
+    path = told.log_folder / CHECKPOINT
+    good = path.read_bytes()
+    for at in range(len(good)):
+        path.write_bytes(good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :])
+        assert not verify_ledger(told).ok, f"byte {at}"
+
+
+def test_a_log_signed_anew_by_another_key(told: Settings, tmp_path: Path) -> None:
+    stranger = signer_at(tmp_path / "stranger.key")
+    lines, checkpoint = rechained(stored(told.log_folder), lambda record: None, 0, stranger)
+    store(told.log_folder, lines)
+    (told.log_folder / CHECKPOINT).write_bytes(checkpoint)
+    (told.log_folder / "vkey").write_text(stranger.verifier.vkey + "\n")
+    assert not verify_ledger(told).ok
+    with pytest.raises(TamperedError, match="restore the key"):
+        Ledger(told.log_folder, signer=signer_at(told.log_key))
+
+
+def rechained(
+    lines: list[bytes], change: Callable[[dict[str, object]], None], n: int, signer: Signer
+) -> tuple[list[bytes], bytes]:
+    """What somebody would store who knows how the chain is made and has the key."""
+    prev, made, tree = ZERO, [], Tree()
     for number, line in enumerate(lines):
         record = orjson.loads(line)
         if number == n:
             change(record)
         made.append(canonical(record | {"prev": prev}) + b"\n")
-        prev = line_hash(made[-1][:-1])
-    return made, head_text(len(made), prev)
+        tree.append(leaf_hash(made[-1][:-1]))
+        prev = tree.leaf(number).hex()
+    return made, to_sector(Checkpoint(signer.name, len(made), tree.root()).sign(signer))
 
 
 @pytest.mark.parametrize(
@@ -150,13 +176,16 @@ def rechained(lines: list[bytes], change: Callable[[dict[str, object]], None], n
         {"reason": 5},
         {"extra": 1},
         {"seq": "1"},
+        {"v": 3},
+        {"v": True},
     ],
     ids=str,
 )
 def test_a_chain_made_anew_around_an_illegal_record(change: dict[str, object], told: Settings) -> None:
-    lines, head = rechained(stored(told.log_folder), lambda record: record.update(change), 1)
+    signer = signer_at(told.log_key)
+    lines, checkpoint = rechained(stored(told.log_folder), lambda record: record.update(change), 1, signer)
     store(told.log_folder, lines)
-    (told.log_folder / "head").write_bytes(head)
+    (told.log_folder / CHECKPOINT).write_bytes(checkpoint)
     assert first_problem(told) == 2
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import polars as pl
+import pytest
 from model_folder import customers
 
 from lineage.digest import digest_file
+from lineage.erasure import RETENTION_DAYS
+from plimsoll.errors import Refused
 from serve import jobs
 from serve.intention import Intention
 from serve.monitor import drift_intentions, fairness_intentions, window_frame
@@ -13,6 +18,7 @@ from serve.protected import disparities
 from tests.stories.bank import FIRST, MODEL, Bank, facts_of
 from validators.drift import measure_drift
 from validators.policy import Policy
+from validators.replay import replay
 
 
 def seal(bank: Bank) -> None:
@@ -27,7 +33,7 @@ def look_for_drift(bank: Bank) -> str:
     """As the controller does: the champion's newest decisions against the reference in its bundle."""
     release, model = bank.release(FIRST), bank.model
     policy = Policy.from_dict(release["policy"])
-    window = window_frame(release["features"], bank.keeper.latest(release, policy.monitor.drift.window))
+    window = window_frame(release["features"], bank.keeper.latest(release, policy.monitor.drift.window).records)
     folder = bank.settings.artefacts / release["digest"].removeprefix("sha256:")
     measured = measure_drift(pl.read_parquet(folder / "reference.parquet"), window, policy, FIRST)
     for intention in drift_intentions(model, release, [], measured):
@@ -46,7 +52,7 @@ def test_customers_change_somebody_is_told_and_a_new_model_is_asked_for(champion
 
     # When fairness is looked at, then decisions are joined with what the model never saw
     release = bank.release(FIRST)
-    records, policy = bank.keeper.latest(release, 2000), release["policy"]
+    records, policy = bank.keeper.latest(release, 2000).records, release["policy"]
     grouping = policy["validation"]["group_fairness"]
     found = disparities(bank.settings, MODEL, records, policy["monitor"]["fairness"], grouping)
     for disparity in found:
@@ -113,6 +119,7 @@ def test_sealed_decisions_cannot_be_changed_unseen(champion: Bank) -> None:
     assert (sealed["rows"], sealed["outcomes"], sealed["releases"]) == (40, 40, {FIRST: 40})
     assert sealed["digest"] == digest_file(path)
     rows = pl.read_parquet(path).filter(pl.col("type") == "decision")
+    assert not {"key", "features", "reasons"} & set(rows.columns)
     assert set(rows["decision_id"]) == {answer.decision_id for answer in answers}
     assert dict(rows.select("decision_id", "score").iter_rows()) == {a.decision_id: a.score for a in answers}
     assert bank.auditor.verify()["ok"]
@@ -124,3 +131,51 @@ def test_sealed_decisions_cannot_be_changed_unseen(champion: Bank) -> None:
     verified = bank.auditor.verify()
     assert not verified["ok"]
     assert [problem["record"] for problem in verified["problems"]] == [bank.fact("DecisionsSealed")["seq"]]
+
+
+@pytest.mark.parametrize(("given", "roles"), [("registered", {"baseline"}), ("approved", {"champion", "challenger"})])
+def test_every_decision_is_answered_for_until_the_person_is_erased(
+    given: str, roles: set[str], request: pytest.FixtureRequest
+) -> None:
+    # Given customers who were answered, some of them sealed and some not yet
+    bank: Bank = request.getfixturevalue(given)
+    town = customers(4000)
+    answers = bank.customers_come(90, town)
+    seal(bank)
+    bank.clock.later(minutes=1)
+    answers += bank.customers_come(10, town)
+
+    # When an auditor asks for each, then it is what the customer was told, and comes out again bit for bit
+    def shown(name: str) -> dict[str, Any]:
+        return bank.auditor.decision(name)
+
+    for answer in answers:
+        found = shown(answer.decision_id)
+        assert (found["score"], found["decision"], found["release"]) == (answer.score, answer.decision, answer.release)
+        assert found["subject"]["reasons"] == [reason["code"] for reason in answer.reasons]
+        assert found["released"]["by"]["seq"] <= found["route_version"]
+        result = replay(found, bank.settings)
+        assert result.grade == "bit-identical", result
+    assert {shown(answer.decision_id)["role"] for answer in answers} == roles
+    assert {shown(answers[n].decision_id)["evidence"]["state"] for n in (0, 95)} == {"sealed", "spooled"}
+
+    # When the first customer asks to be erased, then the law comes first, and says until when
+    seal(bank)
+    with pytest.raises(Refused, match=r"12 CFR 1002\.12"):
+        bank.operator.erase("1", "asked by letter", identity_verified=True)
+    bank.clock.later(days=RETENTION_DAYS + 1)
+    bank._people.clear()  # sessions have ended
+
+    # and once it allows it, data sets and decisions are named, and nobody reads them again
+    told = bank.operator.erase("1", "asked by letter", identity_verified=True)
+    mine = [answers[0].decision_id, answers[90].decision_id]
+    assert told["touched"]["decisions"] == mine
+    assert {one["dataset"] for one in told["touched"]["datasets"]} == {MODEL, f"{MODEL}-protected"}
+    assert {"small-credit@1", "small-credit@2"} <= set(told["touched"]["trained_on"])
+    for name in mine:
+        erased = shown(name)
+        assert (erased["score"], erased["subject"]["standing"]) == (answers[mine.index(name) * 90].score, "erased")
+        assert [one["what"] for one in replay(erased, bank.settings).missing] == ["key"]
+    assert replay(shown(answers[1].decision_id), bank.settings).ok
+    assert bank.auditor.subject_history("1") == {"decisions": []}
+    assert bank.auditor.verify()["ok"]

@@ -25,6 +25,9 @@ COMMANDS = [
     *("up", "down", "status", "env", "doctor", "demo", "login", "logout", "version"),
     *("releases", "release", "train", "canary", "review", "promote", "abort", "rollback", "decide"),
     *("audit", "audit verify", "audit tail", "audit query", "audit rebuild"),
+    *("audit checkpoint", "audit prove", "audit verifier", "asof", "provenance", "dossier"),
+    *("decision", "decision show", "decision replay", "decision history", "erase", "hold", "release-hold"),
+    *("backup", "backup create", "backup restore", "backup drill"),
     *("accounts", "accounts list", "accounts reset"),
 ]
 
@@ -166,8 +169,9 @@ def test_the_store_is_rebuilt_from_the_log(run: Any, settings: Settings) -> None
     from sample_facts import Teller
 
     from lineage.ledger import Ledger
+    from lineage.logkey import signer_at
 
-    ledger = Ledger(settings.log_folder)
+    ledger = Ledger(settings.log_folder, signer=signer_at(settings.log_key))
     Teller(ledger).train()
     assert run("audit", "rebuild").exit_code == 3, "not while a service has it"
     ledger.close()

@@ -1,0 +1,300 @@
+"""Verify the record of a Plimsoll ledger without trusting whoever keeps it.
+
+    python verify.py log FOLDER                  the whole log: every record, every link, the signed count and root
+    python verify.py record PROOF.json           one record, by the proof that came with it
+    python verify.py extends CHECKPOINT FOLDER   the log, and that it still holds what a checkpoint signed that you kept
+
+One file, the standard library and `cryptography`; it writes nothing. --vkey KEY is the log's key from somebody you
+trust, --witness KEY asks for that witness's cosignature, --json answers in JSON. Exit status: 0 yes, 1 no, 2 not read.
+
+A log is a folder of segments `000000000001.jsonl`, named by the number of their first record, one record a line. A line
+ends in `,"seq":N,"v":2}`, N from 1 up. Its last `"prev":"…"` is the hash of the line before: SHA-256 of a zero byte and
+that line without its newline; 64 zeros in the first. Records without "v" are older, come first and name the plain
+SHA-256 of the line before. The lines are the leaves of a Merkle tree (RFC 9162); `checkpoint` is a signed note of their
+number and root (c2sp.org/signed-note, tlog-checkpoint, tlog-cosignature). Bytes are checked, not what they say: what
+was changed, moved, taken away or added is found; whether a record was allowed is another question.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import contextlib
+import functools
+import hashlib
+import json
+import re
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from operator import add, itemgetter
+from pathlib import Path
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+LOG, WITNESS = 1, 4  # kinds of key
+PREV = b'"prev":"'
+LEAF, NODE = hashlib.sha256(b"\x00").copy, hashlib.sha256(b"\x01").copy  # RFC 9162 2.1.1: no leaf passes for a node
+Key = tuple[int, str, bytes, bytes]  # kind, name, id, Ed25519 public key
+Checkpoint = dict[str, Any]  # origin, size, root in base64; which witness saw it and when, if that was asked for
+Peaks = list[list[bytes]]  # a Merkle tree so far: at [h] the root of a complete subtree of 2**h leaves, or nothing
+
+
+class Finding(ValueError):
+    """The number of the first bad record, 0 for what is not a record, and what is wrong with it."""
+
+
+def unbase64(text: str) -> bytes:
+    """The bytes; none where the text is not exactly how they are written, so that no changed letter goes unnoticed."""
+    try:
+        data = base64.b64decode(text, validate=True)
+    except ValueError:
+        return b""
+    return data if base64.b64encode(data).decode() == text else b""
+
+
+def parse_key(vkey: str, kind: int) -> Key:
+    """A key is written `name+id+base64(kind || key)`; its id is SHA-256(name || newline || kind || key)[:4]."""
+    name, shown, encoded = (*vkey.split("+", 2), "", "")[:3]
+    blob = unbase64(encoded)
+    key_id = hashlib.sha256(f"{name}\n".encode(errors="replace") + blob).digest()[:4]
+    if len(blob) != 33 or blob[0] != kind or key_id.hex() != shown:
+        raise Finding(0, f"{vkey[:100]!r} is not the key of a {'log' if kind == LOG else 'witness'}")
+    return kind, name, key_id, blob[1:]
+
+
+def open_note(note: bytes, what: str, key: Key) -> tuple[str, str]:
+    """The text that `key` signed and, if it is a witness's, when."""
+    kind, owner, key_id, public = key
+    text, _, signatures = note.decode(errors="replace").rstrip("\n").rpartition("\n\n")
+    mine = b""
+    for line in signatures.split("\n"):
+        parts = re.fullmatch(r"— ([^\s+]+) (\S+)", line)
+        if not parts or len(blob := unbase64(parts[2])) < 68:
+            raise Finding(0, f"the {what} is missing or not a signed note")
+        if (parts[1], blob[:4]) == (owner, key_id):
+            mine = blob[4:]
+    message, moment = f"{text}\n".encode(), 0
+    if kind == WITNESS:
+        moment, mine = int.from_bytes(mine[:8], "big"), mine[8:]
+        message = b"cosignature/v1\ntime %d\n" % moment + message
+    try:
+        Ed25519PublicKey.from_public_bytes(public).verify(mine, message)
+    except InvalidSignature:
+        raise Finding(0, f"the {what} carries no signature of {owner} that holds") from None
+    return text, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment))
+
+
+def open_checkpoint(note: bytes, what: str, key: Key, witness: Key | None = None) -> Checkpoint:
+    said = re.fullmatch(r"(.+)\n(0|[1-9][0-9]{0,14})\n(\S+)", open_note(note, what, key)[0])
+    if not said or said[1] != key[1] or len(unbase64(said[3])) != 32 or (said[2] == "0") != (said[3] == root_of([])):
+        raise Finding(0, f"the {what} does not state number and root of the records of {key[1]}")
+    seen = {"witness": witness[1], "at": open_note(note, what, witness)[1]} if witness else {}
+    return {"origin": said[1], "size": int(said[2]), "root": said[3], **seen}
+
+
+def hashes(fresh: Any, entries: Iterable[bytes]) -> list[bytes]:
+    digests = []
+    for entry in entries:
+        state = fresh()  # a copy of a state that has taken in the prefix is cheaper than a new one
+        state.update(entry)
+        digests.append(state.digest())
+    return digests
+
+
+def grow(peaks: Peaks, nodes: list[bytes]) -> Peaks:
+    """The peaks when these nodes are added at the lowest level: pairs make nodes of the next one, one may be left."""
+    if not nodes:
+        return peaks
+    nodes = [*peaks[0], *nodes] if peaks else nodes
+    return [nodes[len(nodes) // 2 * 2 :], *grow(peaks[1:], hashes(NODE, map(add, nodes[::2], nodes[1::2])))]
+
+
+def root_of(peaks: Peaks) -> str:
+    smallest_first = [peak for level in peaks for peak in level] or [hashlib.sha256().digest()]
+    root = functools.reduce(lambda right, left: hashes(NODE, [left + right])[0], smallest_first)
+    return base64.b64encode(root).decode()
+
+
+def root_by(leaf: bytes, index: int, size: int, proof: list[bytes]) -> bytes:
+    """The root to which an inclusion proof leads (RFC 9162 2.1.3.1, from the top); it uses the proof up."""
+    if size <= 1:
+        return leaf if index == 0 else b""
+    sibling, half = proof.pop() if proof else b"", 1 << (size - 1).bit_length() - 1
+    if index < half:
+        return hashes(NODE, [root_by(leaf, index, half, proof) + sibling])[0]
+    return hashes(NODE, [sibling + root_by(leaf, index - half, size - half, proof)])[0]
+
+
+def loaded(line: bytes) -> Any:
+    try:
+        return json.loads(line.decode())
+    except (ValueError, RecursionError):
+        return None
+
+
+def parse(line: bytes, number: int, version: int = 1) -> tuple[bytes, int]:
+    """The hash that the line names, with its closing quote, and the line's version, if it can be record `number`."""
+    if line.endswith(b',"seq":%d,"v":2}' % number):
+        return line[line.rfind(PREV) :][len(PREV) :][:65], 2
+    record = loaded(line)
+    if not isinstance(record, dict):
+        raise Finding(number, "was changed: its line is not JSON")
+    if type(record.get("seq")) is not int or record["seq"] != number:
+        raise Finding(number, "is missing or was moved: another line stands in its place")
+    if "v" in record or version > 1:
+        raise Finding(number, "is of a version that is not known here or does not belong here")
+    return f'{record.get("prev")}"'.encode(errors="replace"), 1
+
+
+class Walk:
+    """One reading of a log from its first line on, held against the checkpoints in `signed`."""
+
+    def __init__(self, folder: Path, signed: dict[str, Checkpoint]) -> None:
+        self.signed, self.blocks = signed, filter(None, self.read(folder))
+        self.records = self.torn = 0
+        self.version, self.line, self.leaf = 1, b"", bytes(32)  # of the last record so far
+        self.peaks = self.before = Peaks()  # `before`: without the records that were taken last
+
+    def read(self, folder: Path) -> Iterator[list[bytes]]:
+        paths = sorted(path for path in folder.iterdir() if re.fullmatch(r"[0-9]{12}\.jsonl", path.name))
+        counted = max((one["size"] for one in self.signed.values()), default=sys.maxsize)
+        number = 1
+        for path in paths:
+            if path.name != f"{number:012d}.jsonl":
+                raise Finding(number, f"is missing: {path.name} stands where it belongs")
+            rest = b""
+            with path.open("rb") as file:
+                while block := file.read(1 << 17):
+                    *lines, rest = (rest + block).split(b"\n")
+                    doubtful = range(max(0, counted + 1 - number), len(lines)) if path == paths[-1] else ()
+                    whole = next((at for at in doubtful if loaded(lines[at]) is None), len(lines))  # a crash left it
+                    lines, rest = lines[:whole], b"\n".join([*lines[whole:], rest])
+                    number += len(lines)
+                    yield lines
+            if rest and path != paths[-1]:
+                raise Finding(number, "is cut short, and another segment follows")
+            self.torn = len(rest)
+
+    def run(self) -> None:
+        for lines in self.blocks:
+            leaves = hashes(LEAF, lines)
+            near = any(0 < one["size"] - self.records <= len(lines) + 1 for one in self.signed.values())
+            if not near and self.linked(lines, leaves):
+                self.take(lines, leaves, 2)
+            else:
+                self.link(lines, leaves)
+        for what, one in self.signed.items():
+            if one["size"] > self.records:
+                raise Finding(self.records + 1, f"is gone: the {what} counts {one['size']} records")
+
+    def linked(self, lines: list[bytes], leaves: list[bytes]) -> bool:
+        """Whether `link` would take them all as version 2; asked of many lines at once, since most are like that."""
+        ends = b',"seq":%d,"v":2}' * len(lines) % tuple(range(self.records + 1, self.records + 1 + len(lines)))
+        if b"".join(map(itemgetter(slice(-(len(ends) // len(lines)), None)), lines)) != ends:
+            return False
+        before = b"".join([self.leaf, *leaves[:-1]]).hex('"', 32) + '"'
+        with contextlib.suppress(ValueError):  # one of them names none
+            return before.encode() == b"".join([line[(at := line.rindex(PREV) + 8) : at + 65] for line in lines])
+        return False
+
+    def link(self, lines: list[bytes], leaves: list[bytes]) -> None:
+        for at, line in enumerate(lines):
+            number = self.records + 1
+            named, version = parse(line, number, self.version)
+            before = self.leaf if version == 2 or number == 1 else hashlib.sha256(self.line).digest()
+            if named != before.hex().encode() + b'"':
+                following = lines[at + 1 :]
+                with contextlib.suppress(Finding):  # something further on
+                    following = following or next(self.blocks, [])
+                raise Finding(number - self.intact(number, named, line, following), "was changed after it was recorded")
+            self.take([line], [leaves[at]], version)
+
+    def intact(self, number: int, named: bytes, line: bytes, following: list[bytes]) -> bool:
+        """Whether this line is as it was recorded: then what it does not name, the line before it, was changed."""
+        if number == 1 or not re.fullmatch(rb'[0-9a-f]{64}"', named):
+            return False
+        leaf, plain = hashes(LEAF, [line])[0], hashlib.sha256(line).digest()
+        if following:
+            return any(PREV + own.hex().encode() in following[0] for own in (leaf, plain))
+        tree = grow(self.before, [bytes.fromhex(named[:64].decode()), leaf])  # if the line before were the one it names
+        return any(one["size"] == number and one["root"] == root_of(tree) for one in self.signed.values())
+
+    def take(self, lines: list[bytes], leaves: list[bytes], version: int) -> None:
+        self.before, self.peaks = self.peaks, grow(self.peaks, leaves)
+        self.version, self.line, self.leaf = version, lines[-1], leaves[-1]
+        self.records += len(lines)
+        for what, one in self.signed.items():
+            if one["size"] == self.records and one["root"] != root_of(self.peaks):
+                raise Finding(self.records, f"is not what the {what} signed: it was changed, or the log written anew")
+
+
+def steady(path: Path) -> bytes:
+    """A small file that its writer overwrites in place: read until two readings agree; nothing where there is none."""
+    while (note := path.read_bytes() if path.exists() else b"") and note != path.read_bytes():
+        continue
+    return note
+
+
+def verify_log(facts: dict[str, Any], vkey: str | None, by: Key | None, folder: Path, kept: Path | None = None) -> None:
+    signed: dict[str, Checkpoint] = {}
+    walk = Walk(folder, signed)
+    try:  # before the lines: the log may grow meanwhile
+        stored = steady(folder / "vkey").decode(errors="replace") if (folder / "vkey").exists() else f"{vkey or ''}\n"
+        key = parse_key(vkey or stored[:-1], LOG)
+        if stored != f"{vkey or stored[:-1]}\n":
+            raise Finding(0, "the log's own file `vkey` does not hold the key that was given")
+        note = steady(folder / "checkpoint")
+        signed["checkpoint"] = open_checkpoint(note if len(note) == 512 else b"", "checkpoint", key)
+        if kept:
+            signed["kept"] = open_checkpoint(kept.read_bytes(), "kept checkpoint", key)
+        if by or (folder / "cosigned").exists():
+            signed["witnessed"] = open_checkpoint(steady(folder / "cosigned"), "cosigned checkpoint", key, by)
+    finally:
+        try:  # even if a note is wrong: a bad record is what counts
+            walk.run()
+        finally:
+            beyond = max(0, walk.records - signed.get("checkpoint", {"size": 0})["size"])
+            facts.update({"records": walk.records, "beyond": beyond, "torn_bytes": walk.torn}, **signed)
+
+
+def verify_record(facts: dict[str, Any], vkey: str | None, by: Key | None, path: Path) -> None:
+    proof = json.loads(path.read_bytes())
+    kinds = {"record": str, "index": int, "proof": list, "checkpoint": str, "vkey": str}
+    if not isinstance(proof, dict) or any(type(proof.get(name)) is not kind for name, kind in kinds.items()):
+        raise ValueError(f"expected a proof with {', '.join(kinds)}")
+    line, index, siblings = proof["record"].encode(), proof["index"], [unbase64(str(one)) for one in proof["proof"]]
+    parse(line, index + 1)
+    one = open_checkpoint(proof["checkpoint"].encode(), "checkpoint", parse_key(vkey or proof["vkey"], LOG), by)
+    facts.update(record=index + 1, checkpoint=one, witnessed=one if by else {})
+    if root_by(hashes(LEAF, [line])[0], index, one["size"], siblings) != unbase64(one["root"]) or siblings:
+        raise Finding(index + 1, f"is not shown to be among the {one['size']} records that were signed")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Exit status: 0 verified, 1 not verified, 2 usage or unreadable")
+    parser.add_argument("command", choices=["log", "record", "extends"])
+    parser.add_argument("paths", nargs="+", type=Path, help="FOLDER, or PROOF.json, or CHECKPOINT FOLDER")
+    parser.add_argument("--vkey", type=lambda key: parse_key(key, LOG) and key, help="of the log, from whom you trust")
+    parser.add_argument("--witness", type=lambda key: parse_key(key, WITNESS), help="who has to have cosigned")
+    parser.add_argument("--json", action="store_true")
+    asked = parser.parse_args(arguments)
+    kinds = {("log", 1): verify_log, ("record", 1): verify_record, ("extends", 2): verify_log}
+    verify: Any = kinds.get((asked.command, len(asked.paths))) or parser.error("see the first lines of this file")
+    vouched = "as given" if asked.vkey else "as the log itself says: nobody vouched for it"
+    answer: dict[str, Any] = {"ok": True, "problems": [], "checkpoint": {}, "witnessed": {}, "key": vouched}
+    try:
+        verify(answer, asked.vkey, asked.witness, *reversed(asked.paths))
+    except Finding as finding:
+        answer |= {"ok": False, "problems": [{"record": finding.args[0], "problem": finding.args[1]}]}
+    except (OSError, ValueError) as error:
+        parser.error(f"{asked.paths[-1]} cannot be verified: {error}")
+    plain = ["VERIFIED" if answer["ok"] else "NOT VERIFIED", *(f"{name}: {answer[name]}" for name in answer)]
+    sys.stdout.write((json.dumps(answer) if asked.json else "\n".join(plain)) + "\n")
+    return 0 if answer["ok"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""Records as rows of the lineage store, rows as JSON, and the named queries with what they take. Knows no database."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypedDict
+
+import orjson
+import polars as pl
+
+from lineage.digest import canonical
+from lineage.errors import InvalidError, UnknownError
+
+Record = dict[str, Any]
+MOST_ROWS = 10_000
+_TEXTS = ("at", "kind", "model", "release", "about", "actor", "role", "reason", "data", "prev")
+_FRAME = pl.Schema({"seq": pl.Int64()} | dict.fromkeys(_TEXTS, pl.String()))
+_RANGES = {"limit": (1, MOST_ROWS), "offset": (0, 2**31), "before_seq": (1, 2**62)}
+
+
+def named_queries(text: str) -> dict[str, str]:
+    """Split a file of `-- name: …` sections into statements by name."""
+    parts = re.split(r"^-- name: (\w+)\n", text, flags=re.M)
+    return dict(zip(parts[1::2], (part.strip() for part in parts[2::2]), strict=True))
+
+
+QUERIES, SCHEMA = (named_queries((Path(__file__).parent / f"{name}.sql").read_text()) for name in ("queries", "schema"))
+
+
+class Filters(TypedDict, total=False):
+    """Which rows of a named query are wanted; what is absent or None narrows nothing.
+
+    `since` and `until` are instants with their zone and belong to what is asked for. `before_seq` takes rows of records
+    before that one, so that the last row's `seq` leads to the next page. `decision_id` is for queries about decisions.
+    `limit` (100) and `offset` (0): at most so many rows, after leaving out so many.
+    """
+
+    model: str | None
+    release: str | None
+    since: datetime | None
+    until: datetime | None
+    before_seq: int | None
+    decision_id: str | None
+    limit: int
+    offset: int
+
+
+def complete(name: str, asked: Filters) -> dict[str, Any]:
+    """Every filter with its value, checked against the query it is for.
+
+    Raises:
+        UnknownError: there is no such query.
+        InvalidError: a value is out of range, an instant has no zone, or the query does not take the filter.
+    """
+    if name not in QUERIES:
+        raise UnknownError(f"there is no query {name!r}; known: {', '.join(QUERIES)}", field="name")
+    given: dict[str, Any] = dict.fromkeys(Filters.__annotations__) | {"limit": 100, "offset": 0} | asked
+    for field, (least, most) in _RANGES.items():
+        if given[field] is not None and not least <= given[field] <= most:
+            raise InvalidError(f"{field} is {given[field]}; expected {least} to {most}", field=field)
+    for field in ("since", "until"):
+        if given[field] is not None and given[field].tzinfo is None:
+            raise InvalidError(f"{field} is {given[field]} without a zone; add one, e.g. Z for UTC", field=field)
+    for field, value in given.items():
+        if value is not None and f"${field}" not in QUERIES[name]:
+            raise InvalidError(f"{name} takes no {field}; leave it out", field=field)
+    return given
+
+
+def frame(records: Sequence[Record]) -> pl.DataFrame:
+    """Records as the columns of the table `records`, `at` still as text."""
+    return pl.DataFrame([values(record) for record in records], schema=_FRAME, orient="row")
+
+
+def values(record: Record) -> tuple[Any, ...]:
+    """A record as a row: seq, at, kind, model, release, about, actor, role, reason, data as canonical JSON, prev."""
+    return (
+        record["seq"],
+        record["at"],
+        record["kind"],
+        record["model"],
+        record["release"],
+        _about(record),
+        record["actor"]["name"],
+        record["actor"]["role"],
+        record["reason"],
+        canonical(record["data"]).decode(),
+        record["prev"],
+    )
+
+
+def _about(record: Record) -> str | None:
+    if record["release"] is not None:
+        return str(record["release"])
+    for name in ("release", "about"):  # of a measurement, and of an alert, which may be about something else
+        told = record["data"].get(name)
+        if isinstance(told, str) and told.startswith(f"{record['model']}@"):
+            return told
+    return None
+
+
+def plain(names: Sequence[str], json_columns: set[str], row: Sequence[Any]) -> dict[str, Any]:
+    """A row of an answer as JSON values by column: instants as RFC 3339, bytes as hexadecimal digits."""
+    told = {}
+    for name, value in zip(names, row, strict=True):
+        if name in json_columns and isinstance(value, str):
+            value = orjson.loads(value)
+        elif isinstance(value, bytes):
+            value = value.hex()
+        elif hasattr(value, "isoformat"):
+            value = value.isoformat().replace("+00:00", "Z")
+        told[name] = value
+    return told

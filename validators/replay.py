@@ -1,0 +1,164 @@
+"""Replay one decision from what was recorded and the bundle named by digest: the same bits, or exactly what is missing.
+
+Nothing of the running platform is asked: a record as the ledger service shows it, a folder of artefacts, this code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from lineage.digest import digest_folder
+from lineage.errors import TamperedError, UnavailableError
+from lineage.settings import Settings
+from lineage.signing import verify
+from validators.scoring.bundle import Bundle, load_bundle
+from validators.scoring.port import Scorer
+from validators.scoring.reasons import adverse_reasons
+
+Grade = Literal["bit-identical", "numerically equal", "decision-equal", "different"]
+BASELINE = "baseline"
+_NEARLY = 1e-9  # scores are probabilities
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a model said: score and threshold as hexadecimal floats, every bit of them, and the codes of the reasons."""
+
+    score: str
+    threshold: str
+    decision: str
+    adverse: bool
+    reasons: list[str]
+
+
+@dataclass(frozen=True)
+class Replay:
+    """How a replay came out. Where something is missing there is no grade."""
+
+    decision_id: str
+    release: str
+    digest: str
+    scorer: str
+    grade: Grade | None
+    recorded: Told | None = None
+    recomputed: Told | None = None
+    differences: list[str] = field(default_factory=list)
+    missing: list[dict[str, str]] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Only the same bits are a pass."""
+        return self.grade == "bit-identical"
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form."""
+        return asdict(self) | {"ok": self.ok}
+
+
+def replay(decision: Mapping[str, Any], settings: Settings) -> Replay:
+    """Recompute a decision.
+
+    Args:
+        decision: as `GET /v1/decisions/{id}` shows it to somebody who may see what it says about the person.
+    """
+    scorer = BASELINE if decision["role"] == BASELINE else "model"
+    about = (str(decision["decision_id"]), str(decision["release"]), str(decision["digest"]), scorer)
+    missing = _missing_of_the_person(decision["subject"])
+    bundle = None
+    try:
+        bundle = load_recorded(str(decision["digest"]), settings)
+    except TamperedError as error:
+        missing.append({"what": error.field or "bundle", "why": error.message})
+    except UnavailableError as error:
+        missing.append({"what": "bundle", "why": error.message})
+    if bundle is None or missing:
+        return Replay(*about, grade=None, missing=missing)
+    recorded, recomputed = recorded_in(decision), recompute(decision, bundle)
+    then, now = asdict(recorded), asdict(recomputed)
+    differences = [f"{name}: {then[name]} on record, {now[name]} now" for name in then if then[name] != now[name]]
+    return Replay(*about, _grade(recorded, recomputed), recorded, recomputed, differences)
+
+
+def load_recorded(digest: str, settings: Settings) -> Bundle:
+    """The bundle of a digest, verified before anything of it is parsed.
+
+    Raises:
+        UnavailableError: it is not here.
+        TamperedError: the bytes are not those of the digest (`field` is digest), or the signature does not hold
+            (signature).
+    """
+    folder = settings.artefacts / digest.removeprefix("sha256:")
+    if not folder.is_dir():
+        raise UnavailableError(f"bundle {digest[:19]}… is not among the artefacts; put it back from a backup")
+    found = digest_folder(folder)
+    if found != digest:
+        raise TamperedError(f"the bundle has digest {found[:19]}…, the record names {digest[:19]}…", field="digest")
+    verify(folder, settings)
+    return load_bundle(folder)
+
+
+def recorded_in(decision: Mapping[str, Any]) -> Told:
+    """What the record says was answered."""
+    return Told(
+        float(decision["score"]).hex(),
+        float(decision["threshold"]).hex(),
+        str(decision["decision"]),
+        bool(decision["adverse"]),
+        list(decision["subject"]["reasons"]),
+    )
+
+
+def recompute(decision: Mapping[str, Any], bundle: Bundle) -> Told:
+    """Answer the recorded features again, by the model or baseline that answered then.
+
+    Raises:
+        TamperedError: the record has another number of features than the bundle.
+    """
+    by_baseline = decision["role"] == BASELINE
+    scorer = bundle.baseline if by_baseline else bundle.model
+    row = np.array([decision["subject"]["features"]], dtype=np.float64)
+    if row.shape != (1, scorer.width):
+        raise TamperedError(f"the record holds {row.shape[-1]} features; the bundle takes {scorer.width}")
+    score = float(scorer.score(row)[0])
+    threshold = float(bundle.baseline_threshold if by_baseline else bundle.threshold)
+    adverse = score >= threshold
+    wanted = bundle.spec.explain == "always" or (adverse and bundle.spec.explain == "adverse")
+    asked = bool(decision["subject"]["reasons"])  # a caller may ask for the reasons of any decision
+    reasons = _reasons(bundle, scorer, row) if wanted or asked else []
+    answer = bundle.spec.adverse if adverse else bundle.spec.favourable
+    return Told(score.hex(), threshold.hex(), answer, adverse, reasons)
+
+
+def _reasons(bundle: Bundle, scorer: Scorer, row: Any) -> list[str]:
+    contributions = scorer.contributions(row)
+    if not np.isfinite(contributions).all():
+        return []
+    return [reason["code"] for reason in adverse_reasons(bundle, contributions, scorer)]
+
+
+def _missing_of_the_person(subject: Mapping[str, Any]) -> list[dict[str, str]]:
+    match subject["standing"]:
+        case "readable" | "plain":
+            return []
+        case "erased":
+            erased = subject.get("erased") or {}
+            record = f" (record {erased['record']})" if erased.get("record") else ""
+            return [{"what": "key", "why": f"the person was erased{record}; the features can be read by nobody"}]
+        case "withheld":
+            return [{"what": "role", "why": str(subject["why"])}]
+    return [{"what": "key", "why": "the vault has no key of this person; put the vault back from a backup"}]
+
+
+def _grade(recorded: Told, recomputed: Told) -> Grade:
+    if recorded == recomputed:
+        return "bit-identical"
+    same = (recorded.decision, recorded.adverse) == (recomputed.decision, recomputed.adverse)
+    pairs = ((recorded.score, recomputed.score), (recorded.threshold, recomputed.threshold))
+    near = all(abs(float.fromhex(one) - float.fromhex(other)) <= _NEARLY for one, other in pairs)
+    if same and near and recorded.reasons == recomputed.reasons:
+        return "numerically equal"
+    return "decision-equal" if same else "different"
