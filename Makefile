@@ -26,7 +26,8 @@ check: dev  ## Style, types, import contracts, lock and environment in step
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
-format: dev  ## Format the code
+format: dev  ## Format the code, and write what is made of other code
+	@$(BIN)/python .ci/async_client.py
 	@$(BIN)/ruff format --quiet .
 	@$(BIN)/ruff check --fix --quiet .
 

@@ -6,10 +6,12 @@
         decision = client.decide("credit-default", {"LIMIT_BAL": 20000, …}, key="customer-17")
         print(decision.decision, decision.reasons)
 
-Importing it loads httpx and the standard library only.
+`AsyncClient` is its twin for asyncio: the same methods, awaited. Importing it loads httpx and the standard library
+only.
 """
 
+from plimsoll.async_client import AsyncClient
 from plimsoll.client import Client, Decision
 from plimsoll.errors import Error, Invalid, Refused, Unavailable, Unknown
 
-__all__ = ["Client", "Decision", "Error", "Invalid", "Refused", "Unavailable", "Unknown"]
+__all__ = ["AsyncClient", "Client", "Decision", "Error", "Invalid", "Refused", "Unavailable", "Unknown"]

@@ -9,7 +9,8 @@ from typing import Any
 
 import httpx
 
-from plimsoll.errors import Unavailable
+from plimsoll.errors import Invalid, Unavailable
+from plimsoll.frames import ROWS_MOST, columns_of, tensor
 from plimsoll.wire import Wire, part
 
 Json = dict[str, Any]
@@ -94,6 +95,30 @@ class Client:
         body = {"features": features, "key": key, "purpose": purpose}
         response = self._gateway.send("POST", f"/decide/{part(model)}", json=body, again=True)
         return _decision(response)
+
+    def decide_frame(self, model: str, frame: Any, *, key: str) -> Any:
+        """Decide every row of a pandas or polars frame, up to 256 rows a request.
+
+        Args:
+            frame: every feature of the model as a column, and the customers' keys; other columns are not sent on.
+            key: the column with the customers' keys.
+
+        Returns:
+            A frame of the same kind, a row for each row: `score`, `decision`, `decision_id`, `role`, `release`.
+        """
+        columns = columns_of(frame)
+        if key not in columns:
+            raise Invalid(f"the frame has no column {key!r}; its columns: {', '.join(columns)}", field=key)
+        keys = [str(value) for value in columns.pop(key)]
+        found: dict[str, list[Any]] = {}
+        for start in range(0, len(keys), ROWS_MOST):
+            end = start + ROWS_MOST
+            inputs = [tensor(name, values[start:end]) for name, values in columns.items()]
+            body = {"inputs": inputs, "parameters": {"keys": keys[start:end]}}
+            answer = self._gateway.ask("POST", f"/v2/models/{part(model)}/infer", json=body, again=True)
+            for output in answer["outputs"]:
+                found.setdefault(output["name"], []).extend(output["data"])
+        return type(frame)(found)
 
     def infer(self, model: str, inputs: list[Json], *, request_id: str | None = None) -> Json:
         """Open Inference Protocol v2: `inputs` are tensors `{"name", "shape", "datatype", "data"}`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import shutil
@@ -10,13 +11,14 @@ import sys
 import time
 from pathlib import Path
 
+import polars as pl
 import psutil
 import pytest
 
 from console.terminal import processes
 from console.terminal.replay import Replay
 from lineage.verify import verify_ledger
-from plimsoll import Client, Unavailable
+from plimsoll import AsyncClient, Client, Unavailable
 from tests.acceptance.platform import ROOT, Platform, settings_of
 from training.holdout import holdout_rows
 
@@ -85,6 +87,24 @@ def _until_answered(replay: Replay, number: int) -> None:
     while replay.tally.sent < number:
         assert time.monotonic() < deadline, replay.tally
         time.sleep(0.05)
+
+
+def test_frames_and_many_at_a_time_are_answered_as_one_by_one(platform: Platform) -> None:
+    rows = holdout_rows(ROOT / "examples" / "credit_default")[:300]
+    frame = pl.DataFrame([row["features"] | {"customer": row["key"]} for row in rows])
+    with platform.machine("client") as client:
+        one_by_one = [client.decide(MODEL, row["features"], key=row["key"]).score for row in rows[:40]]
+        found = client.decide_frame(MODEL, frame, key="customer")
+    assert found["score"].to_list()[:40] == one_by_one
+    assert (found.height, found["decision_id"].n_unique()) == (300, 300)
+
+    async def at_once() -> list[float]:
+        token = platform.settings.token("client")
+        async with AsyncClient(token, gateway=platform.settings.gateway_url) as client:
+            asked = (client.decide(MODEL, row["features"], key=row["key"]) for row in rows[:40])
+            return [decision.score for decision in await asyncio.gather(*asked)]
+
+    assert asyncio.run(at_once()) == one_by_one
 
 
 def _kill(platform: Platform, victim: str) -> None:

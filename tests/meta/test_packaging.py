@@ -27,6 +27,12 @@ def test_conda_users_get_the_pins_of_the_lock() -> None:
     assert run.returncode == 0, run.stderr
 
 
+def test_the_asynchronous_client_is_the_twin_of_the_client() -> None:
+    command = [sys.executable, ".ci/async_client.py", "--check"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+
+
 def test_the_lock_holds_no_addresses() -> None:
     text = (ROOT / "uv.lock").read_text()
     assert not re.search(r"https?://", text), "a lock with addresses binds its reader to one mirror"

@@ -67,7 +67,8 @@ def answer(body: Any, status: int = 200) -> httpx.Response:
 
 
 def test_what_is_exported() -> None:
-    assert plimsoll.__all__ == ["Client", "Decision", "Error", "Invalid", "Refused", "Unavailable", "Unknown"]
+    names = ["AsyncClient", "Client", "Decision", "Error", "Invalid", "Refused", "Unavailable", "Unknown"]
+    assert plimsoll.__all__ == names
     assert all(hasattr(plimsoll, name) for name in plimsoll.__all__)
 
 

@@ -1,0 +1,249 @@
+# Written by .ci/async_client.py from plimsoll/client.py; change that one, then run `make format`.
+"""`AsyncClient`: ask for decisions, and govern releases, from Python."""
+
+from __future__ import annotations
+
+import uuid
+from types import TracebackType
+from typing import Any
+
+import httpx
+
+from plimsoll.async_wire import AsyncWire
+from plimsoll.client import Decision, _decision
+from plimsoll.errors import Invalid
+from plimsoll.frames import ROWS_MOST, columns_of, tensor
+from plimsoll.wire import part
+
+Json = dict[str, Any]
+
+
+class AsyncClient:
+    """Talks to the gateway (decisions) and to the ledger service (governance).
+
+    Args:
+        token: a bearer token; `AsyncClient.sign_in` makes one from name and password.
+        gateway: where decisions are answered.
+        ledger: where releases are governed.
+        timeout: seconds that one call may take.
+
+    Raises (every method):
+        plimsoll.Invalid: what was sent is wrong; `field` names it.
+        plimsoll.Refused: a control said no; the message says what would make it acceptable.
+        plimsoll.Unavailable: the other side cannot answer now.
+    """
+
+    def __init__(
+        self,
+        token: str | None = None,
+        *,
+        gateway: str = "http://127.0.0.1:8000",
+        ledger: str = "http://127.0.0.1:7411",
+        timeout: float = 10.0,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._gateway = AsyncWire(gateway, token, timeout=timeout, transport=transport)
+        self._ledger = AsyncWire(ledger, token, timeout=timeout, transport=transport)
+
+    @classmethod
+    async def sign_in(cls, name: str, password: str, **options: Any) -> AsyncClient:
+        """A client with a fresh session of a person; `options` as for `AsyncClient`."""
+        guest = cls(**options)
+        try:
+            session = await guest._ledger.ask("POST", "/v1/session", json={"name": name, "password": password})
+        finally:
+            await guest.close()
+        return cls(session["token"], **options)
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        await self._gateway.close()
+        await self._ledger.close()
+
+    async def decide(self, model: str, features: Json, *, key: str, purpose: str = "customer") -> Decision:
+        """Decide one case.
+
+        Args:
+            features: every feature of the model by name.
+            key: the customer's key; the same key is always answered by the same side of a split.
+            purpose: `customer`; services may ask for `verification`, which is recorded but never judged.
+        """
+        body = {"features": features, "key": key, "purpose": purpose}
+        response = await self._gateway.send("POST", f"/decide/{part(model)}", json=body, again=True)
+        return _decision(response)
+
+    async def decide_frame(self, model: str, frame: Any, *, key: str) -> Any:
+        """Decide every row of a pandas or polars frame, up to 256 rows a request.
+
+        Args:
+            frame: every feature of the model as a column, and the customers' keys; other columns are not sent on.
+            key: the column with the customers' keys.
+
+        Returns:
+            A frame of the same kind, a row for each row: `score`, `decision`, `decision_id`, `role`, `release`.
+        """
+        columns = columns_of(frame)
+        if key not in columns:
+            raise Invalid(f"the frame has no column {key!r}; its columns: {', '.join(columns)}", field=key)
+        keys = [str(value) for value in columns.pop(key)]
+        found: dict[str, list[Any]] = {}
+        for start in range(0, len(keys), ROWS_MOST):
+            end = start + ROWS_MOST
+            inputs = [tensor(name, values[start:end]) for name, values in columns.items()]
+            body = {"inputs": inputs, "parameters": {"keys": keys[start:end]}}
+            answer = await self._gateway.ask("POST", f"/v2/models/{part(model)}/infer", json=body, again=True)
+            for output in answer["outputs"]:
+                found.setdefault(output["name"], []).extend(output["data"])
+        return type(frame)(found)
+
+    async def infer(self, model: str, inputs: list[Json], *, request_id: str | None = None) -> Json:
+        """Open Inference Protocol v2: `inputs` are tensors `{"name", "shape", "datatype", "data"}`."""
+        body = {"inputs": inputs} | ({"id": request_id} if request_id else {})
+        answer: Json = await self._gateway.ask("POST", f"/v2/models/{part(model)}/infer", json=body, again=True)
+        return answer
+
+    async def explain(self, model: str, features: Json, *, key: str) -> Json:
+        """Contributions of every feature to the score, from the model that answers this key."""
+        body = {"features": features, "key": key}
+        answer: Json = await self._gateway.ask("POST", f"/v2/models/{part(model)}/explain", json=body, again=True)
+        return answer
+
+    async def outcome(self, model: str, decision_id: str, outcome: int) -> None:
+        """Say what became of a decision: 1 when the event that the model predicts happened, else 0."""
+        await self._gateway.send(
+            "POST", f"/outcome/{part(model)}", json={"decision_id": decision_id, "outcome": outcome}, again=True
+        )
+
+    async def models(self) -> dict[str, Json]:
+        """Every model by name: champion, previous, challenger, share."""
+        models: dict[str, Json] = (await self._ledger.get("/v1/state"))["models"]
+        return models
+
+    async def releases(self, model: str | None = None) -> list[Json]:
+        """Releases, newest first."""
+        releases = (await self._ledger.get("/v1/state"))["releases"].values()
+        chosen = [release for release in releases if model in (None, release["model"])]
+        return sorted(chosen, key=lambda release: str(release["trained_at"]), reverse=True)
+
+    async def release(self, release: str) -> Json:
+        """One release with all its facts."""
+        view: Json = await self._ledger.get(f"/v1/releases/{part(release)}")
+        return view
+
+    async def canary(self, release: str, reason: str) -> Json:
+        """Give a registered release its first share of live traffic."""
+        return await self._act(f"/v1/releases/{part(release)}/canary", {"reason": reason})
+
+    async def review(self, release: str, decision: str, reason: str) -> Json:
+        """`approve` or `reject` a release in review; never one's own."""
+        body = {"decision": decision, "reason": reason}
+        return await self._act(f"/v1/releases/{part(release)}/review", body, await self._seen(release))
+
+    async def promote(self, release: str, reason: str) -> Json:
+        """Begin the rollout of an approved release."""
+        return await self._act(f"/v1/releases/{part(release)}/promote", {"reason": reason}, await self._seen(release))
+
+    async def abort(self, release: str, reason: str) -> Json:
+        """Take a release out of traffic and quarantine it."""
+        return await self._act(f"/v1/releases/{part(release)}/abort", {"reason": reason})
+
+    async def rollback(self, model: str, reason: str, *, to: str | None = None) -> Json:
+        """Return to the previous champion, or to `baseline`."""
+        return await self._act(f"/v1/models/{part(model)}/rollback", {"reason": reason, "to": to})
+
+    async def retrain(self, model: str, folder: str, reason: str, *, options: Json | None = None) -> Json:
+        """Ask for a training run on a model folder; the controller starts it."""
+        body = {"reason": reason, "folder": folder, "options": options or {}}
+        return await self._act(f"/v1/models/{part(model)}/retrain", body)
+
+    async def audit(self, **filters: Any) -> list[Json]:
+        """Records of the ledger, oldest first; filters: `after`, `limit`, `kind`, `model`, `release`, `actor`."""
+        records: list[Json] = (await self._ledger.get("/v1/records", **filters))["records"]
+        return records
+
+    async def query(self, name: str, **filters: Any) -> list[Json]:
+        """Rows of a named query of the lineage store, e.g. `drift`, `fairness`, `lineage`, `lead_times`."""
+        rows: list[Json] = (await self._ledger.get(f"/v1/query/{part(name)}", **filters))["rows"]
+        return rows
+
+    async def verify(self) -> Json:
+        """Have the whole record verified: `{"ok", "records", "problems", …}`."""
+        result: Json = await self._ledger.ask("GET", "/v1/verify", timeout=120.0)
+        return result
+
+    async def asof(self, model: str, *, at: str | None = None, seq: int | None = None) -> Json:
+        """Which release, threshold and policy answered at that time (RFC 3339 with its zone) or record, and who put
+        them there."""
+        answer: Json = await self._ledger.get(f"/v1/models/{part(model)}/asof", at=at, seq=seq)
+        return answer
+
+    async def provenance(
+        self, *, release: str | None = None, dataset: str | None = None, model: str | None = None
+    ) -> dict[str, list[Json]]:
+        """Where a release comes from and what came of a data set: `{"nodes": […], "edges": […]}`."""
+        graph: dict[str, list[Json]] = await self._ledger.get(
+            "/v1/provenance", release=release, dataset=dataset, model=model
+        )
+        return graph
+
+    async def rebuild_store(self) -> Json:
+        """Make the lineage store anew from the log: `{"records", "seconds"}`."""
+        done: Json = await self._ledger.ask("POST", "/v1/store/rebuild", timeout=600.0)
+        return done
+
+    async def proof(self, seq: int, *, size: int | None = None) -> Json:
+        """One record with its inclusion proof and the checkpoint that it leads to, for an outsider to check."""
+        bundle: Json = await self._ledger.get(f"/v1/proof/{seq}", size=size)
+        return bundle
+
+    async def checkpoint(self, *, cosigned: bool = False) -> str:
+        """The newest checkpoint as a signed note; keep it, and the record behind it can never be denied."""
+        return (await self._ledger.send("GET", "/v1/checkpoint", params={"cosigned": cosigned or None})).text
+
+    async def dossier(self, release: str) -> bytes:
+        """Everything about one release with its proofs and the verifier, as a zip."""
+        return (await self._ledger.send("GET", f"/v1/releases/{part(release)}/dossier", timeout=120.0)).content
+
+    async def decision(self, decision_id: str) -> Json:
+        """One answered request as recorded, and where the record of it lies."""
+        found: Json = await self._ledger.get(f"/v1/decisions/{part(decision_id)}")
+        return found
+
+    async def subject_history(self, subject: str) -> Json:
+        """Every decision about one person."""
+        return await self._about("history", {"subject": subject})
+
+    async def erase(self, subject: str, reason: str, *, identity_verified: bool = False) -> Json:
+        """Destroy the key of one person's data; answers with what was touched."""
+        return await self._about(
+            "erase", {"subject": subject, "reason": reason, "identity_verified": identity_verified}
+        )
+
+    async def hold(self, subject: str, reason: str) -> Json:
+        """Forbid the erasure of one person's data, e.g. while a court wants it."""
+        return await self._about("hold", {"subject": subject, "reason": reason})
+
+    async def release_hold(self, subject: str, reason: str) -> Json:
+        """Allow the erasure again."""
+        return await self._about("release-hold", {"subject": subject, "reason": reason})
+
+    async def _about(self, verb: str, body: Json) -> Json:
+        headers = {"Idempotency-Key": uuid.uuid4().hex}
+        answer: Json = await self._ledger.ask("POST", f"/v1/subjects/{verb}", json=body, headers=headers, timeout=120.0)
+        return answer
+
+    async def _seen(self, release: str) -> str:
+        return f'"{(await self.release(release))["etag"]}"'
+
+    async def _act(self, path: str, body: Json, etag: str | None = None) -> Json:
+        headers = {"Idempotency-Key": uuid.uuid4().hex} | ({"If-Match": etag} if etag else {})
+        record: Json = await self._ledger.ask("POST", path, json=body, headers=headers)
+        return record
