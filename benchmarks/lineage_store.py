@@ -159,6 +159,6 @@ def _queries(store: Store) -> Iterator[str]:
                 worked.append((time.process_time() - busy) * 1e3)
             p99, cpu = (statistics.quantiles(values, n=100)[98] for values in (taken, worked))
             slowest = max(slowest, p99)
-            p50 = statistics.median(taken)
-            yield f"{name:<10} of a {by:<8} p50 {p50:5.1f} ms   p99 {p99:5.1f} ms ({cpu:5.1f} of it at work)   {rows:,} rows"
+            times = f"p50 {statistics.median(taken):5.1f} ms   p99 {p99:5.1f} ms ({cpu:.1f} of processor time)"
+            yield f"{name:<10} of a {by:<8} {times}   {rows:,} rows"
     yield f"slowest p99 {slowest:.1f} ms, {len(QUERIES) * 2 * TIMES:,} queries of up to 100 rows"

@@ -64,7 +64,7 @@ def answering(
 
     Args:
         records: in order; all, or at least those of kinds `DECIDING` about the model, the model's first, and those of
-            kind ModelTrained and `BARRING` about other models.
+            kind ModelTrained and `BARRING` about releases of other models with the same bytes.
         instant, seq: one of them.
         now: later than it nothing is known yet.
 

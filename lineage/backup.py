@@ -3,6 +3,7 @@
     MANIFEST.json    every file with digest, size and mode; written last and in one step
     log/             a copy of the log up to a checkpoint, which the independent verifier reads as it lies
     files/           everything else, each file under its SHA-256
+    README.md        what this is, for whoever finds it on a bad day
 
 A later backup into the same folder appends to the copy of the log and adds what is new. Nothing that the manifest
 names is changed before the next one is in place: whatever happens, the last finished backup can be restored.
@@ -52,8 +53,9 @@ Entry = dict[str, Any]
 Manifest = dict[str, Any]
 _LOG, _VAULT, _COSIGNED = "ledger/log", "ledger/subjects.db", "cosigned"
 _CURSOR, _PENDING = "decisions/cursor.json", "decisions/pending.json"
-_OURS = {MANIFEST, f"{MANIFEST}.new", "log", "files", "lock"}
-_CHUNK, _TRIES = 1024 * 1024, 20
+_README = "README.md"
+_OURS = {MANIFEST, f"{MANIFEST}.new", _README, f"{_README}.new", "log", "files", "lock"}
+_CHUNK, _TRIES, _REASON = 1024 * 1024, 20, 1_000
 #: No state: made from the log, of one run of the platform, or half written; `*` stands for folders too.
 _PASSED_OVER = (
     *("run", "logs", "tune", "status.json", "secrets/session.json", ".restoring"),
@@ -65,6 +67,17 @@ _PASSED_OVER = (
 )
 _PRIVATE = ("keys/*.key", "secrets/*")
 _LEDGER = Actor("ledger", PLATFORM)
+_WITH_KEYS = "**It holds private keys and secrets: who has this folder can sign and read as the platform.**"
+_WITHOUT = "It holds no private keys and secrets: nothing goes on from it without `keys/` and `secrets/`."
+_TOLD = """# Backup of {log}
+
+{keys} It also holds personal data: data sets, and decisions that were not sealed yet.
+
+- Put it back: `plimsoll backup restore FOLDER --home NEW_HOME`. That checks every byte and verifies the record.
+- `MANIFEST.json` names every file with its SHA-256. Where it is missing the backup was never finished.
+- `log/` is a copy of the log; the independent verifier reads it: `python verify.py log FOLDER/log`.
+- Give a newer copy of the log with `--log`, if there is one: whoever was erased since then stays erased.
+"""
 
 
 @dataclass(frozen=True)
@@ -198,12 +211,14 @@ class _Backup:
         manifest |= {"folders": self._folders, "files": self._files}
         for inner in ("log", "files"):
             self._disk.flush_folder(self._folder / inner)
+        told = _TOLD.format(log=self._verifier.name, keys=_WITH_KEYS if self._keys else _WITHOUT)
+        self._disk.replace(self._folder / _README, told.encode())
         whole = canonical(manifest | {"digest": digest_of(manifest)})
         self._disk.replace(self._folder / MANIFEST, whole + b"\n")
         self._sweep()
         size = sum(one["size"] for one in self._files.values())
-        told = (len(self._files), size, self._copied, self._keys, settled, sorted(self._left_out))
-        return Made(self._verifier.name, self._records, *told)
+        counts = (len(self._files), size, self._copied, self._keys, settled, sorted(self._left_out))
+        return Made(self._verifier.name, self._records, *counts)
 
     def _signer(self) -> Verifier:
         """The log's public key; where keys go along, all of them have to be there and be the right ones."""
@@ -212,10 +227,13 @@ class _Backup:
         if verifier is None or not segments(log):
             raise UnknownError(f"there is no log under {log}; nothing to back up", field="home")
         if self._keys:
-            secret = self._settings.secrets / "vault.key"
-            needed = [key, *([secret] if self._settings.vault.exists() else [])]
-            for path in needed:
-                if not path.exists():
+            needed = {
+                key: True,
+                key.with_name("signing.key"): key.with_name("signing.pub").exists(),
+                self._settings.secrets / "vault.key": self._settings.vault.exists(),
+            }
+            for path, needs in needed.items():
+                if needs and not path.exists():
                     raise UnavailableError(f"{path} is missing; put it back, or back up without keys", field="keys")
             signer_at(key)
         return verifier
@@ -456,8 +474,7 @@ def restore(
         InvalidError: the log given is no newer one, or the reason is empty.
         UnavailableError: a file cannot be read or written.
     """
-    if accept_loss is not None and not accept_loss.strip():
-        raise InvalidError("say in a sentence why the loss is accepted; it goes on record", field="accept_loss")
+    _check_reason(accept_loss)
     manifest, disk = read_manifest(source), disk or Disk()
     with _told("nothing was restored"), _staging(settings.root) as staging:
         home = _at(settings, staging)
@@ -497,8 +514,14 @@ def begin_anew(settings: Settings) -> str:
 
     Of the old log its last checkpoint and its public key are kept in `ledger/ended/`, its private key is not: nothing
     can be signed in its name here any more. A witness remembers it as it was and meets the new one as a new log.
+
+    Raises:
+        RefusedError: a ledger has the log open.
+        TamperedError: the log does not verify.
     """
     log, old = settings.log_folder, _verifier(settings)
+    if _is_written(log):
+        raise RefusedError(f"a ledger service has {log} open; stop it first", code="already_open")
     tree, _ = _read_log(log, old)
     ended = log.parent / "ended" / old.name.rpartition("/")[2]
     ended.mkdir(parents=True, mode=0o700)
@@ -566,6 +589,8 @@ def _lay(source: Path, manifest: Manifest, target: Path, disk: Disk) -> None:
         finally:
             disk.close(descriptor)
         (target / name).chmod(entry["mode"])
+    for folder in sorted({(target / name).parent for name in manifest["files"]}):
+        disk.flush_folder(folder)
     for name, mode in sorted(manifest["folders"].items(), reverse=True):
         (target / name).chmod(mode)
 
@@ -638,6 +663,12 @@ def _compare(settings: Settings, home: Settings, tree: Tree, found: Restored) ->
     return False
 
 
+def _check_reason(reason: str | None) -> None:
+    if reason is not None and not 0 < len(reason.strip()) <= _REASON:
+        message = f"say why the loss is accepted, in at most {_REASON} characters; it goes on record"
+        raise InvalidError(message, field="accept_loss")
+
+
 def _accept(home: Settings, manifest: Manifest, found: Restored, reason: str | None) -> None:
     if reason is None:
         told = "; ".join(found.lost[:5]) + (f"; and {len(found.lost) - 5} more" if len(found.lost) > 5 else "")
@@ -657,7 +688,7 @@ def _accept(home: Settings, manifest: Manifest, found: Restored, reason: str | N
 def _put_on_record(home: Settings, found: Restored, what: str, reason: str, clock: Clock) -> None:
     """The first record of a home with a loss says what it continues, what is gone and who accepted it for what."""
     began = f"It continues {found.continues}, which ended. " if found.continues else ""
-    told = f"{began}Restored from a backup {what}"[: REASON_CHARACTERS - len(reason) - 20]
+    told = f"{began}Restored from a backup {what}"[: REASON_CHARACTERS - _REASON - len(". Accepted: ")]
     ledger = Ledger(home.log_folder, clock=clock, signer=signer_at(home.log_key))
     try:
         data = {"records": len(ledger.records), "torn_bytes": ledger.torn_bytes, "signing_key": make_keys(home)}

@@ -42,7 +42,7 @@ class Office:
         self.ledger = Ledger(settings.log_folder, clock=clock, signer=signer_at(settings.log_key))
         try:
             self._hold_against_witness()
-            self.store = Store(settings.lineage_store, self.ledger.records)
+            self.store = Store(settings.lineage_store, self.ledger.records, decisions=settings.decisions)
             self.subjects = Subjects(settings, self.ledger, clock=clock)
         except BaseException:
             self.ledger.close()

@@ -1,6 +1,6 @@
 -- name: history
 -- Everything on record about a release or model, newest first; a release's measurements belong to it.
-SELECT * EXCLUDE (prev) FROM records
+SELECT * EXCLUDE (decision, mentions, prev) FROM records
 WHERE ($model IS NULL OR model = $model) AND ($release IS NULL OR about = $release)
   AND ($since IS NULL OR "at" >= $since) AND ($until IS NULL OR "at" <= $until)
   AND ($before_seq IS NULL OR seq < $before_seq)
@@ -57,18 +57,18 @@ ORDER BY seq DESC LIMIT $limit OFFSET $offset
 
 -- name: routes
 -- What every replica had acknowledged, newest first; of a release, where it is champion or challenger.
-SELECT * FROM routes
+SELECT * EXCLUDE (mentions) FROM routes
 WHERE ($model IS NULL OR model = $model) 
-  AND ($release IS NULL OR model = split_part($release, '@', 1) AND (champion = $release OR challenger = $release))
+  AND ($release IS NULL OR contains(mentions, ' ' || $release || ' '))
   AND ($since IS NULL OR "at" >= $since) AND ($until IS NULL OR "at" <= $until)
   AND ($before_seq IS NULL OR seq < $before_seq)
 ORDER BY seq DESC LIMIT $limit OFFSET $offset
 
 -- name: segments
 -- Sealed decision segments, newest first; of a release, those with decisions of it.
-SELECT * FROM segments
+SELECT * EXCLUDE (mentions) FROM segments
 WHERE ($model IS NULL OR model = $model)
-  AND ($release IS NULL OR model = split_part($release, '@', 1) AND list_contains(json_keys(releases), $release))
+  AND ($release IS NULL OR contains(mentions, ' ' || $release || ' '))
   AND ($since IS NULL OR "at" >= $since) AND ($until IS NULL OR "at" <= $until)
   AND ($before_seq IS NULL OR seq < $before_seq)
 ORDER BY seq DESC LIMIT $limit OFFSET $offset

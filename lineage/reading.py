@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
-from fastapi.responses import HTMLResponse, StreamingResponse
+from fastapi.responses import HTMLResponse, PlainTextResponse, StreamingResponse
+from pydantic import AwareDatetime
 
 from lineage.actions import model_named, release_named
 from lineage.clock import stamp
@@ -59,9 +60,19 @@ def reader(who: Annotated[Actor, Depends(caller)]) -> Actor:
 
 
 Caller = Annotated[Actor, Depends(caller)]
-
-router = APIRouter(dependencies=[Depends(reader)])
-open_router = APIRouter()
+_TEXT = {"type": "string", "minLength": 1}
+#: The one form of every error, for the schema; some say more, e.g. the ETag that is valid now.
+_PROBLEM = {
+    "type": "object",
+    "required": ["error", "code"],
+    "properties": dict.fromkeys(("error", "code", "field"), _TEXT),
+}
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"description": "What was wrong with it, or refused", "content": {"application/json": {"schema": _PROBLEM}}},
+    "5XX": {"description": "What failed here", "content": {"application/json": {"schema": _PROBLEM}}},
+}
+router = APIRouter(dependencies=[Depends(reader)], responses=PROBLEMS)
+open_router = APIRouter(responses=PROBLEMS)
 
 
 def _json(value: Any, etag: int | None = None) -> Response:
@@ -75,7 +86,7 @@ def health(request: Request) -> Response:
     return _json(office_of(request).health())
 
 
-@open_router.get("/metrics")
+@open_router.get("/metrics", response_class=PlainTextResponse)
 def metrics(request: Request) -> Response:
     """Prometheus metrics: counts only, nothing about anybody. Open to everybody who reaches the port."""
     office = office_of(request)
@@ -195,10 +206,26 @@ def query(
     name: str,
     model: str | None = None,
     release: str | None = None,
+    since: AwareDatetime | None = None,
+    until: AwareDatetime | None = None,
+    before_seq: Annotated[int | None, Query(ge=1)] = None,
+    decision_id: Annotated[str | None, Query(max_length=64)] = None,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
+    offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
 ) -> Response:
     """Rows of a named query of the lineage store."""
-    return _json({"rows": office_of(request).store.query(name, model=model, release=release, limit=limit)})
+    found = office_of(request).store.query(
+        name,
+        model=model,
+        release=release,
+        since=since,
+        until=until,
+        before_seq=before_seq,
+        decision_id=decision_id,
+        limit=limit,
+        offset=offset,
+    )
+    return _json({"rows": found})
 
 
 @router.get("/v1/verify")
@@ -212,7 +239,7 @@ async def verify(request: Request) -> Response:
     return _json(result.to_dict() | timing)
 
 
-@router.get("/v1/reports/{release}")
+@router.get("/v1/reports/{release}", response_class=HTMLResponse)
 def report(request: Request, release: str) -> HTMLResponse:
     """The validation report of a release, if its bytes are those on record."""
     office = office_of(request)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -16,9 +16,11 @@ from lineage.errors import InvalidError, RefusedError, UnknownError
 from lineage.provenance import TOLD, graph
 from lineage.reading import Caller, office_of, reader
 from lineage.records import Records
+from lineage.state import LedgerState
 
 router = APIRouter(dependencies=[Depends(reader)])
 _MAY_REBUILD = ("auditor", "operator")
+_MOST_TOLD = 100_000
 Record = dict[str, Any]
 
 
@@ -37,7 +39,7 @@ def asof(
     head = len(office.ledger.records)
     if seq is not None and seq > head:
         raise UnknownError(f"there is no record {seq}; the last one is {head}", field="seq")
-    told = deciding(office.ledger.records, model, head)
+    told = deciding(office.ledger.records, model, head, office.ledger.read(lambda fold: twins(fold, model)))
     return _json(answering(told, model, instant, seq=seq, now=office.clock()))
 
 
@@ -49,6 +51,10 @@ def provenance(
     known = office_of(request).ledger.records
     about = model if model is not None else (release or "").rpartition("@")[0]
     models = {about} if dataset is None else users_of(known, dataset)
+    count = sum(len(known.numbers(kinds=TOLD, model=name)) for name in models)
+    if count > _MOST_TOLD:
+        expected = f"at most {_MOST_TOLD:,} are read for one answer"
+        raise InvalidError(f"{count:,} records tell of that; {expected}. Ask for one release", field="dataset")
     told = [record for name in sorted(models) for record in known.find(kinds=TOLD, model=name).records]
     told.sort(key=_seq)
     return _json(graph(told, release=release, dataset_digest=dataset, model=model))
@@ -69,15 +75,18 @@ def rebuild(request: Request, who: Caller) -> Response:
     return _json({"records": count, "seconds": round(time.monotonic() - began, 3)})
 
 
-def deciding(known: Records, model: str, head: int) -> Sequence[Record]:
-    """The records among the first `head` that `answering` needs, in order."""
-    pages = (
-        known.find(upto=head, model=model, limit=1),
-        known.find(upto=head, model=model, kinds=DECIDING),
-        known.find(upto=head, kinds=("ModelTrained", *BARRING)),
-    )
+def deciding(known: Records, model: str, head: int, others: Iterable[str]) -> Sequence[Record]:
+    """The records among the first `head` that `answering` needs, in order; `others` as `twins` says."""
+    pages = [known.find(upto=head, model=model, limit=1), known.find(upto=head, model=model, kinds=DECIDING)]
+    pages += [known.find(upto=head, release=release, kinds=("ModelTrained", *BARRING)) for release in others]
     found = {record["seq"]: record for page in pages for record in page.records}
     return sorted(found.values(), key=_seq)
+
+
+def twins(fold: LedgerState, model: str) -> list[str]:
+    """Releases of other models that have the same bytes as one of the model's."""
+    own = {release.digest for release in fold.releases.values() if release.model == model}
+    return [release.release for release in fold.releases.values() if release.model != model and release.digest in own]
 
 
 def users_of(known: Records, dataset: str) -> set[str]:

@@ -16,7 +16,10 @@ from lineage.errors import InvalidError, UnknownError
 
 Record = dict[str, Any]
 MOST_ROWS = 10_000
-_TEXTS = ("at", "kind", "model", "release", "about", "actor", "role", "reason", "data", "prev")
+_TEXTS = (
+    *("at", "kind", "model", "release", "about", "actor", "role", "reason"),
+    *("decision", "mentions", "data", "prev"),
+)
 _FRAME = pl.Schema({"seq": pl.Int64()} | dict.fromkeys(_TEXTS, pl.String()))
 _RANGES = {"limit": (1, MOST_ROWS), "offset": (0, 2**31), "before_seq": (1, 2**62)}
 
@@ -76,7 +79,8 @@ def frame(records: Sequence[Record]) -> pl.DataFrame:
 
 
 def values(record: Record) -> tuple[Any, ...]:
-    """A record as a row: seq, at, kind, model, release, about, actor, role, reason, data as canonical JSON, prev."""
+    """A record as a row of `records`, `at` still as text."""
+    decision = record["data"].get("decision")
     return (
         record["seq"],
         record["at"],
@@ -87,6 +91,8 @@ def values(record: Record) -> tuple[Any, ...]:
         record["actor"]["name"],
         record["actor"]["role"],
         record["reason"],
+        decision if isinstance(decision, str) else None,
+        _mentions(record),
         canonical(record["data"]).decode(),
         record["prev"],
     )
@@ -100,6 +106,17 @@ def _about(record: Record) -> str | None:
         if isinstance(told, str) and told.startswith(f"{record['model']}@"):
             return told
     return None
+
+
+def _mentions(record: Record) -> str | None:
+    data = record["data"]
+    if record["kind"] == "DecisionsSealed":
+        named = list(data.get("releases") or ())
+    elif record["kind"] == "RouteApplied":
+        named = [data.get("champion"), data.get("challenger")]
+    else:
+        return None
+    return " ".join(["", *(str(name) for name in named if name), ""])
 
 
 def plain(names: Sequence[str], json_columns: set[str], row: Sequence[Any]) -> dict[str, Any]:

@@ -4,18 +4,22 @@
 -- name: tables
 -- `about` is the release a record is about, also where only its data says so. No index: a scan finds one release among
 -- a million records in milliseconds (`benchmarks/lineage_store.py`), and an index is one thing more that can be damaged.
+-- `decision`, and in `mentions` the releases that a route or segment names (a space before and behind each), stand
+-- beside `data` because they are asked for across many records, and reading JSON takes ten times as long.
 CREATE TABLE IF NOT EXISTS records (
-    seq     BIGINT NOT NULL,
-    "at"    TIMESTAMPTZ NOT NULL,
-    kind    VARCHAR NOT NULL,
-    model   VARCHAR,
-    release VARCHAR,
-    about   VARCHAR,
-    actor   VARCHAR NOT NULL,
-    role    VARCHAR NOT NULL,
-    reason  VARCHAR,
-    data    JSON NOT NULL,
-    prev    VARCHAR NOT NULL
+    seq      BIGINT NOT NULL,
+    "at"     TIMESTAMPTZ NOT NULL,
+    kind     VARCHAR NOT NULL,
+    model    VARCHAR,
+    release  VARCHAR,
+    about    VARCHAR,
+    actor    VARCHAR NOT NULL,
+    role     VARCHAR NOT NULL,
+    reason   VARCHAR,
+    decision VARCHAR,
+    mentions VARCHAR,
+    data     JSON NOT NULL,
+    prev     VARCHAR NOT NULL
 );
 
 -- What 20,000 rows of `records` at a time add up to, as they were when they were put in.
@@ -41,7 +45,7 @@ LEFT JOIN (
                WHEN 'CanaryStepped'      THEN 'canary'
                WHEN 'CanaryAborted'      THEN 'quarantined'
                WHEN 'ReviewRequested'    THEN 'review'
-               WHEN 'ReviewDecided'      THEN CASE data->>'decision' WHEN 'approve' THEN 'approved' ELSE 'rejected' END
+               WHEN 'ReviewDecided'      THEN CASE decision WHEN 'approve' THEN 'approved' ELSE 'rejected' END
                WHEN 'RolloutStepped'     THEN 'rollout'
                WHEN 'ReleasePromoted'    THEN 'champion'
                WHEN 'ChampionReinstated' THEN 'champion'
@@ -74,7 +78,7 @@ SELECT seq, "at", model, release, data->>'check' AS "check", data->>'code' AS co
 FROM records WHERE kind = 'CheckCompleted';
 
 CREATE OR REPLACE VIEW approvals AS
-SELECT seq, "at", model, release, actor, data->>'decision' AS decision, reason, data->>'digest' AS digest
+SELECT seq, "at", model, release, actor, decision, reason, data->>'digest' AS digest
 FROM records WHERE kind = 'ReviewDecided';
 
 CREATE OR REPLACE VIEW rollouts AS
@@ -88,14 +92,15 @@ WHERE kind IN ('CanaryStarted', 'CanaryStepped', 'CanaryHeld', 'CanaryAborted', 
 CREATE OR REPLACE VIEW routes AS
 SELECT seq, "at", model, TRY_CAST(data->>'version' AS BIGINT) AS version, data->>'champion' AS champion,
        data->>'challenger' AS challenger, TRY_CAST(data->>'share' AS DOUBLE) AS share,
-       TRY_CAST(data->>'replicas' AS BIGINT) AS replicas, TRY_CAST(data->>'milliseconds' AS DOUBLE) AS milliseconds
+       TRY_CAST(data->>'replicas' AS BIGINT) AS replicas, TRY_CAST(data->>'milliseconds' AS DOUBLE) AS milliseconds,
+       mentions
 FROM records WHERE kind = 'RouteApplied';
 
 CREATE OR REPLACE VIEW segments AS
 SELECT seq, "at", model, data->>'segment' AS segment, data->>'uri' AS uri, data->>'digest' AS digest,
        TRY_CAST(data->>'rows' AS BIGINT) AS rows, TRY_CAST(data->>'outcomes' AS BIGINT) AS outcomes,
        TRY_CAST(data->>'from' AS TIMESTAMPTZ) AS first_at, TRY_CAST(data->>'to' AS TIMESTAMPTZ) AS last_at,
-       data->'releases' AS releases
+       data->'releases' AS releases, mentions
 FROM records WHERE kind = 'DecisionsSealed';
 
 CREATE OR REPLACE VIEW drift AS
@@ -137,7 +142,7 @@ WHERE false;
 -- Which segments a question about decisions has to read, the newest first.
 SELECT model, segment FROM segments
 WHERE ($model IS NULL OR model = $model)
-  AND ($release IS NULL OR model = split_part($release, '@', 1) AND list_contains(json_keys(releases), $release))
+  AND ($release IS NULL OR contains(mentions, ' ' || $release || ' '))
   AND ($since IS NULL OR last_at IS NULL OR last_at >= $since)
   AND ($until IS NULL OR first_at IS NULL OR first_at <= $until)
   AND ($before_seq IS NULL OR seq < $before_seq)
@@ -162,13 +167,14 @@ JOIN segments s ON s.segment = parse_filename(d.filename, true) AND s.model = pa
 -- name: take
 -- Put in what `incoming` holds.
 INSERT INTO records
-SELECT seq, CAST("at" AS TIMESTAMPTZ), kind, model, release, about, actor, role, reason, data, prev FROM incoming
+SELECT seq, CAST("at" AS TIMESTAMPTZ), kind, model, release, about, actor, role, reason, decision, mentions, data, prev FROM incoming
 
 -- name: add_up
 -- Note what the rows behind $held add up to.
 MERGE INTO fingerprints f USING (
     SELECT (seq - 1) // 20000 AS block, count(*) AS rows,
-           sum(CAST(hash(seq, "at", kind, model, release, about, actor, role, reason, data, prev) AS HUGEINT)) AS total
+           sum(CAST(hash(seq, "at", kind, model, release, about, actor, role, reason, decision, mentions, data, prev)
+                    AS HUGEINT)) AS total
     FROM records WHERE seq > $held GROUP BY block
 ) n ON f.block = n.block
 WHEN MATCHED THEN UPDATE SET rows = f.rows + n.rows, total = f.total + n.total
@@ -179,7 +185,8 @@ WHEN NOT MATCHED THEN INSERT (block, rows, total) VALUES (n.block, n.rows, n.tot
 -- It tells damage and edits; whoever edits rows can also add them up anew, and then only a rebuild helps.
 SELECT count(*) FROM (
     SELECT (seq - 1) // 20000 AS block, count(*) AS rows, min(seq) AS first, max(seq) AS last,
-           sum(CAST(hash(seq, "at", kind, model, release, about, actor, role, reason, data, prev) AS HUGEINT)) AS total
+           sum(CAST(hash(seq, "at", kind, model, release, about, actor, role, reason, decision, mentions, data, prev)
+                    AS HUGEINT)) AS total
     FROM records GROUP BY block
 ) r FULL JOIN fingerprints f ON f.block = r.block
 WHERE r.rows IS DISTINCT FROM f.rows OR r.total IS DISTINCT FROM f.total

@@ -13,14 +13,15 @@ from lineage import actions
 from lineage.draft import Draft, Record
 from lineage.errors import InvalidError, RefusedError
 from lineage.guards import Actor, may
-from lineage.reading import Caller, etag_of, office_of
+from lineage.reading import PROBLEMS, Caller, etag_of, office_of
 from lineage.requests import Because, Decide, Retrain, Rollback, SignIn, Statement
 from lineage.state import LedgerState
 
-router = APIRouter()
+router = APIRouter(responses=PROBLEMS)
 Key = Annotated[str | None, Header(alias="Idempotency-Key")]
 IfMatch = Annotated[str | None, Header(alias="If-Match")]
 _KEY_CHARACTERS = 200
+_AGAIN: dict[int | str, dict[str, Any]] = {200: {"description": "The record that the same request made before"}}
 
 
 @router.post("/v1/session")
@@ -40,7 +41,7 @@ def sign_out(request: Request, who: Caller) -> Response:
     return Response(orjson.dumps({"signed_out": who.name}), media_type="application/json")
 
 
-@router.post("/v1/facts")
+@router.post("/v1/facts", status_code=201)
 def state_fact(request: Request, body: Statement, who: Caller, key: Key = None) -> Response:
     """Record a fact stated by a service."""
     ledger = office_of(request).ledger
@@ -59,7 +60,7 @@ def state_fact(request: Request, body: Statement, who: Caller, key: Key = None) 
     return Response(orjson.dumps(record), 201, media_type="application/json")
 
 
-@router.post("/v1/releases/{release}/canary")
+@router.post("/v1/releases/{release}/canary", status_code=201, responses=_AGAIN)
 def canary(
     request: Request, release: str, body: Because, who: Caller, key: Key = None, if_match: IfMatch = None
 ) -> Response:
@@ -68,7 +69,7 @@ def canary(
     return _act(request, wish, lambda state: actions.start_canary(state, release, who, body.reason))
 
 
-@router.post("/v1/releases/{release}/review")
+@router.post("/v1/releases/{release}/review", status_code=201, responses=_AGAIN)
 def review(
     request: Request, release: str, body: Decide, who: Caller, key: Key = None, if_match: IfMatch = None
 ) -> Response:
@@ -77,7 +78,7 @@ def review(
     return _act(request, wish, lambda state: actions.decide_review(state, release, who, body.reason, body.decision))
 
 
-@router.post("/v1/releases/{release}/promote")
+@router.post("/v1/releases/{release}/promote", status_code=201, responses=_AGAIN)
 def promote(
     request: Request, release: str, body: Because, who: Caller, key: Key = None, if_match: IfMatch = None
 ) -> Response:
@@ -86,7 +87,7 @@ def promote(
     return _act(request, wish, lambda state: actions.promote(state, release, who, body.reason))
 
 
-@router.post("/v1/releases/{release}/abort")
+@router.post("/v1/releases/{release}/abort", status_code=201, responses=_AGAIN)
 def abort(
     request: Request, release: str, body: Because, who: Caller, key: Key = None, if_match: IfMatch = None
 ) -> Response:
@@ -95,7 +96,7 @@ def abort(
     return _act(request, wish, lambda state: actions.abort(state, release, who, body.reason))
 
 
-@router.post("/v1/models/{model}/rollback")
+@router.post("/v1/models/{model}/rollback", status_code=201, responses=_AGAIN)
 def rollback(
     request: Request, model: str, body: Rollback, who: Caller, key: Key = None, if_match: IfMatch = None
 ) -> Response:
@@ -105,7 +106,7 @@ def rollback(
     return _act(request, wish, lambda state: actions.roll_back(state, model, who, body.reason, body.to))
 
 
-@router.post("/v1/models/{model}/retrain")
+@router.post("/v1/models/{model}/retrain", status_code=201, responses=_AGAIN)
 def retrain(request: Request, model: str, body: Retrain, who: Caller, key: Key = None) -> Response:
     """Ask for a training run."""
     asked = {"folder": body.folder, "options": body.options}

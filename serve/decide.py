@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import time
-import uuid
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -63,11 +63,14 @@ class Answer:
     reasons: list[dict[str, Any]]
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON form."""
-        return asdict(self)
+        """JSON form. Its values are not copied."""
+        return {name: getattr(self, name) for name in _ANSWER}
 
 
-@dataclass
+_ANSWER = tuple(Answer.__dataclass_fields__)
+
+
+@dataclass(slots=True)
 class Pending:
     """A decision under way: what has been found out so far."""
 
@@ -81,6 +84,16 @@ class Pending:
     target: Target | None = None
     fallback: str | None = None
     error: str | None = None
+
+
+class Weighed(NamedTuple):
+    """A decision that is made but neither recorded nor given."""
+
+    pending: Pending
+    target: Target
+    scored: Scored
+    version: int
+    latency_ms: float
 
 
 def score(bundle: Bundle, features: dict[str, Any], *, with_baseline: bool = False, explain: bool = False) -> Scored:
@@ -104,7 +117,7 @@ def score(bundle: Bundle, features: dict[str, Any], *, with_baseline: bool = Fal
         if np.isfinite(contributions).all():
             reasons = [dict(reason) for reason in adverse_reasons(bundle, contributions, scorer)]
     decision = bundle.spec.adverse if adverse else bundle.spec.favourable
-    return Scored([float(number) for number in row[0]], value, threshold, decision, adverse, reasons)
+    return Scored(row[0].tolist(), value, threshold, decision, adverse, reasons)
 
 
 class Decider:
@@ -137,7 +150,7 @@ class Decider:
         *,
         explain: bool = False,
     ) -> Answer:
-        """Answer one row of named features.
+        """Answer one row of named features: `weigh` and `give` in one.
 
         Args:
             key: names the customer, who stays on one arm; the features themselves are the name where it is absent.
@@ -147,24 +160,44 @@ class Decider:
             InvalidError: a feature is wrong.
             UnavailableError: no bundle can answer, or the decision could not be recorded.
         """
+        return self.give(await self.weigh(table, model, features, key, purpose, explain=explain))
+
+    async def weigh(
+        self,
+        table: RouteTable,
+        model: str,
+        features: dict[str, Any],
+        key: str | None,
+        purpose: Purpose = "customer",
+        *,
+        explain: bool = False,
+    ) -> Weighed:
+        """Make the decision without giving it, so that a request of many rows gives all of them or none.
+
+        Raises:
+            UnknownError: no route leads to the model.
+            InvalidError: a feature is wrong.
+            UnavailableError: no bundle can answer.
+        """
         route = route_of(table, model)
         pending = Pending(route, key if key is not None else digest_of(features), purpose, time.perf_counter())
-        self._assign(pending)
+        pending.position, pending.arm = self.arm_of(route, pending.key, purpose)
         scored = self._control(pending, features, explain)
         if pending.arm == CHALLENGER:
             scored = await self._try_challenger(pending, features, scored)
         if pending.target is None:
             raise UnavailableError(f"no bundle of {model} answered", field="model")
-        return self._answer(pending, pending.target, scored, table.version)
+        latency_ms = round((time.perf_counter() - pending.started) * 1000.0, 3)
+        return Weighed(pending, pending.target, scored, table.version, latency_ms)
 
-    def _assign(self, pending: Pending) -> None:
-        route = pending.route
-        if route.challenger is None or pending.purpose == "verification":
-            return
+    def arm_of(self, route: Route, key: str, purpose: Purpose) -> tuple[float | None, str | None]:
+        """Where a key stands in [0, 1) and on which arm; None for both where there is no trial that counts it."""
+        if route.challenger is None or purpose == "verification":
+            return None, None
         if not self._challenger.is_ready(route.challenger):
-            return
-        pending.position = position_of(pending.key, route.salt)
-        pending.arm = CHALLENGER if falls_on_challenger(pending.position, route.share) else CHAMPION
+            return None, None
+        position = position_of(key, route.salt)
+        return position, CHALLENGER if falls_on_challenger(position, route.share) else CHAMPION
 
     def _control(self, pending: Pending, features: dict[str, Any], explain: bool) -> Scored:
         """The champion's answer, or the baseline's where there is no champion or it was refused."""
@@ -207,13 +240,20 @@ class Decider:
             return scored
         return control
 
-    def _answer(self, pending: Pending, target: Target, scored: Scored, version: int) -> Answer:
-        decision_id = uuid.uuid4().hex
-        fields = asdict(scored)
-        reasons = fields.pop("reasons")
+    def give(self, weighed: Weighed) -> Answer:
+        """Record the decision, then hand it out.
+
+        Raises:
+            UnavailableError: it could not be recorded, so it is not given.
+        """
+        pending, target, scored = weighed.pending, weighed.target, weighed.scored
+        decision_id = secrets.token_hex(16)
         self._record(
-            fields
-            | {
+            {
+                "score": scored.score,
+                "threshold": scored.threshold,
+                "decision": scored.decision,
+                "adverse": scored.adverse,
                 "type": "decision",
                 "decision_id": decision_id,
                 "at": datetime.fromtimestamp(self._clock(), UTC).isoformat(),
@@ -225,15 +265,15 @@ class Decider:
                 "key": pending.key,
                 "key_hash_share": pending.position,
                 "share": pending.route.share,
-                "features": fields.pop("row"),
-                "reasons": [reason["code"] for reason in reasons],
+                "features": scored.row,
+                "reasons": [reason["code"] for reason in scored.reasons],
                 "fallback": pending.fallback,
-                "latency_ms": round((time.perf_counter() - pending.started) * 1000.0, 3),
+                "latency_ms": weighed.latency_ms,
                 "error": pending.error,
                 "rollout": pending.route.salt or None,
                 "purpose": pending.purpose,
                 "replica": self._replica,
-                "route_version": version,
+                "route_version": weighed.version,
             }
         )
         return Answer(
@@ -245,7 +285,7 @@ class Decider:
             target.digest,
             pending.role,
             pending.fallback,
-            reasons,
+            scored.reasons,
         )
 
 

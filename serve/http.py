@@ -1,13 +1,14 @@
-"""Requests read with limits, and answers written: every error is JSON that names what was expected."""
+"""Requests' headers read with limits, callers recognised, and answers written: every error is JSON that says what was
+expected.
+"""
 
 from __future__ import annotations
 
-import hmac
+import gzip
 import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from starlette.requests import Request
@@ -15,8 +16,22 @@ from starlette.responses import Response
 
 from lineage.errors import InvalidError, PlimsollError, RefusedError
 
-BODY_MOST = 1024 * 1024
-_JSON = "application/json"
+HEADERS_MOST = 100
+HEADER_BYTES_MOST = 32 * 1024
+#: Answers of at least so many bytes are packed where the caller can unpack them; smaller ones travel faster than that.
+PACK_LEAST = 4096
+ENCODINGS = ("gzip", "deflate")
+JSON, BINARY = "application/json", "application/octet-stream"
+#: After a time-out what is still on its way is given up. Not after 413: who is sending would see a reset, no answer.
+_CLOSING = (408,)
+#: Headers that mean something here: two of one kind could be read in two ways.
+_SINGLE = frozenset(
+    b"authorization content-encoding content-length content-type host idempotency-key "
+    b"inference-header-content-length transfer-encoding".split()
+)
+_LEVEL = 1  # of compression: the best one takes five times as long for a tenth of the size
+
+Headers = Mapping[bytes, bytes]
 
 
 class RequestError(InvalidError):
@@ -27,46 +42,73 @@ class RequestError(InvalidError):
         self.status, self.code = status, code
 
 
-@dataclass(frozen=True)
-class Caller:
+class Caller(NamedTuple):
     """The account behind a token."""
 
     name: str
     role: str
 
 
-def reply(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """A JSON answer."""
-    return Response(orjson.dumps(content), status, dict(headers or {}), _JSON)
+def headers_of(request: Request) -> Headers:
+    """The headers by their name in small letters.
+
+    Raises:
+        RequestError: too many or too long (431), or one that must be single is there twice (400).
+    """
+    pairs = request.scope["headers"]
+    if len(pairs) > HEADERS_MOST:
+        raise RequestError(f"{len(pairs)} headers are too many; send at most {HEADERS_MOST}", 431, "headers", "headers")
+    headers: dict[bytes, bytes] = dict(pairs)
+    if len(headers) != len(pairs):
+        _refuse_doubles([name for name, _ in pairs])
+    size = sum(map(len, headers)) + sum(map(len, headers.values()))
+    if size > HEADER_BYTES_MOST:
+        message = f"the headers have {size} bytes; send at most {HEADER_BYTES_MOST}"
+        raise RequestError(message, 431, "headers", "headers")
+    return headers
 
 
-def error_reply(error: PlimsollError) -> Response:
-    """The answer to what went wrong; `Allow` and `WWW-Authenticate` are set where HTTP wants them."""
-    headers = {}
-    if error.status == 405:
-        headers["Allow"] = str(error.detail.get("allowed", ""))
-    elif error.status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
-    return reply(error.body(), error.status, headers)
+def _refuse_doubles(names: list[bytes]) -> None:
+    for name in _SINGLE.intersection(names):
+        if names.count(name) > 1:
+            shown = name.decode("latin-1")
+            raise RequestError(f"header {shown!r} is there twice; expected once", 400, "malformed", shown)
+
+
+def check_host(headers: Headers, hosts: Collection[str]) -> None:
+    """Refuse requests that were meant for another host: a page elsewhere may let its own name lead here.
+
+    Args:
+        hosts: names and addresses without port that lead here.
+
+    Raises:
+        RequestError: another host (421), or none (400).
+    """
+    host = headers.get(b"host", b"").decode("latin-1").lower()
+    if not host:
+        raise RequestError("the header Host is missing; expected it", 400, "malformed", "Host")
+    name = host.partition("]")[0] + "]" if host.startswith("[") else host.partition(":")[0]
+    if name not in hosts:
+        raise RequestError(f"host {host[:100]!r} is not served here; expected {', '.join(hosts)}", 421, "host", "Host")
 
 
 def caller_of(authorization: str | None, tokens: Mapping[str, tuple[str, str]]) -> Caller:
-    """Who asks. Every known hash is compared in constant time.
+    """Who asks.
+
+    The token is looked up by its SHA-256. How long that takes may depend on the hash, which tells nothing of a token:
+    nobody can choose a token's hash, and a known hash is of no use.
 
     Raises:
         RefusedError: there is no bearer token (401), or nobody knows it (401).
     """
     scheme, _, token = (authorization or "").partition(" ")
-    if scheme.lower() != "bearer" or not token.strip():
+    token = token.strip()
+    if not token or scheme.lower() != "bearer":
         raise RefusedError("send the header `Authorization: Bearer <token>`", code="no_token", status=401)
-    digest = sha256(token.strip().encode()).hexdigest()
-    found = None
-    for known, who in tokens.items():
-        if hmac.compare_digest(known, digest):
-            found = Caller(*who)
+    found = tokens.get(sha256(token.encode()).hexdigest())
     if found is None:
         raise RefusedError("this token is not known or has expired; sign in again", code="unknown_token", status=401)
-    return found
+    return Caller(*found)
 
 
 def require_role(caller: Caller, role: str, what: str) -> None:
@@ -79,51 +121,59 @@ def require_role(caller: Caller, role: str, what: str) -> None:
         raise RefusedError(f"{what} is for role {role}; {caller.name} has role {caller.role}", code="role", status=403)
 
 
-async def read_object(request: Request) -> dict[str, Any]:
-    """The body as a JSON object, at most 1 MiB, also after decompression.
+def reply(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A JSON answer."""
+    return Response(orjson.dumps(content), status, headers, JSON)
 
-    Raises:
-        RequestError: too large (413), an encoding other than gzip (415), not JSON or not an object (400).
+
+def pack(response: Response, accepted: bytes | None) -> None:
+    """Compress an answer in place where it is large and the caller takes it so.
+
+    Args:
+        accepted: the request's header Accept-Encoding.
     """
-    body = await _read(request)
-    encoding = request.headers.get("content-encoding", "identity").lower()
-    if encoding == "gzip":
-        body = _gunzip(body)
-    elif encoding != "identity":
-        raise RequestError(
-            f"content encoding {encoding!r} is not known; expected gzip or none", 415, "encoding", "Content-Encoding"
-        )
+    body = bytes(response.body)
+    if len(body) < PACK_LEAST:
+        return
+    response.headers["Vary"] = "Accept-Encoding"
+    encoding = _wanted(accepted)
+    if encoding is None:
+        return
+    response.body = gzip.compress(body, _LEVEL, mtime=0) if encoding == "gzip" else zlib.compress(body, _LEVEL)
+    response.headers["Content-Encoding"] = encoding
+    response.headers["Content-Length"] = str(len(response.body))
+
+
+def _wanted(accepted: bytes | None) -> str | None:
+    """The encoding that the caller likes best of those there are, or None."""
+    liked = {}
+    for part in (accepted or b"").decode("latin-1").lower().split(","):
+        name, _, options = part.partition(";")
+        liked[name.strip()] = _weight(options)
+    weights = {encoding: liked.get(encoding, liked.get("*", 0.0)) for encoding in ENCODINGS}
+    best = max(ENCODINGS, key=lambda encoding: weights[encoding])
+    return best if weights[best] > 0 else None
+
+
+def _weight(options: str) -> float:
+    name, _, value = options.partition("=")
+    if name.strip() != "q":
+        return 1.0
     try:
-        content = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise RequestError(f"the body is not JSON: {error}; expected an object", 400, "malformed", "body") from error
-    if not isinstance(content, dict):
-        raise RequestError(f"the body is a {type(content).__name__}; expected an object", 400, "malformed", "body")
-    return content
+        return float(value)
+    except ValueError:
+        return 0.0  # what cannot be read is no wish
 
 
-async def _read(request: Request) -> bytes:
-    announced = request.headers.get("content-length", "0")
-    if announced.isdigit() and int(announced) > BODY_MOST:
-        raise _too_large()
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > BODY_MOST:
-            raise _too_large()
-    return bytes(body)
-
-
-def _gunzip(body: bytes) -> bytes:
-    unpacker = zlib.decompressobj(wbits=31)
-    try:
-        content = unpacker.decompress(body, BODY_MOST + 1)
-    except zlib.error as error:
-        raise RequestError(f"the body is not gzip: {error}", 400, "malformed", "body") from error
-    if len(content) > BODY_MOST or unpacker.unconsumed_tail:
-        raise _too_large()
-    return content
-
-
-def _too_large() -> RequestError:
-    return RequestError(f"the body is larger than {BODY_MOST} bytes; send fewer rows", 413, "too_large", "body")
+def error_reply(error: PlimsollError) -> Response:
+    """The answer to what went wrong, with the headers that HTTP wants beside some of them."""
+    headers = {}
+    if error.status == 405:
+        headers["Allow"] = str(error.detail.get("allowed", ""))
+    elif error.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    elif error.status == 415:
+        headers["Accept-Encoding"] = ", ".join(ENCODINGS)
+    elif error.status in _CLOSING:
+        headers["Connection"] = "close"
+    return reply(error.body(), error.status, headers)

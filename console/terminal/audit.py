@@ -16,6 +16,7 @@ from console.terminal.session import client
 from lineage.errors import RefusedError
 from lineage.ledger import Ledger
 from lineage.logkey import signer_at
+from lineage.rows import QUERIES
 from lineage.settings import Settings
 from lineage.store import Store
 from lineage.verify import verify_ledger
@@ -64,14 +65,18 @@ def tail(
 
 @app.command()
 def query(
-    name: Annotated[str, typer.Argument(help="e.g. lineage, lead_times, checks, drift, fairness, rollouts, segments")],
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join(QUERIES)}.")],
     model: str | None = None,
     release: str | None = None,
+    since: Annotated[str | None, typer.Option(help="RFC 3339 with its zone, e.g. 2026-03-04T10:02Z.")] = None,
+    until: Annotated[str | None, typer.Option(help="As --since; belongs to what is asked for.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000)] = 100,
+    offset: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
     """Rows of a named query of the lineage store, as JSON."""
     with told():
-        print_json(client(Settings()).query(name, model=model, release=release, limit=limit))
+        filters = {"model": model, "release": release, "since": since, "until": until, "offset": offset or None}
+        print_json(client(Settings()).query(name, limit=limit, **filters))
 
 
 @app.command()
@@ -130,7 +135,7 @@ def _rebuilt_here(settings: Settings) -> dict[str, Any] | None:
         return None
     try:
         began = time.monotonic()
-        store = Store(settings.lineage_store, ledger.records)
+        store = Store(settings.lineage_store, ledger.records, decisions=settings.decisions)
         store.rebuild(ledger.records)
         done = {"records": store.count(), "seconds": round(time.monotonic() - began, 3)}
         store.close()

@@ -48,11 +48,10 @@ class Finding(ValueError):
 
 def unbase64(text: str) -> bytes:
     """The bytes; none where the text is not exactly how they are written, so that no changed letter goes unnoticed."""
-    try:
-        data = base64.b64decode(text, validate=True)
-    except ValueError:
-        return b""
-    return data if base64.b64encode(data).decode() == text else b""
+    with contextlib.suppress(ValueError):
+        if base64.b64encode(data := base64.b64decode(text, validate=True)).decode() == text:
+            return data
+    return b""
 
 
 def parse_key(vkey: str, kind: int) -> Key:
@@ -132,7 +131,7 @@ def loaded(line: bytes) -> Any:
     try:
         return json.loads(line.decode())
     except (ValueError, RecursionError):
-        return None
+        return b""  # which JSON never is
 
 
 def parse(line: bytes, number: int, version: int = 1) -> tuple[bytes, int]:
@@ -160,8 +159,7 @@ class Walk:
 
     def read(self, folder: Path) -> Iterator[list[bytes]]:
         paths = sorted(path for path in folder.iterdir() if re.fullmatch(r"[0-9]{12}\.jsonl", path.name))
-        counted = max((one["size"] for one in self.signed.values()), default=sys.maxsize)
-        number = 1
+        number, counted = 1, max((one["size"] for one in self.signed.values()), default=sys.maxsize)
         for path in paths:
             if path.name != f"{number:012d}.jsonl":
                 raise Finding(number, f"is missing: {path.name} stands where it belongs")
@@ -170,7 +168,7 @@ class Walk:
                 while block := file.read(1 << 17):
                     *lines, rest = (rest + block).split(b"\n")
                     doubtful = range(max(0, counted + 1 - number), len(lines)) if path == paths[-1] else ()
-                    whole = next((at for at in doubtful if loaded(lines[at]) is None), len(lines))  # a crash left it
+                    whole = next((at for at in doubtful if loaded(lines[at]) == b""), len(lines))  # a crash left it
                     lines, rest = lines[:whole], b"\n".join([*lines[whole:], rest])
                     number += len(lines)
                     yield lines
@@ -188,7 +186,7 @@ class Walk:
                 self.link(lines, leaves)
         for what, one in self.signed.items():
             if one["size"] > self.records:
-                raise Finding(self.records + 1, f"is gone: the {what} counts {one['size']} records")
+                raise Finding(self.records + 1, f"is gone: {one['size']} records were signed ({what})")
 
     def linked(self, lines: list[bytes], leaves: list[bytes]) -> bool:
         """Whether `link` would take them all as version 2; asked of many lines at once, since most are like that."""
@@ -228,7 +226,7 @@ class Walk:
         self.records += len(lines)
         for what, one in self.signed.items():
             if one["size"] == self.records and one["root"] != root_of(self.peaks):
-                raise Finding(self.records, f"is not what the {what} signed: it was changed, or the log written anew")
+                raise Finding(self.records, f"is not what was signed ({what}): it was changed, or the log written anew")
 
 
 def steady(path: Path) -> bytes:
@@ -250,8 +248,8 @@ def verify_log(facts: dict[str, Any], vkey: str | None, by: Key | None, folder: 
         signed["checkpoint"] = open_checkpoint(note if len(note) == 512 else b"", "checkpoint", key)
         if kept:
             signed["kept"] = open_checkpoint(kept.read_bytes(), "kept checkpoint", key)
-        if by or (folder / "cosigned").exists():
-            signed["witnessed"] = open_checkpoint(steady(folder / "cosigned"), "cosigned checkpoint", key, by)
+        if (path := folder / "cosigned").exists() or by:
+            signed["witnessed" if by else "cosigned"] = open_checkpoint(steady(path), "cosigned note", key, by)
     finally:
         try:  # even if a note is wrong: a bad record is what counts
             walk.run()
@@ -261,7 +259,7 @@ def verify_log(facts: dict[str, Any], vkey: str | None, by: Key | None, folder: 
 
 
 def verify_record(facts: dict[str, Any], vkey: str | None, by: Key | None, path: Path) -> None:
-    proof = json.loads(path.read_bytes())
+    proof = loaded(path.read_bytes())
     kinds = {"record": str, "index": int, "proof": list, "checkpoint": str, "vkey": str}
     if not isinstance(proof, dict) or any(type(proof.get(name)) is not kind for name, kind in kinds.items()):
         raise ValueError(f"expected a proof with {', '.join(kinds)}")
@@ -282,17 +280,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args(arguments)
     kinds = {("log", 1): verify_log, ("record", 1): verify_record, ("extends", 2): verify_log}
-    verify: Any = kinds.get((asked.command, len(asked.paths))) or parser.error("see the first lines of this file")
-    vouched = "as given" if asked.vkey else "as the log itself says: nobody vouched for it"
+    verify: Any = kinds.get((asked.command, len(asked.paths))) or parser.error("too few or too many paths; see --help")
+    said, vouched = "VERIFIED", "as given" if asked.vkey else "as the log itself says: nobody vouched for it"
     answer: dict[str, Any] = {"ok": True, "problems": [], "checkpoint": {}, "witnessed": {}, "key": vouched}
     try:
         verify(answer, asked.vkey, asked.witness, *reversed(asked.paths))
     except Finding as finding:
-        answer |= {"ok": False, "problems": [{"record": finding.args[0], "problem": finding.args[1]}]}
+        record, problem = finding.args
+        answer |= {"ok": False, "problems": [{"record": record, "problem": problem}]}
+        said = f"NOT VERIFIED: {f'record {record} ' if record else ''}{problem}"
     except (OSError, ValueError) as error:
         parser.error(f"{asked.paths[-1]} cannot be verified: {error}")
-    plain = ["VERIFIED" if answer["ok"] else "NOT VERIFIED", *(f"{name}: {answer[name]}" for name in answer)]
-    sys.stdout.write((json.dumps(answer) if asked.json else "\n".join(plain)) + "\n")
+    plain = "\n".join([said, *(f"{name}: {answer[name] or 'none'}" for name in list(answer)[2:])])
+    sys.stdout.write((json.dumps(answer) if asked.json else plain) + "\n")
     return 0 if answer["ok"] else 1
 
 

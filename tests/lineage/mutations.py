@@ -99,17 +99,17 @@ def mutate(folder: Path, rng: Random, *, kind: str | None = None, log: float = 0
     What a crash may leave is no damage: bytes behind the last counted record that are no record are not made.
 
     Args:
-        folder: a log whose checkpoint counts at least one record.
+        folder: a log whose checkpoint counts at least two records.
         kind: one of `KINDS`; any when absent.
 
     Returns:
-        What was done and to what (log, checkpoint or vkey), and the number of the first record that is not what was recorded; None where
-        every record still is.
+        What was done and to what (log, checkpoint or vkey), and the number of the first record that is not what was
+        recorded; None where every record still is.
     """
-    chosen = kind or rng.choice(list(KINDS))
     before, segments = stored_lines(folder), segments_in(folder)
     counted = counted_in(folder)
     while True:
+        chosen = kind or rng.choice(list(KINDS))
         if rng.random() < log:
             path = rng.choice([path for path in segments if path.stat().st_size])
         else:

@@ -25,7 +25,7 @@ from lineage.errors import InvalidError, PlimsollError, UnknownError
 from lineage.facts import FACTS, subject_of
 from lineage.ledger import Ledger
 from lineage.release import State
-from lineage.routes_store import deciding
+from lineage.routes_store import deciding, twins
 from lineage.settings import Settings
 from lineage.state import LedgerState
 
@@ -294,7 +294,7 @@ def test_at_every_record_of_any_history_it_is_what_the_fold_says(seed: int) -> N
             at = records[number - 1]["at"]
             until = [record for record in records if record["at"] <= at]
             for model in ("one", "two"):
-                few = deciding(ledger.records, model, len(records))
+                few = deciding(ledger.records, model, len(records), twins(ledger.state, model))
                 for here, prefix in (({"seq": number}, records[:number]), ({"instant": instant(at)}, until)):
                     expected = told_by_the_fold(prefix, model)
                     if expected is None:

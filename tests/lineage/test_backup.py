@@ -28,7 +28,7 @@ from watched_log import key_of, serving
 from console.terminal import keep
 from lineage import backup as backup_module
 from lineage.accounts import Accounts, write_secret
-from lineage.backup import MANIFEST, Made, create, read_manifest, rehearse, restore
+from lineage.backup import MANIFEST, Made, begin_anew, create, read_manifest, rehearse, restore
 from lineage.chain import Chain
 from lineage.cosigning import Cosigner, OwnLog
 from lineage.digest import digest_folder
@@ -44,6 +44,7 @@ from lineage.signing import make_keys, sign
 from lineage.subjects import Vault
 from lineage.verify import verify_ledger
 from lineage.witness import Witness, create_app
+from serve import keeper as keeper_module
 from serve.keeper import Keeper
 from serve.spool import Spool
 from tests.serve.records import NOW, decision
@@ -217,6 +218,7 @@ def test_a_home_comes_back_byte_for_byte_and_verifies(house: House, settings: Se
 def test_keys_and_secrets_are_for_their_owner_only_there_and_back(house: House, settings: Settings, dest: Path) -> None:
     create(settings, dest)
     assert stat.S_IMODE(dest.stat().st_mode) == 0o700
+    assert "can sign and read as the platform" in (dest / "README.md").read_text()
     assert {stat.S_IMODE(path.stat().st_mode) for path in (dest / "files").iterdir()} == {0o600}
     home = other(settings)
     restore(dest, home)
@@ -273,7 +275,7 @@ def test_records_that_were_acknowledged_before_a_backup_are_in_it_however_many_w
     stop, acknowledged = threading.Event(), [0] * 4
 
     def write(number: int) -> None:
-        while not stop.is_set():
+        while not stop.is_set() and acknowledged[number] < 12_000:
             acknowledged[number] = max(acknowledged[number], house.ledger.append(_signed_in(number))["seq"])
 
     writers = [threading.Thread(target=write, args=(number,)) for number in range(4)]
@@ -281,7 +283,7 @@ def test_records_that_were_acknowledged_before_a_backup_are_in_it_however_many_w
         writer.start()
     try:
         made: list[tuple[int, Made]] = []
-        for number in range(12):
+        for number in range(6):
             here = min(acknowledged)
             made.append((here, create(settings, dest)))
             done = restore(dest, other(settings, f"again-{number}"))
@@ -355,17 +357,19 @@ def test_a_sealing_that_ends_meanwhile_has_it_taken_again(
     assert on_record(other(settings)) == {f"d{number}": 1 for number in range(1, 8)}
 
 
+@pytest.mark.parametrize("step", ["_take_spools", "_take_log", "_take_vault"])
 def test_a_platform_that_never_stops_sealing_is_told_and_loses_nothing(
-    house: House, settings: Settings, dest: Path, monkeypatch: pytest.MonkeyPatch, clock: Hand
+    step: str, house: House, settings: Settings, dest: Path, monkeypatch: pytest.MonkeyPatch, clock: Hand
 ) -> None:
-    real = backup_module._Backup._take_vault
+    real = getattr(backup_module._Backup, step)
 
-    def meanwhile(self: Any, spooled: Any) -> None:
+    def meanwhile(self: Any, *given: Any) -> Any:
+        taken = real(self, *given)
         house.decide(1)
         house.seal()
-        real(self, spooled)
+        return taken
 
-    monkeypatch.setattr(backup_module._Backup, "_take_vault", meanwhile)
+    monkeypatch.setattr(backup_module._Backup, step, meanwhile)
     made = create(settings, dest)
     assert not made.settled
     restore(dest, other(settings))
@@ -373,11 +377,55 @@ def test_a_platform_that_never_stops_sealing_is_told_and_loses_nothing(
     assert set(on_record(other(settings))) >= {f"d{number}" for number in range(1, house.decided)}
 
 
-def test_what_is_sealed_is_not_taken_in_the_clear(house: House, settings: Settings, dest: Path) -> None:
+def test_what_is_sealed_between_log_and_spools_is_in_one_of_them(
+    house: House, settings: Settings, dest: Path, monkeypatch: pytest.MonkeyPatch, clock: Hand
+) -> None:
+    real, taken = backup_module._Backup._take_log, [0]
+
+    def meanwhile(self: Any) -> None:
+        real(self)
+        taken[0] += 1
+        if taken[0] == 2:  # the one of the cut
+            house.seal()
+
+    monkeypatch.setattr(backup_module, "_TRIES", 1)
+    monkeypatch.setattr(backup_module._Backup, "_take_log", meanwhile)
+    assert not create(settings, dest).settled
+    restore(dest, other(settings))
+    go_on(other(settings), clock)
+    assert set(on_record(other(settings))) == {f"d{number}" for number in range(1, house.decided + 1)}
+
+
+def test_a_data_set_that_gets_a_version_meanwhile_can_be_read(
+    house: House, settings: Settings, dest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, place = backup_module._Backup._keep, settings.datasets / MODEL
+    written: list[str] = []
+
+    def meanwhile(self: Any, name: str, path: Path) -> None:
+        real(self, name, path)
+        if name.startswith("datasets/") and len(written) < 3:
+            written.append(name)
+            pl.DataFrame({"ID": [len(written)], "default": [1]}).write_delta(str(place), mode="overwrite")
+
+    monkeypatch.setattr(backup_module._Backup, "_keep", meanwhile)
     create(settings, dest)
+    assert len(written) == 3
+    restore(dest, other(settings))
+    assert pl.read_delta(str(other(settings).datasets / MODEL)).height in (1, 2)
+
+
+def test_what_is_sealed_is_not_taken_in_the_clear(
+    house: House, settings: Settings, dest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper_module, "blank", lambda *given: None)  # killed just before
+    house.seal()
+    house.decide(1)
+    create(settings, dest)
+    assert b"customer-4" in tree(settings.spool)[house.spool.path.name]
     everything = b"".join(tree(dest).values())
-    assert b"customer-4" in everything  # spooled, not yet sealed
-    assert b"customer-1" not in everything
+    assert b"customer-6" in everything  # spooled, not yet sealed
+    assert b"customer-4" not in everything
 
 
 def test_behind_the_checkpoint_of_a_log_that_is_written_nothing_is_taken(
@@ -509,6 +557,7 @@ def test_without_keys_no_secret_is_anywhere_in_it(
     assert len(secrets) >= 6
     everything = b"".join(tree(dest).values())
     assert [secret for secret in secrets if secret in everything] == []
+    assert "no private keys" in (dest / "README.md").read_text()
     home = other(settings)
     done = restore(dest, home)
     assert (done.keys, done.lost) == (False, [])
@@ -723,8 +772,9 @@ def test_a_segment_that_was_lost_before_the_backup_is_named_and_has_to_be_accept
     assert refusal.value.code == "loss"
     assert segment.name in refusal.value.message
     assert not other(settings).root.exists()
-    with pytest.raises(InvalidError):
-        restore(dest, other(settings), accept_loss=" ")
+    for reason in (" ", "x" * 1_001):
+        with pytest.raises(InvalidError):
+            restore(dest, other(settings), accept_loss=reason)
     done = restore(dest, other(settings), accept_loss="the disk of the segments burnt", clock=clock)
     assert (len(done.lost), done.continues) == (1, None)
     last = json.loads(lines(other(settings))[-1])
@@ -993,6 +1043,11 @@ def test_a_drill_that_fails_cleans_up_too(house: House, settings: Settings) -> N
     with pytest.raises(TamperedError):
         keep.drill(settings, clock=house.clock, further=1)
     assert [path.name for path in settings.root.parent.iterdir() if "drill" in path.name] == []
+
+
+def test_a_log_that_is_written_is_not_given_another_name(house: House, settings: Settings) -> None:
+    with pytest.raises(RefusedError, match="stop it first"):
+        begin_anew(settings)
 
 
 def test_a_rehearsal_takes_no_backup_with_keys(house: House, settings: Settings, dest: Path) -> None:

@@ -13,20 +13,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from sample_facts import MODEL, OPERATOR, POLICY, VALIDATOR, Hand, Teller, sample
 from starlette.testclient import TestClient
+from typer.testing import CliRunner
+from watched_log import serving
 
+from console.terminal import keep
 from lineage import dossier as dossier_module
 from lineage import routes_dossier
 from lineage.accounts import Accounts
 from lineage.digest import digest_bytes, digest_folder, digest_of
 from lineage.dossier import MISSING, README, SUMS, about, build_dossier, to_zip
-from lineage.errors import RefusedError, UnknownError
+from lineage.errors import RefusedError, TamperedError, UnknownError
 from lineage.guards import PLATFORM, Actor
 from lineage.ledger import Draft, Ledger
 from lineage.logkey import signer_at
 from lineage.service import create_app
 from lineage.settings import Settings
+from plimsoll.wire import Wire
 
 LEDGER = Actor("ledger", PLATFORM)
 REPORT = b"<!doctype html><title>credit-default@1: validated</title>"
@@ -400,3 +405,85 @@ def test_the_service_gives_the_same_zip_to_everybody_who_may_read(served: TestCl
 def test_the_service_says_what_is_wrong(path: str, status: int, served: TestClient) -> None:
     answer = served.get(f"/v1/releases/{path}")
     assert answer.status_code == status, answer.text
+
+
+# --- the terminal
+
+
+@pytest.fixture
+def run(settings: Settings, clock: Hand, quick: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    people = Accounts(settings, clock=clock).first_start()
+    app = create_app(settings, clock=clock)
+    app.include_router(routes_dossier.router)
+    Release(settings, app.state.office.ledger)
+    terminal = typer.Typer()
+    keep.register(terminal)
+    with serving(app) as url:
+        body = {"name": "auditor", "password": people["auditor"]}
+        monkeypatch.setenv("PLIMSOLL_TOKEN", Wire(url).ask("POST", "/v1/session", json=body)["token"])
+        monkeypatch.setenv("PLIMSOLL_HOME", str(settings.root))
+        monkeypatch.setenv("PLIMSOLL_LEDGER_PORT", url.rpartition(":")[2])
+        yield lambda *words: CliRunner().invoke(terminal, ["dossier", *map(str, words)])
+
+
+def test_the_terminal_unpacks_and_verifies(run: Any, settings: Settings, tmp_path: Path) -> None:
+    done = run(f"{MODEL}@1", "--to", tmp_path / "one")
+    assert done.exit_code == 0, done.output
+    assert f"{MODEL}@1 as of record " in done.output
+    assert "each with its proof, verified" in done.output
+    told = json.loads(run(f"{MODEL}@1", "--to", tmp_path / "two", "--json").output)
+    assert (told["ok"], told["problems"], told["missing"]) == (True, [], [])
+    assert told["records"] == len((tmp_path / "two" / "facts.jsonl").read_text().splitlines())
+    again = run(f"{MODEL}@1", "--to", tmp_path / "three", "--upto", told["record"])
+    assert again.exit_code == 0
+    assert (tmp_path / "three" / SUMS).read_bytes() == (tmp_path / "two" / SUMS).read_bytes()
+    assert run(f"{MODEL}@1", "--to", tmp_path / "one").exit_code == 3
+    assert run(f"{MODEL}@9", "--to", tmp_path / "four").exit_code == 2
+    settings.reports.joinpath(f"{MODEL}@1.html").write_bytes(b"")
+    done = run(f"{MODEL}@1", "--to", tmp_path / "five")
+    assert done.exit_code == 0, "a gap that is told is no fault of the proofs"
+    assert "missing: **report.html**" in done.output
+
+
+SPOILT: dict[str, tuple[str, str]] = {
+    "a fact": ("facts.jsonl", "facts.jsonl: its lines are not those that are proved"),
+    "a proof": ("proofs", "it is not verified"),
+    "a finding": ("findings.json", "findings.json: its SHA-256 is another"),
+    "the verifier": ("verify.py", "verify.py: it is not the verifier of this installation"),
+    "a file more": ("more.txt", f"more.txt: it stands not in {SUMS}"),
+    "a file less": ("approvals.json", "approvals.json: its SHA-256 is another"),
+}
+
+
+@pytest.mark.parametrize("what", sorted(SPOILT))
+def test_the_terminal_finds_what_was_changed_in_a_dossier(what: str, release: Release, tmp_path: Path) -> None:
+    folder = keep.unpack(to_zip(release.build()), tmp_path / "dossier")
+    assert keep.check(release.name, folder, 0.0).ok
+    name, problem = SPOILT[what]
+    path = sorted(folder.joinpath(name).iterdir())[2] if name == "proofs" else folder / name
+    if what == "a file less":
+        path.unlink()
+    else:
+        data = path.read_bytes() if path.exists() else b""
+        path.write_bytes(data.replace(b"2026", b"2025") if b"2026" in data else data + b" ")
+    checked = keep.check(release.name, folder, 0.0)
+    assert not checked.ok
+    assert any(problem in one for one in checked.problems), checked.problems
+
+
+def test_another_logs_key_verifies_nothing(release: Release, settings: Settings, tmp_path: Path) -> None:
+    folder = keep.unpack(to_zip(release.build()), tmp_path / "dossier")
+    stranger = signer_at(tmp_path / "stranger.key").verifier.vkey
+    checked = keep.check(release.name, folder, 0.0, vkey=stranger)
+    assert len(checked.problems) == checked.records > 20
+
+
+@pytest.mark.parametrize("name", ["../escaped", "/escaped", "proofs/../../escaped"])
+def test_an_archive_that_leads_out_of_its_folder_is_not_unpacked(name: str, release: Release, tmp_path: Path) -> None:
+    with pytest.raises(TamperedError):
+        keep.unpack(to_zip(release.build() | {name: b""}), tmp_path / "deep" / "dossier")
+    with pytest.raises(TamperedError):
+        keep.unpack(b"no zip", tmp_path / "deep" / "dossier")
+    with pytest.raises(TamperedError):
+        keep.unpack(to_zip({name: b""}), tmp_path / "deep" / "dossier")
+    assert not (tmp_path / "deep").exists()

@@ -21,12 +21,16 @@ import orjson
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from mutations import KINDS, cut_tail, fork, mutate, put_back, segments_in, sign_anew, stored_lines
+from sample_facts import Teller
 
 from lineage.checkpoint import Checkpoint, from_sector, to_sector
 from lineage.digest import canonical
 from lineage.examiner import verify
+from lineage.ledger import Ledger
 from lineage.merkle import Tree, leaf_hash
 from lineage.note import Signer
+from lineage.release import State
+from lineage.settings import Settings
 
 PROGRAM = Path(verify.__file__)
 OWNER = Signer("plimsoll/0123456789abcdef", Ed25519PrivateKey.from_private_bytes(b"o" * 32))
@@ -162,8 +166,7 @@ def test_it_runs_by_itself_and_answers_in_words_and_in_json(tmp_path: Path) -> N
     cut_tail(maker.folder, 1)
     refused = alone("log", maker.folder)
     assert refused.returncode == 1
-    assert refused.stdout.startswith("NOT VERIFIED\n")
-    assert "12" in refused.stdout
+    assert refused.stdout.startswith("NOT VERIFIED: record 12 is gone")
     assert alone("log", tmp_path / "nowhere").returncode == 2
     assert alone("log").returncode == 2
     assert alone("log", maker.folder, "--vkey", "nonsense").returncode == 2
@@ -243,6 +246,19 @@ def test_a_log_as_its_writer_left_it_raises_no_alarm(
     assert answer["records"] == len(maker.tree)
     assert answer["beyond"] == len(maker.tree) - answer["checkpoint"]["size"]
     assert (answer["torn_bytes"] > 0) == ("torn" in happened.__name__)
+
+
+def test_the_ledgers_own_log_and_proofs_are_verified(ledger: Ledger, settings: Settings, tmp_path: Path) -> None:
+    Teller(ledger).bring(State.REJECTED)
+    given, path = ("--vkey", ledger.verifier.vkey), tmp_path / "proof.json"
+    _, answer = ask("log", settings.log_folder, *given)
+    assert (answer["ok"], answer["records"], answer["beyond"]) == (True, len(ledger.records), 0)
+    for number in range(1, len(ledger.records) + 1):
+        line, proof, note = ledger.prove(number)
+        hashes = [base64.b64encode(one).decode() for one in proof]
+        told = {"record": line.decode(), "index": number - 1, "proof": hashes, "checkpoint": note.decode()}
+        path.write_bytes(orjson.dumps(told | {"vkey": ledger.verifier.vkey}))
+        assert first_bad("record", path, *given) is None
 
 
 def test_an_empty_log_is_verified_as_empty(tmp_path: Path) -> None:
@@ -331,6 +347,21 @@ def test_every_mutation_is_found_and_the_first_bad_record_is_named(kind: str, tm
     assert misnamed.total() <= cases / 1_000, misnamed
 
 
+@pytest.mark.parametrize("segment_bytes", [70_000, 10**7])
+def test_the_first_bad_record_is_named_in_a_log_that_is_read_in_several_blocks(
+    segment_bytes: int, tmp_path: Path
+) -> None:
+    rng = Random(segment_bytes)
+    maker = a_log(tmp_path / "log", records=1_200, old=7, segment_bytes=segment_bytes)
+    files = {path.name: path.read_bytes() for path in maker.folder.iterdir()}
+    assert sum(map(len, files.values())) > 3 * 2**17
+    assert first_bad("log", maker.folder) is None
+    for _ in range(150):
+        done, expected = mutate(maker.folder, rng, log=1)
+        assert first_bad("log", maker.folder) == expected, done
+        restored(maker.folder, files)
+
+
 def test_a_damaged_checkpoint_or_key_does_not_hide_a_damaged_record(tmp_path: Path) -> None:
     maker, rng = a_log(tmp_path / "log"), Random(4)
     files = {path.name: path.read_bytes() for path in maker.folder.iterdir()}
@@ -392,6 +423,8 @@ def test_a_history_told_anew(log_key: Signer, tmp_path: Path) -> None:
 def test_a_cosigned_checkpoint_holds_the_log_to_its_history(tmp_path: Path) -> None:
     maker = a_log(tmp_path / "log").cosign().append(5)
     witness = ("--witness", WITNESS.verifier.vkey)
+    _, answer = ask("log", maker.folder)
+    assert answer["witnessed"] == {}, "nobody asked whether the witness signed it"
     _, answer = ask("log", maker.folder, *witness)
     assert answer["witnessed"]["size"] == 12
     assert (answer["witnessed"]["witness"], answer["witnessed"]["at"]) == (WITNESS.name, "2027-01-15T08:00:00Z")
@@ -458,7 +491,7 @@ def relinked(folder: Path, change: Callable[[dict[str, Any]], None], number: int
         {"seq": 5.0},
         {"seq": True},
         {"seq": 6},
-        {"prev": None},
+        {"prev": None, "data": {}},
         {"zzz": 1},
         {"v": 2, "w": 1},
     ],

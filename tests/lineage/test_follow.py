@@ -81,9 +81,11 @@ class Service:
 
     def records(self, after: int = 0) -> list[Json]:
         found: list[Json] = []
-        while page := self.ledger.records(after=after + len(found))["records"]:
-            found += page
-        return found
+        while True:
+            page = self.ledger.records(after=after + len(found))
+            found += page["records"]
+            if after + len(found) >= page["head"]:
+                return found
 
 
 @pytest.fixture(scope="module")
@@ -97,9 +99,11 @@ def events(client: httpx.Client, after: int, *, header: bool = False) -> Iterato
     given: Json = {"headers": {"Last-Event-ID": str(after)}} if header else {"params": {"after": after}}
     with client.stream("GET", "/v1/events", **given) as stream:
         assert stream.headers["content-type"].startswith("text/event-stream")
-        number = None
+        number, silent = None, 0
         for line in stream.iter_lines():
             name, _, value = line.partition(": ")
+            silent = silent + 1 if line == ": alive" else 0 if value else silent
+            assert silent < 3, "records that were promised do not come"
             if name == "id":
                 number = int(value)
             elif name == "data":
@@ -116,6 +120,7 @@ def polls(client: httpx.Client, after: int) -> Iterator[Json]:
     """Records of long polls, each of which begins where the one before ended."""
     while True:
         page = client.get("/v1/records", params={"after": after, "wait": 20, "limit": 7}).json()
+        assert page["records"], "records that were promised do not come"
         for record in page["records"]:
             after = record["seq"]
             yield record

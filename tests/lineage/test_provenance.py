@@ -194,6 +194,18 @@ def test_what_is_not_on_record_is_named(told: Teller) -> None:
             graph(told.ledger.records, **several)
 
 
+def test_what_takes_too_long_to_read_is_refused(
+    settings: Settings, clock: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lineage.routes_store._MOST_TOLD", 12)
+    with open_story(settings, clock) as story:
+        story.teller.champion()
+        Teller(story.office.ledger, "other").train()
+        assert story.get(f"provenance?release={FIRST}").status_code == 200
+        answer = story.get(f"provenance?dataset={SHARED}")
+        assert (answer.status_code, answer.json()["field"]) == (422, "dataset")
+
+
 def test_the_service_tells_it(settings: Settings, clock: Hand) -> None:
     with open_story(settings, clock) as story:
         story.teller.champion()
