@@ -23,6 +23,7 @@ from typing import Any
 import orjson
 
 from lineage.digest import canonical, digest_bytes, digest_file, digest_folder
+from lineage.dossier_contents import CONTENTS, MISSING, README, SUMS
 from lineage.errors import PlimsollError, TamperedError, UnavailableError, UnknownError
 from lineage.facts import FACTS, subject_of
 from lineage.ledger import Ledger
@@ -31,31 +32,11 @@ from lineage.settings import Settings
 from lineage.state import LedgerState
 
 Files = dict[str, bytes]
-SUMS, MISSING, README = "SHA256SUMS", "MISSING.md", "README.md"
 #: Measurements come every few seconds for as long as a release answers: of each kind so many are in a dossier.
 MOST_ROUTINE = 5_000
 _SPEC_BYTES = 256 * 1024
 _NAMING = ("release", "about", "champion", "challenger", "to", "replaced", "replaced_by", "control")
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first moment that a zip can name
-_ABOUT = {
-    "facts.jsonl": "every record about the release and those it rests on, one a line, exactly as stored",
-    "proofs/": "for each of them a proof that leads to the checkpoint, named by the record's number",
-    "checkpoint": "how many records the log held and the root of their Merkle tree, signed by the log's key",
-    "vkey": "the public key of the log; compare it with the one that you got from somebody you trust",
-    "release.json": "the release as those records add up to: state, share, checks, approvals, every step",
-    "findings.json": "each check of the policy: what it observed, the limit, whether it passed",
-    "approvals.json": "who made the release, who was asked, who decided, and what a control refused",
-    "judgements.json": "what the judge of the canary and the rollout saw at each step, and what followed",
-    "data.json": "data set, code, environment, parameters and seed it was trained with; digests of its bundle",
-    "policy.json": "the limits that were in force, in canonical form: its SHA-256 is the policy digest on record",
-    "segments.json": "how many decisions the release gave, and the sealed segments that hold them",
-    "report.html": "the validation report; its SHA-256 is the report digest on record",
-    "bundle/FILES": "SHA-256 and name of each file of the bundle; its own SHA-256 is the bundle digest on record",
-    "bundle/release.json": "the bundle's specification: features, thresholds, words of the reasons",
-    "verify.py": "the verifier: one file to read and run; needs Python and `cryptography`, nothing of ours",
-    MISSING: "what should be in this folder and is not, and why",
-    SUMS: "SHA-256 of every other file, for `sha256sum -c`",
-}
 
 
 @dataclass
@@ -317,8 +298,8 @@ def _missing(case: _Case) -> bytes:
 
 
 def _readme(case: _Case, files: Files) -> bytes:
-    present = [name for name in _ABOUT if name in files or name in (SUMS, "proofs/")]
-    listed = "".join(f"| `{name}` | {_ABOUT[name]} |\n" for name in present)
+    present = [name for name in CONTENTS if name in files or name in (SUMS, "proofs/")]
+    listed = "".join(f"| `{name}` | {CONTENTS[name]} |\n" for name in present)
     gaps = f"**Not everything is here: read {MISSING}.**" if case.lacks else "Nothing is missing."
     return _README.format(
         release=case.release, upto=case.upto, at=case.at, facts=len(case.facts), listed=listed, gaps=gaps

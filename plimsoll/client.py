@@ -226,9 +226,14 @@ class Client:
         """The newest checkpoint as a signed note; keep it, and the record behind it can never be denied."""
         return self._ledger.send("GET", "/v1/checkpoint", params={"cosigned": cosigned or None}).text
 
-    def dossier(self, release: str) -> bytes:
-        """Everything about one release with its proofs and the verifier, as a zip."""
-        return self._ledger.send("GET", f"/v1/releases/{part(release)}/dossier", timeout=120.0).content
+    def dossier(self, release: str, *, upto: int | None = None) -> bytes:
+        """Everything about one release with its proofs and the verifier, as a zip.
+
+        Args:
+            upto: the record at which it stands; the newest about the release when None.
+        """
+        path = f"/v1/releases/{part(release)}/dossier"
+        return self._ledger.send("GET", path, params={"upto": upto}, timeout=120.0).content
 
     # Decisions and the people they are about
 

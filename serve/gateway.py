@@ -57,7 +57,8 @@ class Gateway:
         self._pool = ChallengerPool(challenger)
         self._preparing: set[asyncio.Task[None]] = set()
         decider = Decider(self._store, self._spool.write, self._pool, self._replica)
-        self._desk = Desk(decider, self._store, self._spool.write, self._replica, Metrics())
+        hosts = ("127.0.0.1", "localhost", settings.host)
+        self._desk = Desk(decider, self._store, self._spool.write, self._replica, Metrics(), hosts=hosts)
         self._watch = asyncio.get_running_loop().create_task(self._follow())
 
     async def __call__(self, request: Request) -> Response:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from console.terminal import audit, decision, demo, doctor, govern, keep, lookup, session, up
+from console.terminal import audit, backup, decision, demo, doctor, dossier, govern, lookup, session, up
 from console.terminal.output import err, out, print_json, told
 from lineage.accounts import Accounts
 from lineage.settings import Settings
@@ -156,7 +156,7 @@ def version_command() -> None:
     out.print(version("plimsoll"))
 
 
-for commands in (govern, decision, lookup, keep):
+for commands in (govern, decision, lookup, dossier, backup):
     commands.register(app)
 
 

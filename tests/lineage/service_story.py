@@ -16,8 +16,8 @@ from starlette.testclient import TestClient
 from lineage import accounts as accounts_module
 from lineage.accounts import Accounts
 from lineage.digest import digest_bytes
-from lineage.release import IN_FLIGHT, State
 from lineage.office import Office
+from lineage.release import IN_FLIGHT, State
 from lineage.service import create_app
 from lineage.settings import Settings
 

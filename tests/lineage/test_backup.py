@@ -25,13 +25,14 @@ from sample_facts import MODEL, Hand, Teller
 from typer.testing import CliRunner
 from watched_log import key_of, serving
 
-from console.terminal import keep
+from console.terminal import backup as backup_terminal
 from lineage import backup as backup_module
 from lineage.accounts import Accounts, write_secret
-from lineage.backup import MANIFEST, Made, begin_anew, create, read_manifest, rehearse, restore
+from lineage.backup import Made, create
+from lineage.backup_folder import MANIFEST, alone, read_manifest
 from lineage.chain import Chain
 from lineage.cosigning import Cosigner, OwnLog
-from lineage.digest import digest_folder
+from lineage.digest import canonical, digest_folder, digest_of
 from lineage.disk import Disk
 from lineage.errors import InvalidError, RefusedError, TamperedError, UnavailableError, UnknownError
 from lineage.guards import PLATFORM, Actor
@@ -39,6 +40,7 @@ from lineage.ledger import Draft, Ledger
 from lineage.logkey import _pem, signer_at
 from lineage.note import Signer
 from lineage.office import Office
+from lineage.restore import begin_anew, rehearse, restore
 from lineage.settings import Settings
 from lineage.signing import make_keys, sign
 from lineage.subjects import Vault
@@ -388,7 +390,7 @@ def test_what_is_sealed_between_log_and_spools_is_in_one_of_them(
         if taken[0] == 2:  # the one of the cut
             house.seal()
 
-    monkeypatch.setattr(backup_module, "_TRIES", 1)
+    monkeypatch.setattr(backup_module, "TRIES", 1)
     monkeypatch.setattr(backup_module._Backup, "_take_log", meanwhile)
     assert not create(settings, dest).settled
     restore(dest, other(settings))
@@ -525,7 +527,7 @@ def test_another_log_or_an_older_one_is_not_written_over_a_backup(
 
 def test_two_backups_into_one_folder_do_not_mix(house: House, settings: Settings, dest: Path) -> None:
     create(settings, dest)
-    with backup_module._alone(dest / "lock"), pytest.raises(RefusedError, match="under way"):
+    with alone(dest / "lock"), pytest.raises(RefusedError, match="under way"):
         create(settings, dest)
 
 
@@ -643,8 +645,8 @@ def test_names_that_lead_out_of_the_home_are_refused(house: House, settings: Set
     manifest = read_manifest(dest)
     for name in ("../escaped", "/escaped", "ledger/../../escaped"):
         bad = manifest | {"files": manifest["files"] | {name: manifest["files"]["ledger/accounts.json"]}}
-        whole = bad | {"digest": backup_module.digest_of(bad)}
-        (dest / MANIFEST).write_bytes(backup_module.canonical(whole))
+        whole = bad | {"digest": digest_of(bad)}
+        (dest / MANIFEST).write_bytes(canonical(whole))
         with pytest.raises(TamperedError):
             restore(dest, other(settings))
 
@@ -992,7 +994,7 @@ def test_a_copy_that_is_older_or_no_log_is_refused(house: House, settings: Setti
 @pytest.fixture
 def run(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     app = typer.Typer()
-    keep.register(app)
+    backup_terminal.register(app)
     monkeypatch.setenv("PLIMSOLL_HOME", str(settings.root))
     monkeypatch.setenv("PLIMSOLL_WITNESS_PORT", str(settings.witness_port))
     return lambda *words: CliRunner().invoke(app, ["backup", *map(str, words)])
@@ -1003,14 +1005,14 @@ def test_a_drill_measures_and_leaves_neither_a_file_nor_a_key(
 ) -> None:
     before = tree(settings.root)
     written: list[set[str]] = []
-    real = keep.remove
+    real = backup_terminal.remove
 
     def removed(folder: Path) -> None:
         written.append({hashlib.sha256(data).hexdigest() for data in tree(folder).values()})
         real(folder)
 
-    monkeypatch.setattr(keep, "remove", removed)
-    found = keep.drill(settings, clock=house.clock, further=50)
+    monkeypatch.setattr(backup_terminal, "remove", removed)
+    found = backup_terminal.drill(settings, clock=house.clock, further=50)
     assert (found.records, found.segments, found.bundles) == (len(house.ledger.records), 1, 1)
     assert (found.lost, found.further) == (0, 50)
     assert min(found.backup_seconds, found.restore_seconds, found.further_seconds) > 0
@@ -1024,24 +1026,24 @@ def test_a_drill_measures_and_leaves_neither_a_file_nor_a_key(
 def test_a_drill_counts_what_was_acknowledged_meanwhile(
     house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = keep.rehearse
+    real = backup_terminal.rehearse
 
     def meanwhile(source: Path, home: Settings) -> Any:
         house.say(4)
         return real(source, home)
 
-    monkeypatch.setattr(keep, "rehearse", meanwhile)
-    assert keep.drill(settings, clock=house.clock, further=1).lost == 4
+    monkeypatch.setattr(backup_terminal, "rehearse", meanwhile)
+    assert backup_terminal.drill(settings, clock=house.clock, further=1).lost == 4
 
 
 def test_a_drill_that_fails_cleans_up_too(house: House, settings: Settings) -> None:
     (segment,) = settings.decisions.rglob("*.parquet")
     segment.write_bytes(b"another")
-    found = keep.drill(settings, clock=house.clock, further=1)
+    found = backup_terminal.drill(settings, clock=house.clock, further=1)
     assert found.segments == 1
     (settings.log_folder / "checkpoint").write_bytes(b"x" * 512)
     with pytest.raises(TamperedError):
-        keep.drill(settings, clock=house.clock, further=1)
+        backup_terminal.drill(settings, clock=house.clock, further=1)
     assert [path.name for path in settings.root.parent.iterdir() if "drill" in path.name] == []
 
 
@@ -1070,7 +1072,7 @@ def test_the_terminal_backs_up_restores_and_drills(
     assert "No witness could be asked" in done.output
     assert run("restore", dest, "--home", other(settings).root).exit_code == 3
     found = json.loads(run("drill", "--json").output)
-    assert (found["records"], found["further"]) == (len(house.ledger.records), keep.FURTHER)
+    assert (found["records"], found["further"]) == (len(house.ledger.records), backup_terminal.FURTHER)
     assert "Would be lost" in run("drill").output
     assert run("create", settings.root / "backup").exit_code == 2
     done = run("create", dest.with_name("keyless"), "--without-keys")

@@ -19,7 +19,7 @@ from starlette.testclient import TestClient
 from typer.testing import CliRunner
 from watched_log import serving
 
-from console.terminal import keep
+from console.terminal import dossier as dossier_terminal
 from lineage import dossier as dossier_module
 from lineage import routes_dossier
 from lineage.accounts import Accounts
@@ -417,7 +417,8 @@ def run(settings: Settings, clock: Hand, quick: None, monkeypatch: pytest.Monkey
     app.include_router(routes_dossier.router)
     Release(settings, app.state.office.ledger)
     terminal = typer.Typer()
-    keep.register(terminal)
+    terminal.callback()(lambda: None)  # or Typer takes the one command for the whole program
+    dossier_terminal.register(terminal)
     with serving(app) as url:
         body = {"name": "auditor", "password": people["auditor"]}
         monkeypatch.setenv("PLIMSOLL_TOKEN", Wire(url).ask("POST", "/v1/session", json=body)["token"])
@@ -457,8 +458,8 @@ SPOILT: dict[str, tuple[str, str]] = {
 
 @pytest.mark.parametrize("what", sorted(SPOILT))
 def test_the_terminal_finds_what_was_changed_in_a_dossier(what: str, release: Release, tmp_path: Path) -> None:
-    folder = keep.unpack(to_zip(release.build()), tmp_path / "dossier")
-    assert keep.check(release.name, folder, 0.0).ok
+    folder = dossier_terminal.unpack(to_zip(release.build()), tmp_path / "dossier")
+    assert dossier_terminal.check(release.name, folder, 0.0).ok
     name, problem = SPOILT[what]
     path = sorted(folder.joinpath(name).iterdir())[2] if name == "proofs" else folder / name
     if what == "a file less":
@@ -466,24 +467,24 @@ def test_the_terminal_finds_what_was_changed_in_a_dossier(what: str, release: Re
     else:
         data = path.read_bytes() if path.exists() else b""
         path.write_bytes(data.replace(b"2026", b"2025") if b"2026" in data else data + b" ")
-    checked = keep.check(release.name, folder, 0.0)
+    checked = dossier_terminal.check(release.name, folder, 0.0)
     assert not checked.ok
     assert any(problem in one for one in checked.problems), checked.problems
 
 
 def test_another_logs_key_verifies_nothing(release: Release, settings: Settings, tmp_path: Path) -> None:
-    folder = keep.unpack(to_zip(release.build()), tmp_path / "dossier")
+    folder = dossier_terminal.unpack(to_zip(release.build()), tmp_path / "dossier")
     stranger = signer_at(tmp_path / "stranger.key").verifier.vkey
-    checked = keep.check(release.name, folder, 0.0, vkey=stranger)
+    checked = dossier_terminal.check(release.name, folder, 0.0, vkey=stranger)
     assert len(checked.problems) == checked.records > 20
 
 
 @pytest.mark.parametrize("name", ["../escaped", "/escaped", "proofs/../../escaped"])
 def test_an_archive_that_leads_out_of_its_folder_is_not_unpacked(name: str, release: Release, tmp_path: Path) -> None:
     with pytest.raises(TamperedError):
-        keep.unpack(to_zip(release.build() | {name: b""}), tmp_path / "deep" / "dossier")
+        dossier_terminal.unpack(to_zip(release.build() | {name: b""}), tmp_path / "deep" / "dossier")
     with pytest.raises(TamperedError):
-        keep.unpack(b"no zip", tmp_path / "deep" / "dossier")
+        dossier_terminal.unpack(b"no zip", tmp_path / "deep" / "dossier")
     with pytest.raises(TamperedError):
-        keep.unpack(to_zip({name: b""}), tmp_path / "deep" / "dossier")
+        dossier_terminal.unpack(to_zip({name: b""}), tmp_path / "deep" / "dossier")
     assert not (tmp_path / "deep").exists()
