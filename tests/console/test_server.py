@@ -169,7 +169,27 @@ def test_the_audit_grid_gets_blocks_newest_first_and_filtered(sign_in: SignIn) -
 
 def test_the_chain_is_verified(sign_in: SignIn) -> None:
     answer = fire(sign_in("auditor"), "audit-verified.children", "audit-verify.n_clicks", {})
-    assert "Chain verified" in text(answer.json()["response"]["audit-verified"]["children"])
+    said = text(answer.json()["response"]["audit-verified"]["children"])
+    assert "Chain verified" in said
+    assert "No witness" in said
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({}, ["Cosigned by the witness", "40 records, 2 to come"]),
+        ({"unreachable_since": "2026-11-23T10:00:00.000000Z"}, ["does not answer since"]),
+        ({"refused": "the witness saw 50 records"}, ["The witness refuses", "saw 50 records"]),
+    ],
+)
+def test_the_audit_page_says_what_the_witness_says(changes: Json, says: list[str], sign_in: Any) -> None:
+    sign_in("auditor").get("/audit")  # the pages are there once the console is
+    from console.pages.audit import cosigned
+
+    seen = {"cosigned_size": 40, "lag": 2, "refused": None, "unreachable_since": None} | changes
+    told = "".join(str(part.to_plotly_json()) for part in cosigned(seen))
+    for words in says:
+        assert words in told
 
 
 SHEET = {
