@@ -246,7 +246,8 @@ class AsyncClient:
         return answer
 
     async def _seen(self, release: str) -> str:
-        return f'"{(await self.release(release))["etag"]}"'
+        etag = (await self.release(release))["etag"]
+        return f'"{etag}"'
 
     async def _act(self, path: str, body: Json, etag: str | None = None) -> Json:
         headers = {"Idempotency-Key": uuid.uuid4().hex} | ({"If-Match": etag} if etag else {})

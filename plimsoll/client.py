@@ -265,7 +265,8 @@ class Client:
         return answer
 
     def _seen(self, release: str) -> str:
-        return f'"{self.release(release)["etag"]}"'
+        etag = self.release(release)["etag"]
+        return f'"{etag}"'
 
     def _act(self, path: str, body: Json, etag: str | None = None) -> Json:
         headers = {"Idempotency-Key": uuid.uuid4().hex} | ({"If-Match": etag} if etag else {})
