@@ -86,16 +86,18 @@ def _over_http(settings: Settings, records: int, rng: random.Random) -> Iterator
 
 def _appends(settings: Settings) -> Iterator[str]:
     taken: list[float] = []
+    doors = [Door(settings.ledger_url, settings.token("controller"), timeout=60.0) for _ in range(CLIENTS)]
+    for door in doors:  # connected first: making a client reads certificates, which would hold up the others
+        door.append("AlertRaised", model="model-1", data=_ALERT)
     end = time.perf_counter() + SECONDS
 
-    def write() -> None:
-        door = Door(settings.ledger_url, settings.token("controller"), timeout=60.0)
+    def write(door: Door) -> None:
         while (began := time.perf_counter()) < end:
             door.append("AlertRaised", model="model-1", data=_ALERT)
             taken.append(time.perf_counter() - began)
         door.close()
 
-    threads = [threading.Thread(target=write) for _ in range(CLIENTS)]
+    threads = [threading.Thread(target=write, args=(door,)) for door in doors]
     for thread in threads:
         thread.start()
     for thread in threads:
