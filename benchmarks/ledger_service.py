@@ -11,8 +11,11 @@ import sys
 import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +49,22 @@ def run(records: int = RECORDS) -> Iterator[str]:
 
 
 def _in_process(settings: Settings, rng: random.Random) -> Iterator[str]:
-    began = time.perf_counter()
+    began, before = time.perf_counter(), psutil.Process().memory_info().rss
     ledger = Ledger(settings.log_folder, signer=signer_at(settings.log_key))
-    yield f"opened, every link checked and every record folded, in {time.perf_counter() - began:.0f} s"
+    took, more = time.perf_counter() - began, (psutil.Process().memory_info().rss - before) / 2**20
+    yield f"opened, every link checked and every record folded, in {took:.0f} s; {more:.0f} MiB"
     count, releases = len(ledger.records), list(ledger.state.releases)
     find = ledger.records.find
+    for newest in (False, True):
+        for name, offset in {"begin": 0, "middle": count // 2, "end": count - 500}.items():
+            page = partial(find, newest_first=newest, offset=offset, limit=500)
+            yield _line(f"page at the {name}, {'newest' if newest else 'oldest'} first", _timed(page))
     yield _line("history of a release", _timed(lambda: find(release=rng.choice(releases), limit=500)))
     yield _line("page of a model", _timed(lambda: find(model=rng.choice(releases).partition("@")[0], limit=500)))
+    yield _line("page of a kind", _timed(partial(find, kinds=["DriftMeasured"], offset=5_000, limit=500)))
+    yield _line("page of an actor", _timed(partial(find, actor="validator", newest_first=True, limit=500)))
+    both = partial(find, kinds=["DriftMeasured", "FairnessMeasured"], actor="controller", limit=500)
+    yield _line("model, two kinds, actor", _timed(lambda: both(model=rng.choice(releases).partition("@")[0])))
     hashes: list[int] = []
     proofs = _timed(lambda: hashes.append(len(ledger.prove(rng.randint(1, count))[1])))
     yield f"{_line('inclusion proof', proofs)}, at most {max(hashes)} hashes"
@@ -70,7 +82,9 @@ def _over_http(settings: Settings, records: int, rng: random.Random) -> Iterator
         asked = {
             "first page": page(),
             "page in the middle": page(offset=records // 2),
+            "last page": page(offset=records - 100),
             "newest page": page(order="newest"),
+            "oldest of the newest": page(order="newest", offset=records - 100),
             "page of a kind": page(kind="CheckCompleted", offset=5_000),
             "page of kind and actor": page(kind="CheckCompleted", actor="trainer", order="newest"),
         }
@@ -81,7 +95,9 @@ def _over_http(settings: Settings, records: int, rng: random.Random) -> Iterator
         sizes = [len(client.get(f"/v1/proof/{rng.randint(1, records)}").content) for _ in range(50)]
         yield f"one record with its proof: median {statistics.median(sizes):.0f} bytes, largest {max(sizes)}"
     yield from _appends(settings)
-    yield from _news(settings)
+    yield from _bare_appends(settings)
+    for followers in (1, 20):
+        yield from _news(settings, followers)
 
 
 def _appends(settings: Settings) -> Iterator[str]:
@@ -105,36 +121,62 @@ def _appends(settings: Settings) -> Iterator[str]:
     yield f"{_line(f'HTTP append, {CLIENTS} clients', taken)}, {len(taken) / SECONDS:.0f}/s"
 
 
-def _news(settings: Settings) -> Iterator[str]:
-    """From the acknowledgement of an append to its arrival at a follower of server-sent events."""
-    door = Door(settings.ledger_url, settings.token("controller"), timeout=60.0)
-    arrived: dict[int, float] = {}
-    head = door.records(after=0, limit=1)["head"]
-    headers = {"Authorization": f"Bearer {settings.token('controller')}"}
-    following = threading.Event()
+def _bare_appends(settings: Settings) -> Iterator[str]:
+    """The same without the work of a client library, which shares this machine with the service."""
+    taken: list[float] = []
+    body = orjson.dumps({"kind": "AlertRaised", "model": "model-1", "data": _ALERT})
+    token = settings.token("controller")
+    fixed = f"POST /v1/facts HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n"
+    fixed += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\nIdempotency-Key: "
+    end = time.perf_counter() + SECONDS
 
-    def follow() -> None:
+    def write() -> None:
+        with socket.create_connection((settings.host, settings.ledger_port)) as wire:
+            wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            while (began := time.perf_counter()) < end:
+                wire.sendall(f"{fixed}{uuid.uuid4().hex}\r\n\r\n".encode() + body)
+                answer = b""
+                while not answer.endswith(b'"v":2}'):
+                    answer += wire.recv(65_536)
+                assert answer.startswith(b"HTTP/1.1 201"), answer
+                taken.append(time.perf_counter() - began)
+
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        for writer in [pool.submit(write) for _ in range(CLIENTS)]:
+            writer.result()
+    yield f"{_line(f'HTTP append, {CLIENTS} bare clients', taken)}, {len(taken) / SECONDS:.0f}/s"
+
+
+def _news(settings: Settings, followers: int) -> Iterator[str]:
+    """From the acknowledgement of an append to its arrival at each follower of server-sent events."""
+    door = Door(settings.ledger_url, settings.token("controller"), timeout=60.0)
+    head = door.records(after=0, limit=1)["head"]
+    following = threading.Barrier(followers + 1)
+
+    def follow() -> dict[int, float]:
+        arrived: dict[int, float] = {}
+        headers = {"Authorization": f"Bearer {settings.token('controller')}"}
         with (
             httpx.Client(base_url=settings.ledger_url, headers=headers, timeout=60.0, trust_env=False) as client,
             client.stream("GET", "/v1/events", params={"after": head}) as stream,
         ):
-            following.set()
+            following.wait(60)
             for line in stream.iter_lines():
-                if line.startswith("data: "):
-                    arrived[orjson.loads(line[6:])["seq"]] = time.perf_counter()
+                if line.startswith("id: "):
+                    arrived[int(line[4:])] = time.perf_counter()
                 if len(arrived) >= NEWS:
-                    return
+                    break
+        return arrived
 
-    follower = threading.Thread(target=follow)
-    follower.start()
-    following.wait(60)
-    told = {}
-    for _ in range(NEWS):
-        seq = door.append("AlertRaised", model="model-1", data=_ALERT)["seq"]
-        told[seq] = time.perf_counter()
-    follower.join(60)
-    late = [max(0.0, arrived[seq] - at) for seq, at in told.items() if seq in arrived]
-    yield _line("acknowledged to followed", late)
+    with ThreadPoolExecutor(followers) as pool:
+        seen = [pool.submit(follow) for _ in range(followers)]
+        following.wait(60)
+        told = {}
+        for _ in range(NEWS):
+            seq = door.append("AlertRaised", model="model-1", data=_ALERT)["seq"]
+            told[seq] = time.perf_counter()
+        late = [max(0.0, one.result()[seq] - at) for one in seen for seq, at in told.items()]
+    yield _line(f"acknowledged to followed by {followers}", late)
     door.close()
 
 
@@ -152,7 +194,7 @@ def _timed(ask: Callable[[], object], count: int = QUESTIONS) -> list[float]:
 
 def _line(name: str, taken: list[float]) -> str:
     p50, p99 = (statistics.quantiles(taken, n=100)[at] * 1e3 for at in (49, 98))
-    return f"{name:<28} {p50:7.2f} ms, p99 {p99:7.2f} ms  ({len(taken)} times)"
+    return f"{name:<32} {p50:7.2f} ms, p99 {p99:7.2f} ms  ({len(taken)} times)"
 
 
 @contextmanager

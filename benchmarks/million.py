@@ -65,7 +65,7 @@ def _envelope(number: int, fact: Fact) -> Json:
 
 def _facts(count: int) -> Iterator[Fact]:
     """Each model gets release after release; between two of them it is watched."""
-    life = sum(1 for _ in _life("m", 2)) * RELEASES * MODELS
+    life = sum(1 for number in range(1, RELEASES + 1) for _ in _life("m", number)) * MODELS
     ticks = max(1, -(-(count - life) // (RELEASES * MODELS)))
     names = [f"model-{number:03d}" for number in range(MODELS)]
     for number in range(1, RELEASES + 1):

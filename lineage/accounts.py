@@ -8,7 +8,8 @@ import hmac
 import os
 import secrets
 import threading
-from collections import defaultdict, deque
+import zlib
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -25,7 +26,7 @@ from lineage.settings import Settings
 ROLES = ("scientist", "validator", "operator", "auditor")
 MACHINES = {"controller": "service", "trainer": "service", "client": "client"}
 SESSION = timedelta(hours=12)
-_ATTEMPTS, _WINDOW = 10, timedelta(minutes=5)
+_ATTEMPTS, _WINDOW, _BUCKETS = 10, timedelta(minutes=5), 1_024
 _PASSWORD_BYTES = 1_024
 _SCRYPT: dict[str, int] = {"n": 2**14, "r": 8, "p": 1, "dklen": 32}
 
@@ -43,7 +44,7 @@ class Accounts:
         self._path = settings.accounts_file
         self._clock = clock
         self._lock = threading.RLock()
-        self._failures: dict[str, deque[Any]] = defaultdict(deque)
+        self._failures: dict[str, deque[Any]] = {}
         self._stamp = (0, 0)
         self._data: dict[str, Any] = {"people": {}, "tokens": {}}
         self._load()
@@ -84,9 +85,9 @@ class Accounts:
         with self._changing():
             person = self._data["people"].get(name)
             if person is None or not hmac.compare_digest(given, person["hash"]):
-                self._failures[name].append(self._clock())
+                self._failures.setdefault(self._bucket(name), deque()).append(self._clock())
                 raise RefusedError("name or password is wrong", code="sign_in", status=401)
-            self._failures.pop(name, None)
+            self._failures.pop(self._bucket(name), None)
             self._forget_tokens(self._expired)
             token = secrets.token_urlsafe(32)
             expires_at = stamp(self._clock() + SESSION)
@@ -136,13 +137,19 @@ class Accounts:
         return token["expires_at"] is not None and instant(token["expires_at"]) <= self._clock()
 
     def _throttle(self, name: str) -> None:
-        failures = self._failures[name]
+        failures = self._failures.get(self._bucket(name), deque())
         while failures and failures[0] < self._clock() - _WINDOW:
             failures.popleft()
         if len(failures) >= _ATTEMPTS:
             raise RefusedError(
                 f"{len(failures)} failed attempts for this name; wait five minutes", code="throttled", status=429
             )
+
+    def _bucket(self, name: str) -> str:
+        """Where failures of this name are counted: names that nobody has share a bounded number of places."""
+        if name in self._data["people"]:
+            return name
+        return f"#{zlib.crc32(name.encode(errors='replace')) % _BUCKETS}"
 
     def _know_machine(self, name: str, role: str) -> None:
         path = self._settings.secrets / f"{name}.token"

@@ -10,6 +10,8 @@ from lineage.errors import RefusedError, UnknownError
 from lineage.guards import Actor
 from lineage.state import LedgerState, Model, Release
 
+_TOLD = 20  # names that an error lists at most
+
 
 def release_named(state: LedgerState, name: str) -> Release:
     """The release of that name.
@@ -22,7 +24,7 @@ def release_named(state: LedgerState, name: str) -> Release:
     except KeyError:
         model = name.rpartition("@")[0]
         known = [r for r in state.releases if r.startswith(f"{model}@")]
-        hint = f"releases of {model}: {', '.join(known)}" if known else "see `plimsoll releases`"
+        hint = f"releases of {model}: {_some(known)}" if known else "see `plimsoll releases`"
         raise UnknownError(f"there is no release {name!r}; {hint}", field="release") from None
 
 
@@ -35,8 +37,13 @@ def model_named(state: LedgerState, name: str) -> Model:
     try:
         return state.models[name]
     except KeyError:
-        known = ", ".join(state.models) or "none yet; train one first"
+        known = _some(list(state.models)) or "none yet; train one first"
         raise UnknownError(f"there is no model {name!r}; known: {known}", field="model") from None
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _TOLD} more" if len(names) > _TOLD else ""
+    return ", ".join(names[-_TOLD:]) + more
 
 
 def start_canary(state: LedgerState, release: str, actor: Actor, reason: str) -> Draft:

@@ -144,9 +144,10 @@ class Decisions:
         """The rows of a segment, if its bytes are those on record."""
         try:
             data = (self._settings.root / place.uri).read_bytes()
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+            why = error.strerror if isinstance(error, OSError) else error
             raise UnavailableError(
-                f"segment {place.segment}, which record {place.record} names, cannot be read: {error.strerror}",
+                f"segment {place.segment}, which record {place.record} names, cannot be read: {why}",
                 field="segment",
             ) from error
         if digest_bytes(data) != place.digest:

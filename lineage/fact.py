@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, NotRequired
 
 from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypedDict
 
 Json = dict[str, Any]
 Share = float
 Subject = Literal["model", "release", "platform"]
+#: Where bytes lie: a path under the home folder or an address.
+Uri = Annotated[str, Field(pattern=r"^[^\x00-\x1f]+$")]
+
+
+class Version(TypedDict):
+    """A version of a table, fixed by its content."""
+
+    __pydantic_config__ = ConfigDict(extra="allow", strict=True)  # type: ignore[misc]
+    version: Annotated[int, Field(ge=0)]
+    digest: str
+
+
+class Dataset(Version):
+    """What a release was trained on, and the table of protected attributes beside it."""
+
+    uri: Uri
+    protected: NotRequired[Version]
 
 
 class Fact(BaseModel):

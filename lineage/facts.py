@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError
 
 from lineage.digest import canonical
 from lineage.errors import InvalidError
-from lineage.fact import Fact, Golden, Json, ModelFact, PlatformFact, Share, Subject
+from lineage.fact import Dataset, Fact, Golden, Json, ModelFact, PlatformFact, Share, Subject, Uri
 from lineage.subject_facts import HoldPlaced, HoldReleased, SubjectErased  # noqa: F401  kinds like those below
 
 
@@ -19,7 +19,7 @@ class DatasetPinned(ModelFact):
     """A training data set was fixed by version and content digest."""
 
     dataset: str
-    uri: str
+    uri: Uri
     version: int = Field(ge=0)
     digest: str
     rows: int = Field(ge=1)
@@ -35,7 +35,7 @@ class ModelTrained(ModelFact):
     family: str
     params: Json
     metrics: dict[str, float]
-    dataset: Json
+    dataset: Dataset
     digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
     signature_key: str
     code_digest: str
@@ -152,7 +152,7 @@ class DecisionsSealed(ModelFact):
     """Answered requests were written to a segment whose digest is hereby on record."""
 
     segment: str
-    uri: str
+    uri: Uri
     digest: str
     rows: int = Field(ge=0)
     outcomes: int = Field(ge=0)

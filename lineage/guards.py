@@ -33,6 +33,8 @@ SUBJECTS_MAY: dict[str, frozenset[str]] = {
     "HoldPlaced": frozenset({"auditor", "operator"}),
     "HoldReleased": frozenset({"auditor"}),
 }
+#: What the ledger service alone states: what it did itself, or saw somebody be refused.
+ITS_OWN = frozenset({"LedgerOpened", "AccountAdded", "PasswordReset", "SignedIn", "ActionRefused", *SUBJECTS_MAY})
 SEES_SUBJECTS = frozenset({"auditor", "operator"})  # may see what a decision says about a person
 
 
@@ -111,11 +113,11 @@ def may(kind: str, actor: Actor, author: str | None = None) -> None:
         raise RefusedError(
             f"{actor.name} is the author of this release; a second person has to decide", code="four_eyes", status=403
         )
-    if actor.role == PLATFORM or (actor.role == "service" and kind != "ReviewDecided" and kind not in SUBJECTS_MAY):
+    if actor.role == PLATFORM or (actor.role == "service" and kind not in {"ReviewDecided", *ITS_OWN}):
         return
     roles = PEOPLE_MAY.get(kind, frozenset())
     if actor.role not in roles:
-        others = "the ledger service itself" if kind in SUBJECTS_MAY else "a service of the platform"
+        others = "the ledger service itself" if kind in ITS_OWN else "a service of the platform"
         who = f"role {' or '.join(sorted(roles))}" if roles else others
         raise RefusedError(
             f"{actor.name} has role {actor.role}, which may not state {kind}; {who} may", code="role", status=403

@@ -60,7 +60,7 @@ class Ledger:
         self._fold = threading.Lock()  # held from the first guard of a group until the group is durable
         self._group: GroupCommit[Wish, Outcome] = GroupCommit(self._commit)
         self._followers: list[Follower] = []
-        self._keys: dict[tuple[str, str], int] = {}
+        self._keys: dict[str, int] = {}  # by text: tuples would have the garbage collector walk all of them
         self._staged: list[Record] = []
         self.records = Records()
         self.state = LedgerState()
@@ -222,12 +222,12 @@ class Ledger:
         self.state.roll_back()
         for record in self._staged:
             if record["key"] is not None:
-                del self._keys[record["actor"]["name"], record["key"]]
+                del self._keys[_scoped(record["actor"]["name"], record["key"])]
         self._staged = []
 
     def _recorded(self, actor: Actor, key: str | None) -> Record | None:
         """The record that this actor's idempotency key made, if any; also one of the group under way."""
-        seq = self._keys.get((actor.name, key)) if key is not None else None
+        seq = self._keys.get(_scoped(actor.name, key)) if key is not None else None
         if seq is None:
             return None
         durable = len(self.records)
@@ -279,7 +279,7 @@ class Ledger:
     def _take(self, record: Record) -> None:
         self.state.apply(record)
         if record["key"] is not None:
-            self._keys[record["actor"]["name"], record["key"]] = record["seq"]
+            self._keys[_scoped(record["actor"]["name"], record["key"])] = record["seq"]
 
     def _fold_in(self, entry: Entry) -> None:
         record = entry.record
@@ -290,3 +290,8 @@ class Ledger:
         except (LookupError, TypeError, ValueError) as error:
             seq = record["seq"]
             raise TamperedError(f"record {seq} cannot be what was recorded: {error!r}", record=seq) from error
+
+
+def _scoped(actor: str, key: str) -> str:
+    """An idempotency key as its actor's own; no name holds a line feed."""
+    return f"{actor}\n{key}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack
 
 import structlog
 
@@ -156,9 +157,10 @@ class Office:
 
     def close(self) -> None:
         """Close what follows the log, then the log."""
-        self.outbox.close()
-        if self.cosigner is not None:
-            self.cosigner.close()
-        self.subjects.close()
-        self.store.close()
-        self.ledger.close()
+        with ExitStack() as everything:  # the log last, and also when something that follows it cannot be closed
+            everything.callback(self.ledger.close)
+            everything.callback(self.store.close)
+            everything.callback(self.subjects.close)
+            if self.cosigner is not None:
+                everything.callback(self.cosigner.close)
+            everything.callback(self.outbox.close)

@@ -17,7 +17,7 @@ import orjson
 from lineage.chain import Entry
 
 Record = dict[str, Any]
-_RECENT = 4_096
+_RECENT, _RECENT_BYTES = 4_096, 16 * 1024
 _CHUNK = 2_048
 
 
@@ -163,7 +163,8 @@ class Records(Sequence[Record]):
         for name in ("kind", "model", "release"):
             self._columns[name].take(record[name])
         self._columns["actor"].take(record["actor"]["name"])
-        self._recent[record["seq"] - 1] = record
+        if len(line.data) <= _RECENT_BYTES:  # so that the newest records together are of bounded size
+            self._recent[record["seq"] - 1] = record
         if len(self._recent) > _RECENT:
             self._recent.popitem(last=False)
 

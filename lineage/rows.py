@@ -16,6 +16,8 @@ from lineage.errors import InvalidError, UnknownError
 
 Record = dict[str, Any]
 MOST_ROWS = 10_000
+BULK = 20_000
+_BULK_BYTES, _CHUNK = 32 * 1024 * 1024, 100
 _TEXTS = (
     *("at", "kind", "model", "release", "about", "actor", "role", "reason"),
     *("decision", "mentions", "data", "prev"),
@@ -131,3 +133,14 @@ def plain(names: Sequence[str], json_columns: set[str], row: Sequence[Any]) -> d
             value = value.isoformat().replace("+00:00", "Z")
         told[name] = value
     return told
+
+
+def batch_of(records: Sequence[Record], start: int) -> list[Record]:
+    """The next records: so many, and of so many bytes, that DuckDB takes them in with the memory that it is given."""
+    batch: list[Record] = []
+    size = 0
+    while start + len(batch) < len(records) and len(batch) < BULK and size < _BULK_BYTES:
+        more = records[start + len(batch) : start + len(batch) + _CHUNK]
+        batch += more
+        size += sum(len(orjson.dumps(record)) for record in more)
+    return batch

@@ -19,12 +19,12 @@ from typing import Any, Unpack
 import duckdb
 
 from lineage.errors import InvalidError, RefusedError, UnavailableError
-from lineage.rows import QUERIES, SCHEMA, Filters, complete, frame, plain, values
+from lineage.rows import BULK, QUERIES, SCHEMA, Filters, batch_of, complete, frame, plain, values
 
 Record = dict[str, Any]
 Connection = duckdb.DuckDBPyConnection
 _MOST_SEGMENTS = 2_000
-_BATCH, _BULK = 1_000, 20_000
+_BATCH = 1_000
 _CONFIG: dict[str, Any] = {
     "threads": 1,
     "memory_limit": "512MB",
@@ -63,7 +63,7 @@ class Store:
             with _closed_on_failure(self._db):
                 before = _count(self._db)
                 self._held = _fill(self._db, records, before)
-            if self._path and self._held - before > _BULK:  # what was just put in reads several times slower
+            if self._path and self._held - before > BULK:  # what was just put in reads several times slower
                 self._db.close()
                 self._db = self._open(self._path)
 
@@ -203,9 +203,11 @@ class Store:
         with self._queue:
             queued = list(self._waiting)
         with _told("takes nothing"):
-            for start in range(0, len(queued), _BULK):
-                fresh = [record for record in queued[start : start + _BULK] if record["seq"] > self._held]
-                self._held = _insert(self._db, fresh, self._held)
+            fresh = [record for record in queued if record["seq"] > self._held]
+            taken = 0
+            while batch := batch_of(fresh, taken):
+                self._held = _insert(self._db, batch, self._held)
+                taken += len(batch)
         with self._queue:
             del self._waiting[: len(queued)]
 
@@ -307,9 +309,9 @@ def _matches(db: Connection, records: Sequence[Record]) -> bool:
 
 
 def _fill(db: Connection, records: Sequence[Record], held: int) -> int:
-    """Bring in what the log has behind the first `held` records; at most 20,000 of them are in memory at a time."""
-    while held < len(records):
-        held = _insert(db, records[held : held + _BULK], held)
+    """Bring in what the log has behind the first `held` records, one batch after the other in memory."""
+    while batch := batch_of(records, held):
+        held = _insert(db, batch, held)
     return held
 
 

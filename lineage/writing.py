@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Depends, Header, Request, Response
 
 from lineage import actions
 from lineage.draft import Draft, Record
@@ -17,7 +17,25 @@ from lineage.reading import PROBLEMS, Caller, etag_of, office_of
 from lineage.requests import Because, Decide, Retrain, Rollback, SignIn, Statement
 from lineage.state import LedgerState
 
-router = APIRouter(responses=PROBLEMS)
+FACT_BYTES = 256 * 1024
+
+
+def bounded(request: Request) -> None:
+    """Let pass what makes a record of bounded size: everybody who follows or pages reads it again.
+
+    Raises:
+        RefusedError: the body is larger than `FACT_BYTES` (413).
+    """
+    length = int(request.headers.get("content-length", "0"))
+    if length > FACT_BYTES:
+        raise RefusedError(
+            f"the body has {length} bytes; a fact takes at most {FACT_BYTES}. Store the rest and state its digest",
+            code="too_large",
+            status=413,
+        )
+
+
+router = APIRouter(dependencies=[Depends(bounded)], responses=PROBLEMS)
 Key = Annotated[str | None, Header(alias="Idempotency-Key")]
 IfMatch = Annotated[str | None, Header(alias="If-Match")]
 _KEY_CHARACTERS = 200

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from plimsoll.errors import Unavailable, error_from
+from plimsoll.errors import Invalid, Unavailable, error_from
 from plimsoll.wire import _content, _json_of
 
 
@@ -49,6 +49,9 @@ class AsyncWire:
             again: asking twice does no harm; ask once more when the connection breaks before an answer, as a kept one
                 does when the other side is replaced.
         """
+        for name, value in (headers or {}).items():
+            if not (value.isascii() and value.isprintable() and (value == value.strip())):
+                raise Invalid(f"{name} is {value[:60]!r}; expected plain ASCII text without spaces around", field=name)
         given = {name: value for name, value in (params or {}).items() if value is not None}
         content = None if json is None else _content(json)
         types = {"Content-Type": "application/json"} if content is not None else {}

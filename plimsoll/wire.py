@@ -50,6 +50,9 @@ class Wire:
             again: asking twice does no harm; ask once more when the connection breaks before an answer, as a kept one
                 does when the other side is replaced.
         """
+        for name, value in (headers or {}).items():
+            if not (value.isascii() and value.isprintable() and value == value.strip()):
+                raise Invalid(f"{name} is {value[:60]!r}; expected plain ASCII text without spaces around", field=name)
         given = {name: value for name, value in (params or {}).items() if value is not None}
         content = None if json is None else _content(json)
         types = {"Content-Type": "application/json"} if content is not None else {}

@@ -39,6 +39,7 @@ from lineage.settings import Settings
 from lineage.state import LedgerState
 from lineage.store import QUERIES
 from lineage.verify import verify_ledger
+from lineage.writing import FACT_BYTES
 
 Json = dict[str, Any]
 Operation = APIOperation[Any, Any, Any, Any]
@@ -330,3 +331,18 @@ def _holds_together(service: Service) -> None:
     for record in records:
         fold.apply(record)
     assert fold.to_dict() == service.ledger.state.to_dict()
+
+
+def test_what_would_make_a_record_too_large_is_refused_and_leaves_none(service: Service) -> None:
+    before = len(service.ledger.records)
+    http = TestClient(service.app)
+    large = "x" * FACT_BYTES
+    statement = {"kind": "AlertRaised", "model": MODEL, "data": SAMPLES["AlertRaised"] | {"summary": large}}
+    wish = {"reason": "drift", "folder": "examples/credit_default", "options": {"text": large}}
+    for path, body, who in (
+        ("/v1/facts", statement, "controller"),
+        (f"/v1/models/{MODEL}/retrain", wish, "scientist"),
+    ):
+        answer = http.post(path, json=body, headers={"Authorization": f"Bearer {service.tokens[who]}"})
+        assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+    assert len(service.ledger.records) == before

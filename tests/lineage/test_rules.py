@@ -310,3 +310,11 @@ def test_an_alert_stands_until_a_good_measurement_of_live_traffic(teller: Teller
     teller.say("DriftMeasured", release=f"{MODEL}@1", verdict="ok")
     teller.say("FairnessMeasured", stage="live", attribute="age", verdict="ok")
     assert standing == []
+
+
+@pytest.mark.parametrize("kind", ["LedgerOpened", "AccountAdded", "PasswordReset", "SignedIn", "ActionRefused"])
+def test_what_the_ledger_did_itself_no_service_may_state(kind: str, teller: Teller) -> None:
+    with pytest.raises(RefusedError) as caught:
+        teller.ledger.append(Draft(kind, CONTROLLER, sample(kind)))
+    assert caught.value.code == "role"
+    assert "the ledger service itself" in caught.value.message

@@ -476,7 +476,7 @@ def test_a_long_log_is_never_held_whole(tmp_path: Path) -> None:
     store = Store(tmp_path / "lineage.duckdb", log)
     assert store.count() == 50_000
     assert store.rebuild(log) == 50_000
-    assert log.most == 20_000
+    assert 0 < log.most <= 20_000
     store.close()
     again = Store(tmp_path / "lineage.duckdb", log)
     assert not again.rebuilt

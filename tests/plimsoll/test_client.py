@@ -269,3 +269,11 @@ def test_a_broken_connection_is_tried_once_more_where_asking_twice_does_no_harm(
         with pytest.raises(Unavailable):
             client.abort("credit-default@2", "no second order without a second decision")
     assert len(seen) == 3
+
+
+@pytest.mark.parametrize("key", ["x ", "é", "a\nb"])
+def test_a_key_that_no_header_can_carry_is_the_callers_mistake(key: str) -> None:
+    ledger = Ledger("http://127.0.0.1:9", "token")
+    with pytest.raises(Invalid) as caught:
+        ledger.append("AlertRaised", data={}, model="m", key=key)
+    assert caught.value.field == "Idempotency-Key"
