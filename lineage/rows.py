@@ -139,8 +139,11 @@ def batch_of(records: Sequence[Record], start: int) -> list[Record]:
     """The next records: so many, and of so many bytes, that DuckDB takes them in with the memory that it is given."""
     batch: list[Record] = []
     size = 0
-    while start + len(batch) < len(records) and len(batch) < BULK and size < _BULK_BYTES:
-        more = records[start + len(batch) : start + len(batch) + _CHUNK]
-        batch += more
-        size += sum(len(orjson.dumps(record)) for record in more)
+    while start + len(batch) < len(records) and len(batch) < BULK:
+        at = start + len(batch)
+        for record in records[at : at + _CHUNK]:
+            batch.append(record)
+            size += len(orjson.dumps(record["data"]))
+            if size >= _BULK_BYTES:
+                return batch
     return batch

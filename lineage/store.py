@@ -23,8 +23,7 @@ from lineage.rows import BULK, QUERIES, SCHEMA, Filters, batch_of, complete, fra
 
 Record = dict[str, Any]
 Connection = duckdb.DuckDBPyConnection
-_MOST_SEGMENTS = 2_000
-_BATCH = 1_000
+_MOST_SEGMENTS, _BATCH = 2_000, 1_000
 _CONFIG: dict[str, Any] = {
     "threads": 1,
     "memory_limit": "512MB",

@@ -707,3 +707,14 @@ def test_operators_and_auditors_may_have_it_rebuilt(settings: Settings, clock: H
             assert (refusal["actor"], refusal["attempted"]) == (who, "StoreRebuild platform")
         assert story.http.post("/v1/store/rebuild", headers=story.headers("client")).status_code == 403
         assert story.http.post("/v1/store/rebuild").status_code == 401
+
+
+def test_facts_of_megabytes_do_not_fill_the_memory_that_the_store_has(tmp_path: Path) -> None:
+    large = {"summary": "x" * 4_000_000}
+    records = [record | {"data": record["data"] | large} for record in many(100)]
+    store = Store(tmp_path / "lineage.duckdb", records)
+    assert store.count() == 100
+    for record in [one | {"seq": one["seq"] + 100} for one in records]:
+        store.add(record)
+    assert store.count() == 200
+    store.close()
