@@ -1,7 +1,7 @@
 """The front door: one Serve replica that answers decisions with the bundles in its memory.
 
-It watches the controller for route tables. Until the first table is loaded it is not ready; afterwards it goes on
-answering by the last one, whatever happens to the controller or the ledger.
+It watches the controller for route tables. Until the first table is loaded it is not there for anybody; afterwards it
+goes on answering by the last one, whatever happens to the controller or the ledger.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _RETRY_SECONDS = 0.25
 class Gateway:
     """A plain `__call__`: FastAPI as ingress costs up to half of the throughput."""
 
-    def __init__(self, challenger: Any) -> None:
+    async def __init__(self, challenger: Any) -> None:  # type: ignore[misc]
         settings = Settings()
         self._replica = ray_serve.get_replica_context().replica_id.unique_id
         self._store = BundleStore(settings)
@@ -59,7 +59,17 @@ class Gateway:
         decider = Decider(self._store, self._spool.write, self._pool, self._replica)
         hosts = ("127.0.0.1", "localhost", settings.host)
         self._desk = Desk(decider, self._store, self._spool.write, self._replica, Metrics(), hosts=hosts)
-        self._watch = asyncio.get_running_loop().create_task(self._follow())
+        self._ready = asyncio.Event()
+        self._watch = asyncio.create_task(self._follow())
+        await self._until_ready()
+
+    async def _until_ready(self) -> None:
+        """Traffic comes as soon as the constructor returns, also while the controller is away: not before a table."""
+        ready = asyncio.create_task(self._ready.wait())
+        await asyncio.wait((ready, self._watch), return_when=asyncio.FIRST_COMPLETED)
+        ready.cancel()
+        if self._watch.done():
+            self._watch.result()
 
     async def __call__(self, request: Request) -> Response:
         """Answer one HTTP request."""
@@ -97,6 +107,7 @@ class Gateway:
         if any(self._store.get(target) is None for target in wanted):
             await asyncio.to_thread(self._store.hold, wanted)
         self._desk.table = table
+        self._ready.set()
         for route in table.routes.values():
             if route.challenger is not None and not self._pool.is_ready(route.challenger):
                 task = asyncio.create_task(self._pool.prepare(route.challenger))  # a rollback must not wait for this

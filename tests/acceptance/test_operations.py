@@ -62,8 +62,12 @@ def test_audit_verify_passes_and_names_a_changed_record(platform: Platform, tmp_
     assert found.problems[0]["record"] in (10, 11)
 
 
-@pytest.mark.parametrize("victim", ["replica", "controller", "ledger"])
-def test_a_killed_process_costs_no_request(platform: Platform, victim: str) -> None:
+@pytest.mark.parametrize(
+    "victims",
+    [("replica",), ("controller",), ("ledger",), ("replica", "controller")],  # the last: a new replica knows no routes
+    ids="-".join,
+)
+def test_a_killed_process_costs_no_request(platform: Platform, victims: tuple[str, ...]) -> None:
     rows = holdout_rows(ROOT / "examples" / "credit_default")
     with platform.machine("client") as client:
         replay = Replay(client, MODEL, rows, rate=40.0)
@@ -72,8 +76,10 @@ def test_a_killed_process_costs_no_request(platform: Platform, victim: str) -> N
             head = auditor.audit(order="newest", limit=1)[0]["seq"]
         replay.start()
         try:
-            _kill(platform, victim)
-            _until_whole(platform, before, victim, head)
+            for victim in victims:
+                _kill(platform, victim)
+            for victim in victims:
+                _until_whole(platform, before, victim, head)
             _until_answered(replay, replay.tally.sent + 40)
         finally:
             tally = replay.stop()
