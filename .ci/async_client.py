@@ -37,6 +37,8 @@ class Twin(ast.NodeTransformer):
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
             return False
         owner, name = node.func.value, node.func.attr
+        if isinstance(owner, ast.Name) and (owner.id, name) == ("time", "sleep"):
+            return True
         if isinstance(owner, ast.Attribute) and owner.attr in POOLS:
             return name not in {"build_request", *KEPT}
         return isinstance(owner, ast.Name) and owner.id in ("self", "guest") and name in self.waiting
@@ -72,6 +74,13 @@ class Twin(ast.NodeTransformer):
         asynchronous = {"Client": "AsyncClient", "BaseTransport": "AsyncBaseTransport"}
         if isinstance(node.value, ast.Name) and node.value.id == "httpx":
             node.attr = asynchronous.get(node.attr, node.attr)
+        if isinstance(node.value, ast.Name) and (node.value.id, node.attr) == ("time", "sleep"):
+            node.value.id = "asyncio"
+        return node
+
+    def visit_Import(self, node: ast.Import) -> ast.AST:
+        for one in node.names:
+            one.name = {"time": "asyncio"}.get(one.name, one.name)
         return node
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> list[ast.ImportFrom]:
@@ -87,7 +96,7 @@ class Twin(ast.NodeTransformer):
 
 
 #: What the twin takes from the source instead of having it twice.
-SHARED = {"client": ("Decision", "_decision"), "wire": ("part", "_content", "_json_of")}
+SHARED = {"client": ("Decision", "_decision"), "wire": ("part", "pause_before_again", "_content", "_json_of")}
 
 
 def twin_of(name: str) -> str:

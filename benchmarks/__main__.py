@@ -1,30 +1,40 @@
-"""`make bench`: run every measurement and print its table; `python -m benchmarks NAME …` runs those that are named."""
+"""`make bench`: run every measurement and print its table; `python -m benchmarks NAME …` runs those that are named.
+
+A measurement is a module here with a function `run` that yields lines. `PLIMSOLL_BENCH=quick` shortens those that know
+how.
+"""
 
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 import time
+from pathlib import Path
 
-NAMES = (
-    "appends",
-    "verification",
-    "ledger_service",
-    "lineage_store",
-    "faults.kills",
-    "faults.power_loss",
-    "faults.mutations",
-    "faults.rewinds",
-    "faults.false_alarms",
-)
+_FOLDER = Path(__file__).parent
+_FIRST = ("appends", "verification", "ledger_service", "lineage_store", "serving", "resident")
+_RUN = re.compile(r"^def run\(", re.MULTILINE)
 
 
-def main(names: list[str]) -> None:
+def names() -> list[str]:
+    """Every measurement: those of one part of the platform each, then the runs in which things fail."""
+    found = []
+    for path in sorted(_FOLDER.rglob("*.py")):
+        parts = path.relative_to(_FOLDER).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        if name and _RUN.search(path.read_text()):
+            found.append(name)
+    return sorted(found, key=lambda name: (_FIRST.index(name) if name in _FIRST else len(_FIRST), name))
+
+
+def main(wanted: list[str]) -> None:
     """Run what is named, everything when nothing is."""
-    unknown = set(names) - set(NAMES)
+    known = names()
+    unknown = set(wanted) - set(known)
     if unknown:
-        sys.exit(f"there is no measurement {', '.join(sorted(unknown))}; known: {', '.join(NAMES)}")
-    for name in names or NAMES:
+        sys.exit(f"there is no measurement {', '.join(sorted(unknown))}; known: {', '.join(known)}")
+    for name in wanted or known:
         measurement = importlib.import_module(f"benchmarks.{name}")
         began = time.monotonic()
         print(f"\n{name}: {str(measurement.__doc__).splitlines()[0]}", flush=True)

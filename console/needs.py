@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from console import stops
 from console.words import NB, moment, number, percent, span
+from lineage.guards import PEOPLE_MAY
 
 Json = dict[str, Any]
 #: How long a quarantined or rejected release stays on the list of those who have to act on it.
@@ -41,11 +43,14 @@ def needs(state: Json, records: list[Json], name: str, role: str, now: datetime)
         records: AlertRaised, DriftMeasured and FairnessMeasured, any order.
     """
     rows: list[Need] = []
+    state = state | {"models": {model: stops.view(state, model) for model in state["models"]}}
     for release in state["releases"].values():
         model = state["models"].get(release["model"], {})
         rows += _of_release(release, model, name, role, now)
     for model in state["models"].values():
         rows += _failed_jobs(model, name, role)
+        rows += _open_breakers(model, role)
+    rows += _releases_to_confirm(state, name, role)
     rows += _open_alerts(state, records, role)
     return sorted(rows, key=lambda row: (row.rank, row.at))
 
@@ -54,12 +59,16 @@ def _of_release(release: Json, model: Json, name: str, role: str, now: datetime)
     state = release["state"]
     href = f"/release/{release['release']}"
     if state == "review" and role == "validator" and name != release["author"]:
-        return [_review(release, now)]
+        return [_review(release, model, now)]
+    if state in ("approved", "registered") and model.get("stopped"):
+        return []  # nothing takes traffic until two people let go
     if state == "approved" and role == "operator":
         by = release["approvals"][-1]["by"] if release["approvals"] else "a second person"
         return [_row("Waiting for you", release, f"Approved by {by}, waits to be promoted", "Promote", href, 4)]
     if state == "registered" and role == "operator" and not model.get("challenger"):
         calm = "Every check passed. No customers see it yet."
+        if model.get("shadow") == release["release"]:
+            calm = "It scores in the shadow. No customers see it yet."
         return [_row("Waiting for you", release, "Registered, waits for its canary", "Start", href, 5, calm)]
     if state in ("canary", "rollout") and release.get("hold") and role == "operator":
         return [_held(release, model)]
@@ -69,6 +78,36 @@ def _of_release(release: Json, model: Json, name: str, role: str, now: datetime)
         calm = "No customers were affected." if not release.get("canary_started_at") else _back_with(model)
         return [_row("Failed", release, f"Rejected: {reason(release)}", "Look", href, 2, calm)]
     return []
+
+
+def _releases_to_confirm(state: Json, name: str, role: str) -> list[Need]:
+    """Kill switches whose release somebody else has asked for."""
+    if role not in PEOPLE_MAY["KillSwitchReleased"]:
+        return []
+    rows = []
+    for whose, kill in stops.switches(state):
+        if kill["asked_by"] in (None, name):
+            continue
+        what = f"{kill['asked_by']} asks to release the kill switch: {kill['asked_reason']}"
+        calm = f"{stops.killed(kill)}."
+        href = "/" if whose == stops.ALL else _page_of(state["models"][whose])
+        rows.append(Need("Waiting for you", whose, what, calm, kill["asked_at"], "Look", href, 1))
+    return rows
+
+
+def _open_breakers(model: Json, role: str) -> list[Need]:
+    """Models whose champion does not answer on some replica, for operators."""
+    told = stops.breakers(model)
+    if not told or role != "operator":
+        return []
+    since = min(str(one["since"]) for one in model["breakers"].values())
+    calm = "It tries the champion again by itself. Roll back or kill it if it does not come back."
+    what = f"Breaker open: {'; '.join(told)}"
+    return [Need("Failed", model["model"], what, calm, since, "Look", _page_of(model), 1)]
+
+
+def _page_of(model: Json) -> str:
+    return f"/release/{model['champion']}" if model.get("champion") else "/releases"
 
 
 def _row(status: str, release: Json, what: str, verb: str, href: str, rank: int, calm: str = "") -> Need:
@@ -85,10 +124,21 @@ def _recent(release: Json, now: datetime) -> bool:
 
 
 def _back_with(model: Json) -> str:
-    return f"All traffic is back with {model.get('champion') or 'the baseline'}."
+    return _answers(model) if model.get("stopped") else f"All traffic is back with {_champion(model)}."
 
 
-def _review(release: Json, now: datetime) -> Need:
+def _champion(model: Json) -> str:
+    return str(model.get("champion") or "the baseline")
+
+
+def _answers(model: Json) -> str:
+    """Who answers customers meanwhile."""
+    if model.get("stopped"):
+        return f"Killed: {stops.answers(model['stopped'])}."
+    return f"{model.get('champion') or 'The baseline'} goes on answering."
+
+
+def _review(release: Json, model: Json, now: datetime) -> Need:
     review = release["review"] or {}
     at, due = review.get("requested_at") or release["trained_at"], review.get("due_at")
     left = (moment(due) - now).total_seconds() if due else None
@@ -98,14 +148,18 @@ def _review(release: Json, now: datetime) -> Need:
         when = f"due in {span(left)}" if left >= 0 else f"overdue by {span(-left)}"
     status, rank = ("Waiting for you", 3) if left is None or left >= 0 else ("Blocked", 1)
     what = f"Review {when}: {evidence(release)}"
-    calm = f"By {release['author']}. It carries {percent(release.get('share'))} while it waits."
+    meanwhile = (
+        _answers(model) if model.get("stopped") else f"It carries {percent(release.get('share'))} while it waits."
+    )
+    calm = f"By {release['author']}. {meanwhile}"
     return Need(status, release["release"], what, calm, at, "Review", f"/release/{release['release']}", rank)
 
 
 def _held(release: Json, model: Json) -> Need:
     hold = release["hold"]
     href = f"/release/{release['release']}"
-    calm = f"Held at {percent(release.get('share'))}. {model.get('champion') or 'The baseline'} answers the rest."
+    rest = _answers(model) if model.get("stopped") else f"{model.get('champion') or 'The baseline'} answers the rest."
+    calm = f"Held at {percent(release.get('share'))}. {rest}"
     at = hold.get("at") or release.get("stepped_at") or release["trained_at"]
     return Need("Warning", release["release"], f"Canary held: {hold['why']}", calm, at, "Look", href, 6)
 
@@ -153,7 +207,7 @@ def _failed_jobs(model: Json, name: str, role: str) -> list[Need]:
     if job["status"] not in ("failed", "stopped") or not (role == "operator" or job.get("author") == name):
         return []
     what = f"Training job {seq} {job['status']}: {job.get('message') or 'no message'}"
-    calm = f"{model.get('champion') or 'The baseline'} goes on answering."
+    calm = _answers(model)
     href = f"/audit?kind=JobFinished&model={model['model']}"
     return [Need("Failed", model["model"], what, calm, job.get("finished_at") or job["at"], "Look", href, 2)]
 
@@ -194,17 +248,12 @@ def _open_alerts(state: Json, records: list[Json], role: str) -> list[Need]:
         if role == "scientist" and "drift" not in data["alert"].lower():
             continue
         asked = state["models"].get(model, {}).get("requests")
-        calm = "Retraining has been asked for." if asked else _calm(state, model)
+        calm = "Retraining has been asked for." if asked else _answers(state["models"].get(model, {}))
         where = "/fairness" if "fair" in data["alert"].lower() else "/drift"
         status, rank = ("Failed", 2) if page else ("Warning", 7)
         href = f"{where}?model={model}"
         rows.append(Need(status, model, data["summary"], calm, alert["at"], "Look", href, rank))
     return rows
-
-
-def _calm(state: Json, model: str) -> str:
-    champion = state["models"].get(model, {}).get("champion")
-    return f"{champion} goes on answering." if champion else "The baseline goes on answering."
 
 
 def headline(rows: list[Need], now: datetime) -> str:

@@ -14,16 +14,16 @@ import dash_mantine_components as dmc
 from dash import ClientsideFunction, Input, Output, State, callback, clientside_callback, dcc, html, no_update
 from dash.exceptions import PreventUpdate
 
-from console import verbs
+from console import stops, switch, verbs
 from console.door import Desk, desk
 from console.parts.pieces import facts, icon, lines_of
-from console.review import REASON_LEAST
+from console.review import REASON_LEAST, Call
 from console.words import line, moment, subject
 from plimsoll.errors import Error, Unavailable
 
 Json = dict[str, Any]
 #: Stopping must always be possible: these are sent without the etag, as the ledger allows.
-ALWAYS = frozenset({"abort", "rollback"})
+ALWAYS = frozenset({"abort", "rollback"}) | switch.STOPS
 
 clientside_callback(
     ClientsideFunction("plimsoll", "may_send"),
@@ -100,20 +100,17 @@ def modal() -> Any:
 )
 async def open_sheet(ask: Json | None) -> Any:
     """Show what the verb would change, as the ledger stands now."""
-    if not ask or ask.get("verb") not in verbs.VERBS:
+    if not ask or ask.get("verb") not in verbs.VERBS | switch.VERBS:
         raise PreventUpdate
-    verb = ask["verb"]
-    release, model, hourly = await look(desk(), ask["subject"])
-    said = verbs.sheet(verb, release, model, hourly)
+    verb, subject_ = ask["verb"], ask["subject"]
     tone = "button filled danger" if verb in verbs.SAFE else "button filled"
-    state = {
-        "verb": verb,
-        "subject": ask["subject"],
-        "etag": str(model["etag"]),
-        "to": model.get("previous") or "baseline",
-        "key": uuid.uuid4().hex,
-        "least": REASON_LEAST,
-    }
+    state = {"verb": verb, "subject": subject_, "key": uuid.uuid4().hex, "least": REASON_LEAST}
+    if verb in switch.VERBS:
+        said, etag = await look_at_switch(desk(), verb, subject_)
+        return True, said.title, body(said), state | {"etag": etag}, said.button, tone, "", None, True, ""
+    release, model, hourly = await look(desk(), subject_)
+    said = verbs.sheet(verb, release, model, hourly)
+    state |= {"etag": str(model["etag"]), "to": model.get("previous") or "baseline"}
     folder = known_folder(model) if verb == "retrain" else ""
     return True, said.title, body(said), state, said.button, tone, "", None, verb != "retrain", folder
 
@@ -127,7 +124,7 @@ def body(said: verbs.Sheet) -> html.Div:
         ("The judge", said.failure),
         ("Undo", said.undo),
     ]
-    return facts(pairs)
+    return facts([(name, value) for name, value in pairs if value])  # of a kill switch no judge says anything
 
 
 async def look(at: Desk, subject_: str) -> tuple[Json, Json, float | None]:
@@ -135,13 +132,21 @@ async def look(at: Desk, subject_: str) -> tuple[Json, Json, float | None]:
     state = await at.state()
     if "@" in subject_:
         release = state["releases"][subject_]
-        model = state["models"][release["model"]]
+        model = stops.view(state, release["model"])
     else:
-        model = state["models"][subject_]
+        model = stops.view(state, subject_)
         nothing = {"release": subject_, "model": subject_, "state": "none", "author": "", "policy": {}}
         release = state["releases"].get(model.get("champion") or "", nothing)
     sealed = (await at.newest(20, model=model["model"], kind="DecisionsSealed"))["records"]
     return release, model, hourly_rate(sealed)
+
+
+async def look_at_switch(at: Desk, verb: str, subject_: str) -> tuple[verbs.Sheet, str]:
+    """The sheet of a kill switch's verb, and the etag of what it shows."""
+    state, hourly = await at.state(), None
+    if subject_ != switch.EVERYBODY:
+        hourly = hourly_rate((await at.newest(20, model=subject_, kind="DecisionsSealed"))["records"])
+    return switch.sheet(verb, subject_, state, hourly), str(switch.etag_of(state, subject_))
 
 
 def hourly_rate(sealed: list[Json]) -> float | None:
@@ -177,9 +182,7 @@ async def act(clicks: int | None, state: Json | None, reason: str | None, folder
         raise PreventUpdate
     at = desk()
     try:
-        release, model, _ = await look(at, state["subject"])
-        model = model | {"previous": state["to"]} if state["verb"] == "rollback" else model
-        call = verbs.call(state["verb"], release, model, reason or "", folder)
+        call = await call_of(at, state, reason or "", folder)
         etag = None if state["verb"] in ALWAYS else state["etag"]
         record = await at.act(call.path, call.body, key=state["key"], etag=etag)
     except Unavailable as error:
@@ -196,6 +199,20 @@ async def act(clicks: int | None, state: Json | None, reason: str | None, folder
     except ValueError as error:
         return no_update, refusal(str(error)), no_update, []
     return False, None, None, [recorded(record)]
+
+
+async def call_of(at: Desk, state: Json, reason: str, folder: str | None) -> Call:
+    """The ledger call that the sheet stands for.
+
+    Raises:
+        ValueError: the reason is too short, or a folder is missing.
+    """
+    verb = state["verb"]
+    if verb in switch.VERBS:
+        return switch.call(verb, state["subject"], reason)  # asks nothing first: a stop must not wait
+    release, model, _ = await look(at, state["subject"])
+    model = model | {"previous": state["to"]} if verb == "rollback" else model
+    return verbs.call(verb, release, model, reason, folder)
 
 
 def refusal(message: str, *, stale: bool = False) -> list[Any]:

@@ -9,6 +9,7 @@ import dash_mantine_components as dmc
 from dash import ClientsideFunction, Input, Output, State, clientside_callback, dcc, html
 
 from console import sheet
+from console.parts import stops  # its callback fills the lines about what is stopped
 from console.parts.pieces import icon, link
 from console.session import WHO, Person
 
@@ -58,7 +59,9 @@ def layout() -> Any:
     return dmc.MantineProvider(
         [
             header(person),
-            html.Div([navigation(), html.Main([stale(), dash.page_container], id="main")], className="frame"),
+            html.Div(
+                [navigation(), html.Main([stale(), stopped(), dash.page_container], id="main")], className="frame"
+            ),
             sheet.modal(),
             dmc.NotificationContainer(id="notices", position="bottom-right", limit=4),
             html.Div(palette(), id="palette-links", hidden=True),
@@ -122,6 +125,11 @@ def navigation() -> html.Nav:
 def palette() -> list[Any]:
     """What Ctrl-K offers at once; releases are added as the page learns of them."""
     return [link(page["name"], page["relative_path"]) for page in listed()]
+
+
+def stopped() -> html.Section:
+    """What is killed and which breakers are open, above every page."""
+    return html.Section(id=stops.ID, className="stops", **{"aria-label": "What is stopped"})
 
 
 def stale() -> html.Div:

@@ -22,10 +22,12 @@ VERBS = {
     "promote": "RolloutStepped",
     "canary": "CanaryStarted",
     "abort": "CanaryAborted",
+    "shadow": "ShadowStarted",
+    "unshadow": "ShadowStopped",
     "retrain": "RetrainRequested",
 }
-#: Actions that lead to a safer place carry the filled button.
-SAFE = frozenset({"rollback", "abort", "reject"})
+#: Actions that lead to a safer place carry the filled button; the last two are of `console.switch`.
+SAFE = frozenset({"rollback", "abort", "reject", "kill", "silence"})
 GONE = "None for these bytes: train a new release."
 
 
@@ -72,12 +74,18 @@ def label(verb: str, release: Json, model: Json) -> str:
             return f"Start canary at {percent(next_share(release, 'canary'))}"
         case "retrain":
             return f"Retrain {model['model']}"
+        case "shadow":
+            return "Start in the shadow"
+        case "unshadow":
+            return "Stop the shadow"
         case _:
             return f"{verb.capitalize()} {release['release']}"
 
 
 def _not_now(verb: str, release: Json, model: Json) -> str | None:
     name, state = release["release"], release["state"]
+    if verb in ("canary", "promote") and model.get("stopped"):
+        return f"{model['model']} is killed: no release takes traffic until two people let go."
     match verb:
         case "rollback":
             return None if model.get("champion") == name else f"{name} is not the champion."
@@ -91,9 +99,18 @@ def _not_now(verb: str, release: Json, model: Json) -> str | None:
         case "canary":
             if state != "registered":
                 return f"{name} is {state}; a canary starts from registered."
-            other = model.get("challenger")
-            return f"{other} is in flight; one release of a model at a time." if other else None
+            return _other(name, model)
+        case "shadow":
+            return _other(name, model)
     return None
+
+
+def _other(name: str, model: Json) -> str | None:
+    """The release that is scored beside the champion already; there is room for one."""
+    flying, shadow = model.get("challenger"), model.get("shadow")
+    if flying:
+        return f"{flying} is in flight; one release of a model at a time."
+    return f"{shadow} scores in the shadow; stop that first." if shadow not in (None, name) else None
 
 
 def refusal(verb: str, release: Json, model: Json, name: str, role: str) -> str | None:
@@ -116,6 +133,8 @@ def _fits(verb: str, release: Json, model: Json) -> bool:
         "reject": state == "review",
         "promote": state in ("review", "approved"),
         "canary": state == "registered",
+        "shadow": state == "registered" and model.get("shadow") != release["release"],
+        "unshadow": model.get("shadow") == release["release"],
     }.get(verb, False)
 
 
@@ -134,6 +153,8 @@ def traffic(model: Json, hourly: float | None, challenger: float | None = None) 
     Args:
         challenger: the challenger's share to assume; the model's own when absent.
     """
+    if stopped := model.get("stopped"):
+        return ["nobody answers, killed" if stopped == "nothing" else f"baseline {percent(1.0)}, killed"]
     share = model.get("share", 0.0) if challenger is None else challenger
     rest = model.get("champion") or "baseline"
 
@@ -178,6 +199,12 @@ def _forward(verb: str, release: Json, model: Json, hourly: float | None) -> She
     name, text = release["release"], label(verb, release, model)
     failure = "; ".join((release.get("judgement") or {}).get("reasons", [])) or "None on record."
     now = traffic(model, hourly)
+    if verb in ("shadow", "unshadow"):
+        starts = verb == "shadow"
+        copies = f"{name} scores copies of live requests" if starts else f"{name} scores no copies"
+        effect = "Nothing a customer sees changes: nothing of what it says is used."
+        undo = "Stop the shadow." if starts else "Start it again."
+        return Sheet(f"{text}: {name}", now, [*now, copies], effect, failure, undo, text)
     if verb == "retrain":
         effect = "A training job starts. Nothing a customer sees changes until its release passes the whole journey."
         after = [f"a new candidate of {model['model']}"]
@@ -213,4 +240,5 @@ def call(verb: str, release: Json, model: Json, reason: str, folder: str | None 
         if not (folder or "").strip():
             raise ValueError("Name the model folder to train from, e.g. examples/credit_default.")
         return Call(f"/v1/models/{model['model']}/retrain", body | {"folder": folder, "options": {}})
-    return Call(f"/v1/releases/{release['release']}/{verb}", body)
+    path = {"shadow": "shadow/start", "unshadow": "shadow/stop"}.get(verb, verb)
+    return Call(f"/v1/releases/{release['release']}/{path}", body)

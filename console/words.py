@@ -84,8 +84,9 @@ def short(digest: str | None) -> str:
 
 
 def subject(record: Json) -> str:
-    """What a record is about: the release where there is one, else the model, else the platform."""
-    return record.get("release") or record.get("model") or "platform"
+    """What a record is about: the release where there is one, else the model, else all models or the platform."""
+    everybody = "all models" if record["kind"].startswith("Kill") else "platform"
+    return record.get("release") or record.get("model") or everybody
 
 
 #: kind of fact -> (status word's tone, sentence with the fact's own fields)
@@ -113,6 +114,13 @@ _LINES: dict[str, tuple[str, str]] = {
     "RollbackOrdered": ("warn", "rollback ordered to {to}"),
     "ReleaseRolledBack": ("bad", "rolled back in {milliseconds:,.0f} ms"),
     "ChampionReinstated": ("good", "answers again"),
+    "KillSwitchPulled": ("bad", "killed, {answer} answers"),
+    "KillReleaseRequested": ("warn", "release of the kill switch asked for"),
+    "KillSwitchReleased": ("good", "kill switch released by a second person"),
+    "BreakerOpened": ("bad", "breaker open on {replica}: {cause}"),
+    "BreakerClosed": ("good", "breaker closed on {replica}: {cause}"),
+    "ShadowStarted": ("info", "scores in the shadow"),
+    "ShadowStopped": ("quiet", "shadow stopped"),
     "HoldPlaced": ("warn", "erasure of a person forbidden"),
     "HoldReleased": ("quiet", "erasure of a person allowed again"),
     "SubjectErased": ("warn", "a person was erased"),
@@ -137,6 +145,8 @@ def line(record: Json) -> tuple[str, str]:
         tone = "bad"
     elif tone == "info" and data.get("status") == "pass":
         tone = "good"
+    if "cause" in data:
+        data = data | {"cause": str(data["cause"]).replace("_", " ")}
     try:
         text = sentence.format(**data)
     except (KeyError, ValueError, TypeError):

@@ -9,6 +9,8 @@ from lineage.draft import Draft
 from lineage.errors import RefusedError, UnknownError
 from lineage.guards import Actor
 from lineage.state import LedgerState, Model, Release
+from lineage.switch_rules import not_asked_for, not_pulled
+from lineage.switches import Kill
 
 _TOLD = 20  # names that an error lists at most
 
@@ -92,10 +94,54 @@ def roll_back(state: LedgerState, model: str, actor: Actor, reason: str, to: str
     return Draft("RollbackOrdered", actor, {"to": target}, model, about.champion, reason)
 
 
+def kill(state: LedgerState, model: str | None, actor: Actor, reason: str, answer: str) -> Draft:
+    """Stop a model, or all of them: its baseline answers, or nothing does."""
+    if model is not None:
+        model_named(state, model)
+    return Draft("KillSwitchPulled", actor, {"answer": answer}, model, None, reason)
+
+
+def ask_kill_release(state: LedgerState, model: str | None, actor: Actor, reason: str) -> Draft:
+    """Ask to release what is pulled.
+
+    Raises:
+        RefusedError: nothing is.
+    """
+    data = {"pulled": _pulled(state, model)["seq"]}
+    return Draft("KillReleaseRequested", actor, data, model, None, reason)
+
+
+def release_kill(state: LedgerState, model: str | None, actor: Actor, reason: str) -> Draft:
+    """Confirm a request to release what is pulled.
+
+    Raises:
+        RefusedError: nothing is, or nobody asked.
+    """
+    pulled = _pulled(state, model)
+    if pulled["asked_seq"] is None:
+        raise not_asked_for(model)
+    data = {"pulled": pulled["seq"], "requested": pulled["asked_seq"]}
+    return Draft("KillSwitchReleased", actor, data, model, None, reason)
+
+
+def shadow(state: LedgerState, release: str, actor: Actor, reason: str, kind: str) -> Draft:
+    """Let a registered release score copies of live requests (`ShadowStarted`), or end that (`ShadowStopped`)."""
+    about = release_named(state, release)
+    data = {"code": None} if kind == "ShadowStopped" else {}
+    return Draft(kind, actor, data, about.model, release, reason)
+
+
 def retrain(model: str, actor: Actor, reason: str, folder: str, options: dict[str, Any]) -> Draft:
     """Ask for a training run; the controller starts it."""
     data = {"folder": folder, "why": reason, "author": actor.name, "options": options}
     return Draft("RetrainRequested", actor, data, model, None, reason)
+
+
+def _pulled(state: LedgerState, model: str | None) -> Kill:
+    switch = model_named(state, model).kill if model is not None else state.kill
+    if switch is None:
+        raise not_pulled(model)
+    return switch
 
 
 def _next_share(release: Release, section: str) -> float:

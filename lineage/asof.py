@@ -15,16 +15,20 @@ from typing import Any
 from lineage.clock import stamp
 from lineage.errors import InvalidError, UnknownError
 from lineage.state import LedgerState, Release
+from lineage.switches import stricter
 
 Record = dict[str, Any]
 Answer = dict[str, Any]
 #: After these a digest never answers again, for whichever model.
 BARRING = ("CandidateRejected", "CanaryAborted", "ReviewDecided", "RollbackOrdered")
-#: Facts about a release after which somebody else may answer, and facts that say who did.
+#: Facts that stop a model, or all of them where they name none, and those that let go.
+KILLING = ("KillSwitchPulled", "KillSwitchReleased")
+#: Facts after which somebody else may answer, and facts that say who did.
 DECIDING = (
     *("ModelTrained", "CandidateValidated", "CandidateRejected", "ReleaseRegistered", "CanaryStarted", "CanaryStepped"),
     *("CanaryAborted", "ReviewRequested", "ReviewDecided", "RolloutStepped", "ReleasePromoted", "ChampionRetired"),
-    *("RollbackOrdered", "ReleaseRolledBack", "ChampionReinstated", "RouteApplied"),
+    *("RollbackOrdered", "ReleaseRolledBack", "ChampionReinstated", "RouteApplied", "BreakerOpened", "BreakerClosed"),
+    *KILLING,
 )
 _WORDS = {
     "CanaryStarted": "canary_started",
@@ -63,14 +67,15 @@ def answering(
     """Who answered for `model`, by every record with `at <= instant`, or by the first `seq` records.
 
     Args:
-        records: in order; all, or at least those of kinds `DECIDING` about the model, the model's first, and those of
-            kind ModelTrained and `BARRING` about releases of other models with the same bytes.
+        records: in order; all, or at least those of kinds `DECIDING` about the model, the model's first, those of
+            kinds `KILLING` about all models, and those of kind ModelTrained and `BARRING` about releases of other
+            models with the same bytes.
         instant, seq: one of them.
         now: later than it nothing is known yet.
 
     Returns:
-        `model`, `asked`, `seq` (the last record of kinds `DECIDING` about the model by then, or None), and what
-        `_decided` and `_acknowledged` say, as `decided` and `acknowledged`.
+        `model`, `asked`, `seq` (the last record of kinds `DECIDING` about the model, or all of them, by then, or
+        None), and what `_decided` and `_acknowledged` say, as `decided` and `acknowledged`.
 
     Raises:
         InvalidError: not one of instant and seq, an instant without a zone, after `now`, or before the first record.
@@ -118,30 +123,39 @@ class _Fold:
     seq: int | None = None
     champion_by: Record | None = None
     share_by: Record | None = None
+    killed_by: Record | None = None
     applied: Record | None = None
     moves: dict[str, list[Record]] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
 
     def take(self, record: Record) -> None:
         """Fold in the next record."""
-        if record["model"] != self.model:
+        everybody = record["model"] is None and record["kind"] in KILLING
+        if record["model"] != self.model and not everybody:
             self._take_other(record)
             return
-        self.begun = True
+        self.begun |= not everybody
         if record["kind"] not in DECIDING:
             return
         self.seq = record["seq"]
         if record["kind"] == "RouteApplied":
             self.applied = record
-        before = self._position()
+        before, killed = self._position(), self.killed()
         self.state.apply(record)
         after = self._position()
         if after[:2] != before[:2]:
             self.champion_by = record
         if after[2:] != before[2:]:
             self.share_by = record
+        if self.killed() != killed:
+            self.killed_by = record
         if record["release"] is not None:
             self.moves.setdefault(record["release"], []).append(record)
+
+    def killed(self) -> str:
+        """What answers under the kill switches: `nothing`, `baseline`, or an empty text where none is pulled."""
+        view = self.state.models.get(self.model)
+        return stricter([self.state.kill, view.kill if view else None])
 
     def _take_other(self, record: Record) -> None:
         # Bytes that failed as a release of another model are barred here too.
@@ -159,28 +173,47 @@ class _Fold:
 def _decided(fold: _Fold) -> Answer:
     """What the ledger had decided.
 
-    `mode` (normal or baseline), `release` (None where the baseline answers), `baseline_of` (whose bundle's baseline
-    answers then), `digest` of the bundle that answers, `threshold` (None for a baseline: its cut-off stands in the
-    bundle), `policy` and `policy_digest` it was let in under, `people` (see `_people`), `by` (the record that put it
-    there) and `challenger` (None, or release, digest, threshold, policy_digest, share, state, people, by).
+    `mode` (normal, baseline, or killed by a person), `killed` (what answered then: baseline or nothing; else empty),
+    `release` (None where the baseline or nothing answers), `baseline_of` (whose bundle's baseline answers then),
+    `digest` of the bundle that answers, `threshold` (None for a baseline: its cut-off stands in the bundle), `policy`
+    and `policy_digest` it was let in under, `people` (see `_people`), `by` (the record that put it there), `kills` and
+    `breakers` (see `_kills` and `_breakers`) and `challenger` (None, also while killed, or release, digest, threshold,
+    policy_digest, share, state, people, by).
     """
-    view = fold.state.models.get(fold.model)
-    champion = fold.state.releases.get((view.champion if view else None) or "")
+    view, killed = fold.state.models.get(fold.model), fold.killed()
+    stands = (view.champion if view else None) or ""
+    champion = fold.state.releases.get(stands if not killed else "")
     answers = champion or fold.state.releases.get((view.baseline_from if view else None) or "")
-    told: Answer = {"mode": view.mode if view else "baseline", "release": champion.release if champion else None}
+    answers = answers if killed != "nothing" else None
+    told: Answer = {"mode": "killed" if killed else view.mode if view else "baseline", "killed": killed}
+    told["release"] = champion.release if champion else None
     told["baseline_of"] = answers.release if answers and not champion else None
     told |= _release(answers)
     told["threshold"] = champion.threshold if champion else None
     told["policy"] = answers.policy if answers else None
     told["people"] = _people(fold, champion.release) if champion else []
-    told["by"] = _who(fold.champion_by)
-    told["challenger"] = None
-    if view is not None and view.challenger is not None:
+    told["by"] = _who(fold.killed_by if killed else fold.champion_by)
+    told |= {"kills": _kills(fold), "breakers": _breakers(fold), "challenger": None}
+    if view is not None and view.challenger is not None and not killed:
         challenger = fold.state.releases[view.challenger]
         told["challenger"] = {"release": challenger.release, "share": view.share, "state": str(challenger.state)}
         told["challenger"] |= _release(challenger) | {"people": _people(fold, challenger.release)}
         told["challenger"]["by"] = _who(fold.share_by)
     return told
+
+
+def _kills(fold: _Fold) -> list[Answer]:
+    """The switches that were pulled: `of` (the model; None: all), `answer`, `by`, `at`, `seq`, `reason`, `since`."""
+    view = fold.state.models.get(fold.model)
+    pulled = ((None, fold.state.kill), (fold.model, view.kill if view else None))
+    names = ("answer", "by", "at", "seq", "reason", "since")
+    return [{"of": of} | {name: kill[name] for name in names} for of, kill in pulled if kill]
+
+
+def _breakers(fold: _Fold) -> list[Answer]:
+    """Where the baseline answered in place of the champion: `replica`, `release`, `cause`, `since`, `times`, `seq`."""
+    view = fold.state.models.get(fold.model)
+    return [{"replica": replica} | said for replica, said in sorted(view.breakers.items())] if view else []
 
 
 def _release(release: Release | None) -> Answer:
@@ -193,17 +226,18 @@ def _acknowledged(fold: _Fold) -> Answer | None:
     """The newest route that every replica had said it runs; None before the first.
 
     `seq` and `at` of that record, `version` (the record number up to which the route follows the ledger), `champion`,
-    `challenger`, `share`, `replicas`, and `in_step`: whether it is what was decided.
+    `challenger`, `share`, `killed`, `replicas`, and `in_step`: whether it is what was decided.
     """
     if fold.applied is None:
         return None
     data = fold.applied["data"]
     told = {name: data[name] for name in ("version", "champion", "challenger", "share", "replicas")}
+    told["killed"] = data.get("killed", "")
     view = fold.state.models.get(fold.model)
     decided: tuple[Any, ...] = (None, None, 0.0)
     if view is not None:  # a challenger with no share is on no route
         decided = (view.champion, view.challenger if view.share > 0 else None, view.share)
-    in_step = decided == (told["champion"], told["challenger"], told["share"])
+    in_step = (*decided, fold.killed()) == tuple(told[name] for name in ("champion", "challenger", "share", "killed"))
     return {"seq": fold.applied["seq"], "at": fold.applied["at"], **told, "in_step": in_step}
 
 

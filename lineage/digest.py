@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import math
+import os
+import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from lineage.errors import InvalidError, UnavailableError
+
+FOLDER_MOST = 1024 * 1024 * 1024  # bytes of a folder that is read into memory
+_AT_ONCE = 4 * 1024 * 1024
+_ONCE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def canonical(value: Any) -> bytes:
@@ -72,13 +80,86 @@ def digest_folder(folder: Path) -> str:
     """
     if not folder.is_dir():
         raise UnavailableError(f"there is no folder {folder.name}", field=folder.name)
-    lines = []
-    for path in sorted(folder.iterdir(), key=lambda path: path.name):
+    found = {}
+    for path in folder.iterdir():
+        _check_name(path.name)
         if path.is_symlink() or not path.is_file():
-            raise InvalidError(f"{path.name!r} is not a regular file; a bundle holds files only", field=path.name)
-        if not path.name.isprintable():
-            raise InvalidError(f"{path.name!r} holds characters that cannot be printed", field="name")
-        lines.append(f"{digest_file(path).removeprefix('sha256:')}  {path.name}\n")
-    if not lines:
-        raise InvalidError(f"folder {folder.name} is empty; a bundle holds at least one file", field=folder.name)
+            raise _irregular(path.name)
+        found[path.name] = digest_file(path)
+    return _digest_of_lines(folder.name, found)
+
+
+def digest_files(name: str, files: Mapping[str, bytes]) -> str:
+    """The digest that `digest_folder` takes of a folder called `name` with these files in it.
+
+    Raises:
+        InvalidError: a name that could pass for two lines, or no file.
+    """
+    for one in files:
+        _check_name(one)
+    return _digest_of_lines(name, {one: digest_bytes(content) for one, content in files.items()})
+
+
+def read_folder(folder: Path, most: int = FOLDER_MOST) -> dict[str, bytes]:
+    """Every file of a flat folder, each opened once and read to its end, in the order of their names.
+
+    Who checks these bytes and uses these bytes cannot be given others in between. A link is not followed, and a pipe or
+    a device in place of a file is not waited for.
+
+    Args:
+        most: bytes in all.
+
+    Raises:
+        InvalidError: the folder holds a thing that is not a regular file, or more than `most` bytes.
+        UnavailableError: the folder is not there or a file cannot be read.
+    """
+    files: dict[str, bytes] = {}
+    left = most
+    try:
+        place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise UnavailableError(f"there is no folder {folder.name} ({error.strerror})", field=folder.name) from error
+    try:
+        for name in sorted(os.listdir(place)):  # noqa: PTH208  of the folder that is open, whatever its path leads to now
+            files[name] = _read_once(name, place, left)
+            left -= len(files[name])
+    finally:
+        os.close(place)
+    return files
+
+
+def _read_once(name: str, place: int, most: int) -> bytes:
+    try:
+        number = os.open(name, _ONCE, dir_fd=place)
+        try:
+            if not stat.S_ISREG(os.fstat(number).st_mode):
+                raise _irregular(name)
+            parts: list[bytes] = []
+            while most >= 0 and (part := os.read(number, _AT_ONCE)):
+                parts.append(part)
+                most -= len(part)
+        finally:
+            os.close(number)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO, errno.ENODEV):  # a link; a socket or device without another side
+            raise _irregular(name) from error
+        raise UnavailableError(f"cannot read {name!r}: {error.strerror}", field=name) from error
+    if most < 0:
+        raise InvalidError(f"the folder holds more than its limit with {name!r}; it is not a bundle", field=name)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _irregular(name: str) -> InvalidError:
+    return InvalidError(f"{name!r} is not a regular file; a bundle holds files only", field=name)
+
+
+def _check_name(name: str) -> None:
+    if not name.isprintable():
+        raise InvalidError(f"{name!r} holds characters that cannot be printed", field="name")
+
+
+def _digest_of_lines(name: str, digests: Mapping[str, str]) -> str:
+    if not digests:
+        raise InvalidError(f"folder {name} is empty; a bundle holds at least one file", field=name)
+    lines = [f"{digests[one].removeprefix('sha256:')}  {one}\n" for one in sorted(digests)]
     return digest_bytes("".join(lines).encode())

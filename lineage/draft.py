@@ -70,7 +70,7 @@ def model_of(draft: Draft) -> str | None:
 
 def _well_formed(draft: Draft, model: str | None) -> None:
     subject = subject_of(draft.kind)
-    if subject != "platform" and not model:
+    if not model and (model is not None if subject == "one_or_all" else subject != "platform"):
         raise InvalidError(f"{draft.kind} is about a model; none was named", field="model")
     if model and not _NAME.fullmatch(model):
         raise InvalidError(

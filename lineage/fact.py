@@ -9,7 +9,7 @@ from typing_extensions import TypedDict
 
 Json = dict[str, Any]
 Share = float
-Subject = Literal["model", "release", "platform"]
+Subject = Literal["model", "release", "one_or_all", "platform"]
 #: Where bytes lie: a path under the home folder or an address.
 Uri = Annotated[str, Field(pattern=r"^[^\x00-\x1f]+$")]
 
@@ -40,6 +40,12 @@ class ModelFact(Fact):
     """Base of facts about a model."""
 
     subject: ClassVar[Subject] = "model"
+
+
+class SwitchFact(Fact):
+    """Base of facts about one model, or about all of them where none is named."""
+
+    subject: ClassVar[Subject] = "one_or_all"
 
 
 class PlatformFact(Fact):

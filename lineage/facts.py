@@ -9,10 +9,10 @@ from typing import Literal
 
 from pydantic import Field, ValidationError
 
+from lineage import stop_facts, subject_facts
 from lineage.digest import canonical
 from lineage.errors import InvalidError
-from lineage.fact import Dataset, Fact, Golden, Json, ModelFact, PlatformFact, Share, Subject, Uri
-from lineage.subject_facts import HoldPlaced, HoldReleased, SubjectErased  # noqa: F401  kinds like those below
+from lineage.fact import Dataset, Fact, Golden, Json, ModelFact, PlatformFact, Share, Subject, SwitchFact, Uri
 
 
 class DatasetPinned(ModelFact):
@@ -292,14 +292,17 @@ class RouteApplied(ModelFact):
     champion: str | None
     challenger: str | None
     share: Share = Field(ge=0, le=1)
+    killed: Literal["", "baseline", "nothing"] = ""
+    shadow: str | None = None
     replicas: int = Field(ge=0)
     milliseconds: float = Field(ge=0)
 
 
-_BASES = (Fact, ModelFact, PlatformFact)
+_BASES = (Fact, ModelFact, SwitchFact, PlatformFact)
 FACTS: dict[str, type[Fact]] = {
     name: kind
-    for name, kind in list(globals().items())
+    for names in (list(globals().items()), vars(subject_facts).items(), vars(stop_facts).items())
+    for name, kind in names
     if isinstance(kind, type) and issubclass(kind, Fact) and kind not in _BASES
 }
 
@@ -322,7 +325,7 @@ def parse_fact(kind: str, data: Json) -> Json:
 
 
 def subject_of(kind: str) -> Subject:
-    """`model`, `release` or `platform`: what a fact of this kind is about."""
+    """`model`, `release`, `one_or_all` (of the models) or `platform`: what a fact of this kind is about."""
     return fact_of(kind).subject
 
 

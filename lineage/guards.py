@@ -6,17 +6,19 @@ function that raises `RefusedError` and says what would make the action acceptab
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
+from lineage import switch_rules as switch
 from lineage.errors import RefusedError, UnknownError
 from lineage.facts import subject_of
+from lineage.proposal import Actor as Actor
+from lineage.proposal import Proposal, Rule
 from lineage.release import State, after, allowed
-from lineage.state import LedgerState, Model, Release
-from lineage.terms import Terms, terms_of
+from lineage.state import LedgerState, Release
+from lineage.terms import terms_of
 
-#: What a person may do. A service may state every fact except a review decision, which no machine may take.
+_STOPPERS = frozenset({"operator", "validator"})
+#: What a person may do.
 PEOPLE_MAY: dict[str, frozenset[str]] = {
     "CanaryStarted": frozenset({"operator"}),
     "CanaryAborted": frozenset({"operator", "validator"}),
@@ -24,7 +26,14 @@ PEOPLE_MAY: dict[str, frozenset[str]] = {
     "RolloutStepped": frozenset({"operator"}),
     "RollbackOrdered": frozenset({"operator"}),
     "RetrainRequested": frozenset({"scientist", "operator"}),
+    "ShadowStarted": frozenset({"operator"}),
+    "ShadowStopped": frozenset({"operator"}),
+    "KillSwitchPulled": _STOPPERS,
+    "KillReleaseRequested": _STOPPERS,
+    "KillSwitchReleased": _STOPPERS,
 }
+#: What no machine may decide. A service may state every other fact that is not the ledger's own.
+PEOPLES = frozenset({"ReviewDecided", "KillSwitchPulled", "KillReleaseRequested", "KillSwitchReleased"})
 PLATFORM = "platform"  # the ledger service itself
 #: What a person may have done about a data subject. The ledger service does it and alone states the fact, which says
 #: for whom: to erase is an operation, which whoever audits must not do; to hold is safe, to release a hold is not.
@@ -36,45 +45,6 @@ SUBJECTS_MAY: dict[str, frozenset[str]] = {
 #: What the ledger service alone states: what it did itself, or saw somebody be refused.
 ITS_OWN = frozenset({"LedgerOpened", "AccountAdded", "PasswordReset", "SignedIn", "ActionRefused", *SUBJECTS_MAY})
 SEES_SUBJECTS = frozenset({"auditor", "operator"})  # may see what a decision says about a person
-
-
-@dataclass(frozen=True)
-class Actor:
-    """Who states a fact."""
-
-    name: str
-    role: str
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """A fact that somebody wants to state, with the state it would meet."""
-
-    kind: str
-    actor: Actor
-    data: dict[str, Any]
-    state: LedgerState
-    known_model: Model | None
-    known_release: Release | None
-
-    @property
-    def model(self) -> Model:
-        if self.known_model is None:
-            raise UnknownError("the ledger knows no fact about this model", field="model")
-        return self.known_model
-
-    @property
-    def release(self) -> Release:
-        if self.known_release is None:
-            raise UnknownError("the ledger knows no such release", field="release")
-        return self.known_release
-
-    @property
-    def terms(self) -> Terms:
-        return terms_of(self.release.policy)
-
-
-Rule = Callable[[Proposal], None]
 
 
 def guard(
@@ -93,7 +63,7 @@ def guard(
         about = state.releases.get(release or "")
         if about is None:
             raise UnknownError(f"there is no release {release!r}", field="release")
-    proposal = Proposal(kind, actor, data, state, state.models.get(model or ""), about)
+    proposal = Proposal(kind, actor, data, state, model, state.models.get(model or ""), about)
     if about is not None:
         _in_order(proposal, about)
     for rule in RULES.get(kind, ()):
@@ -113,7 +83,7 @@ def may(kind: str, actor: Actor, author: str | None = None) -> None:
         raise RefusedError(
             f"{actor.name} is the author of this release; a second person has to decide", code="four_eyes", status=403
         )
-    if actor.role == PLATFORM or (actor.role == "service" and kind not in {"ReviewDecided", *ITS_OWN}):
+    if kind not in PEOPLES and (actor.role == PLATFORM or (actor.role == "service" and kind not in ITS_OWN)):
         return
     roles = PEOPLE_MAY.get(kind, frozenset())
     if actor.role not in roles:
@@ -216,8 +186,8 @@ def _right_control(p: Proposal) -> None:
 def _other_bytes(p: Proposal) -> None:
     # Barring a digest takes down whoever answers with it; so at most one release may.
     for model in p.state.models.values():
-        for name in (*model.champions, model.challenger):
-            if name and p.state.releases[name].digest == p.release.digest:
+        for name in (*model.champions, model.challenger, model.shadow):
+            if name and name != p.release.release and p.state.releases[name].digest == p.release.digest:
                 raise RefusedError(
                     f"{p.release.release} has the same bytes as {name}, which answers or stands by already",
                     code="same_bytes",
@@ -315,12 +285,28 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "CheckCompleted": (_same_policy,),
     "CandidateValidated": (_every_check_passed,),
     "ReleaseRegistered": (_not_barred, _same_digest),
-    "CanaryStarted": (_not_barred, _alone_in_flight, _right_control, _other_bytes, _next_share("canary")),
-    "CanaryStepped": (_control_stands, _next_share("canary"), _judged_to_advance),
+    "CanaryStarted": (
+        switch.is_not_killed,
+        _not_barred,
+        _alone_in_flight,
+        switch.no_other_shadow,
+        _right_control,
+        _other_bytes,
+        _next_share("canary"),
+    ),
+    "CanaryStepped": (switch.is_not_killed, _control_stands, _next_share("canary"), _judged_to_advance),
     "ReviewRequested": (_control_stands, _steps_complete("canary"), _judged_to_advance),
     "ReviewDecided": (_same_digest,),
-    "RolloutStepped": (_not_barred, _control_stands, _approved, _first_step_is_a_persons, _next_share("rollout")),
+    "RolloutStepped": (
+        switch.is_not_killed,
+        _not_barred,
+        _control_stands,
+        _approved,
+        _first_step_is_a_persons,
+        _next_share("rollout"),
+    ),
     "ReleasePromoted": (
+        switch.is_not_killed,
         _not_barred,
         _control_stands,
         _approved,
@@ -334,4 +320,11 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "ChampionReinstated": (_rollback_leads_here, _golden_matched),
     "JobStarted": (_request_known,),
     "JobFinished": (_request_known,),
+    "ShadowStarted": (_not_barred, switch.alone_beside_the_champion, _other_bytes),
+    "ShadowStopped": (switch.is_the_shadow,),
+    "BreakerOpened": (switch.about_its_own_release,),
+    "BreakerClosed": (switch.about_its_own_release, switch.is_open),
+    "KillSwitchPulled": (switch.may_be_pulled,),
+    "KillReleaseRequested": (switch.is_pulled, switch.is_not_asked_for),
+    "KillSwitchReleased": (switch.is_pulled, switch.is_asked_for, switch.is_a_second_person),
 }

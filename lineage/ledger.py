@@ -250,13 +250,13 @@ class Ledger:
     def _check(self, draft: Draft, data: dict[str, Any]) -> None:
         model = model_of(draft)
         authorised(draft, self.state)
-        known = self.state.models.get(model or "")
-        if draft.etag is not None and known is not None and draft.etag != known.etag:
+        etag = self.state.etag_of(model)
+        if draft.etag is not None and etag is not None and draft.etag != etag:
             raise RefusedError(
-                f"you saw state {draft.etag} of {model}, it is now {known.etag}; look again, then decide",
+                f"you saw state {draft.etag} of {model or 'all models'}, it is now {etag}; look again, then decide",
                 code="stale",
                 status=412,
-                etag=known.etag,
+                etag=etag,
             )
         guard(draft.kind, draft.actor, model, draft.release, data, self.state)
 

@@ -64,6 +64,30 @@ WHERE ($model IS NULL OR model = $model)
   AND ($before_seq IS NULL OR seq < $before_seq)
 ORDER BY seq DESC LIMIT $limit OFFSET $offset
 
+-- name: kills
+-- When a person had stopped a model, newest first; of a model, also where all of them were stopped.
+SELECT * FROM kills
+WHERE ($model IS NULL OR model = $model OR model IS NULL) AND $release IS NULL
+  AND ($since IS NULL OR "at" >= $since) AND ($until IS NULL OR "at" <= $until)
+  AND ($before_seq IS NULL OR seq < $before_seq)
+ORDER BY seq DESC LIMIT $limit OFFSET $offset
+
+-- name: breakers
+-- When a breaker had the baseline answer on a replica, newest first.
+SELECT * FROM breakers
+WHERE ($model IS NULL OR model = $model) AND ($release IS NULL OR release = $release)
+  AND ($since IS NULL OR "at" >= $since) AND ($until IS NULL OR "at" <= $until)
+  AND ($before_seq IS NULL OR seq < $before_seq)
+ORDER BY seq DESC LIMIT $limit OFFSET $offset
+
+-- name: shadows
+-- When a release scored copies of live requests, newest first.
+SELECT * FROM shadows
+WHERE ($model IS NULL OR model = $model) AND ($release IS NULL OR release = $release)
+  AND ($since IS NULL OR "at" >= $since) AND ($until IS NULL OR "at" <= $until)
+  AND ($before_seq IS NULL OR seq < $before_seq)
+ORDER BY seq DESC LIMIT $limit OFFSET $offset
+
 -- name: segments
 -- Sealed decision segments, newest first; of a release, those with decisions of it.
 SELECT * EXCLUDE (mentions) FROM segments

@@ -109,7 +109,8 @@ def state(request: Request) -> Response:
 
 def _fold(state: LedgerState) -> tuple[int, bytes]:
     """Written out in one go: nothing is recorded meanwhile, and copies of many releases take ten times as long."""
-    whole = {"seq": state.seq, "models": state.models, "releases": state.releases}
+    whole = {"seq": state.seq, "etag": state.etag, "kill": state.kill}
+    whole |= {"models": state.models, "releases": state.releases}
     return state.seq, orjson.dumps(whole)
 
 

@@ -43,6 +43,8 @@ TRANSITIONS: dict[tuple[State, str], State] = {
     (S.TRAINED, "CandidateRejected"): S.REJECTED,
     (S.VALIDATED, "ReleaseRegistered"): S.REGISTERED,
     (S.REGISTERED, "CanaryStarted"): S.CANARY,
+    (S.REGISTERED, "ShadowStarted"): S.REGISTERED,
+    (S.REGISTERED, "ShadowStopped"): S.REGISTERED,
     (S.CANARY, "CanaryStepped"): S.CANARY,
     (S.CANARY, "CanaryHeld"): S.CANARY,
     (S.CANARY, "ReviewRequested"): S.REVIEW,

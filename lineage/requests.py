@@ -50,6 +50,12 @@ class Rollback(Because):
     to: str | None = None
 
 
+class Kill(Because):
+    """Stop a model, or all of them; without `answer` the baseline answers meanwhile."""
+
+    answer: Literal["baseline", "nothing"] = "baseline"
+
+
 class Retrain(Because):
     """A training run on a model folder."""
 

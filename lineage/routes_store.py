@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from lineage.asof import BARRING, DECIDING, answering, moment
+from lineage.asof import BARRING, DECIDING, KILLING, answering, moment
 from lineage.draft import Draft
 from lineage.errors import InvalidError, RefusedError, UnknownError
 from lineage.provenance import TOLD, graph
@@ -79,7 +79,9 @@ def deciding(known: Records, model: str, head: int, others: Iterable[str]) -> Se
     """The records among the first `head` that `answering` needs, in order; `others` as `twins` says."""
     pages = [known.find(upto=head, model=model, limit=1), known.find(upto=head, model=model, kinds=DECIDING)]
     pages += [known.find(upto=head, release=release, kinds=("ModelTrained", *BARRING)) for release in others]
+    everybody = [record for record in known.find(upto=head, kinds=KILLING).records if record["model"] is None]
     found = {record["seq"]: record for page in pages for record in page.records}
+    found |= {record["seq"]: record for record in everybody}
     return sorted(found.values(), key=_seq)
 
 

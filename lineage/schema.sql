@@ -92,9 +92,49 @@ WHERE kind IN ('CanaryStarted', 'CanaryStepped', 'CanaryHeld', 'CanaryAborted', 
 CREATE OR REPLACE VIEW routes AS
 SELECT seq, "at", model, TRY_CAST(data->>'version' AS BIGINT) AS version, data->>'champion' AS champion,
        data->>'challenger' AS challenger, TRY_CAST(data->>'share' AS DOUBLE) AS share,
+       coalesce(data->>'killed', '') AS killed, data->>'shadow' AS shadow,
        TRY_CAST(data->>'replicas' AS BIGINT) AS replicas, TRY_CAST(data->>'milliseconds' AS DOUBLE) AS milliseconds,
        mentions
 FROM records WHERE kind = 'RouteApplied';
+
+-- When a person had stopped a model, or all of them (model is NULL). A pull ends with its release by a second person,
+-- or with another pull in its place.
+CREATE OR REPLACE VIEW kills AS
+SELECT k.seq, k."at", k.model, k.data->>'answer' AS answer, k.actor, k.reason, k.ended_at, k.ended_seq,
+       CASE k.ended_kind WHEN 'KillSwitchReleased' THEN q.actor END AS asked_by,
+       CASE k.ended_kind WHEN 'KillSwitchReleased' THEN k.ended_by END AS released_by,
+       epoch(k.ended_at - k."at") AS seconds
+FROM (
+    SELECT *, lead(seq) OVER next AS ended_seq, lead("at") OVER next AS ended_at, lead(kind) OVER next AS ended_kind,
+           lead(actor) OVER next AS ended_by, TRY_CAST(lead(data->>'requested') OVER next AS BIGINT) AS requested
+    FROM records WHERE kind IN ('KillSwitchPulled', 'KillSwitchReleased')
+    WINDOW next AS (PARTITION BY model ORDER BY seq)
+) k LEFT JOIN records q ON q.seq = k.requested
+WHERE k.kind = 'KillSwitchPulled';
+
+-- When the baseline answered in place of a champion on one gateway replica, because its breaker was open.
+CREATE OR REPLACE VIEW breakers AS
+SELECT seq, "at", model, about AS release, data->>'replica' AS replica, data->>'cause' AS cause,
+       TRY_CAST(data->>'since' AS TIMESTAMPTZ) AS opened_at, TRY_CAST(data->>'times' AS BIGINT) AS times,
+       data->'evidence' AS evidence, ended_at, ended->>'cause' AS ended_by,
+       TRY_CAST(ended->>'seconds' AS DOUBLE) AS seconds, TRY_CAST(ended->>'answers' AS BIGINT) AS answers
+FROM (
+    SELECT *, lead("at") OVER next AS ended_at,
+           CASE lead(kind) OVER next WHEN 'BreakerClosed' THEN lead(data) OVER next END AS ended
+    FROM records WHERE kind IN ('BreakerOpened', 'BreakerClosed')
+    WINDOW next AS (PARTITION BY model, data->>'replica' ORDER BY seq)
+)
+WHERE kind = 'BreakerOpened';
+
+-- When a release scored copies of live requests without being used; its canary ends that too.
+CREATE OR REPLACE VIEW shadows AS
+SELECT seq, "at", model, release, actor, reason, ended_at, ended_kind, ended_by
+FROM (
+    SELECT *, lead("at") OVER next AS ended_at, lead(kind) OVER next AS ended_kind, lead(actor) OVER next AS ended_by
+    FROM records WHERE kind IN ('ShadowStarted', 'ShadowStopped', 'CanaryStarted')
+    WINDOW next AS (PARTITION BY model, release ORDER BY seq)
+)
+WHERE kind = 'ShadowStarted';
 
 CREATE OR REPLACE VIEW segments AS
 SELECT seq, "at", model, data->>'segment' AS segment, data->>'uri' AS uri, data->>'digest' AS digest,

@@ -21,7 +21,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from lineage import reading, routes_dossier, routes_proofs, routes_store, routes_subjects, writing
+from lineage import reading, routes_dossier, routes_proofs, routes_stop, routes_store, routes_subjects, writing
 from lineage.clock import Clock, now
 from lineage.errors import PlimsollError
 from lineage.office import Office
@@ -53,7 +53,7 @@ def create_app(settings: Settings, *, clock: Clock = now) -> FastAPI:
     app.add_exception_handler(HTTPException, _answer_http)
     for router in (reading.open_router, routes_proofs.open_router):
         app.include_router(router)
-    for module in (reading, routes_dossier, routes_proofs, routes_store, routes_subjects, writing):
+    for module in (reading, routes_dossier, routes_proofs, routes_stop, routes_store, routes_subjects, writing):
         app.include_router(module.router, responses=reading.PROBLEMS)
     return app
 

@@ -45,6 +45,8 @@ class Settings(BaseSettings):
     ray_dashboard_port: int = Field(8265, ge=1024, le=65535, description="Ray's dashboard and job API.")
     ray_cpus: int = Field(2, ge=1, description="CPUs Ray may use for training.")
     gateway_replicas: int = Field(2, ge=1, le=64, description="Gateway replicas.")
+    gateway_inflight: int = Field(32, ge=1, le=4096, description="Requests that one replica works on at a time.")
+    model_memory_mib: int = Field(2048, ge=16, description="Memory of one replica for models; the rest load on demand.")
     ray_tmp: Path = Field(
         default_factory=lambda data: _short_folder(data["home"]),
         description="Ray's session folder; Unix sockets lie in it, so its name must be short.",

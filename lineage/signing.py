@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from cryptography.hazmat.primitives import serialization
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from lineage.accounts import write_secret
 from lineage.digest import digest_bytes
 from lineage.errors import TamperedError, UnavailableError
 from lineage.settings import Settings
+
+_PAYLOAD = "application/vnd.in-toto+json"
+_STATEMENT = "https://in-toto.io/Statement/v1"
+_PREDICATE = "https://model_signing/signature/v1.0"
+_SIGNATURE_MOST = 1024 * 1024  # bytes
 
 
 def _private_key(settings: Settings) -> Path:
@@ -91,3 +102,62 @@ def verify(folder: Path, settings: Settings) -> None:
         raise TamperedError(
             f"the signature of bundle {folder.name[:12]} does not hold: {error!r:.300}", field="signature"
         ) from error
+
+
+def verify_files(name: str, files: Mapping[str, bytes], signature: Path, settings: Settings) -> None:
+    """Check bytes that were read already: every file is as signed, none is missing and none was added.
+
+    `verify` reads the files again, so that what it checks need not be what is used. This checks what `sign` writes and
+    nothing else: a DSSE envelope under the platform's key around an in-toto statement that lists every file.
+
+    Args:
+        name: what errors call the bundle.
+        signature: the file that `sign` wrote.
+
+    Raises:
+        TamperedError: the signature does not match the bytes, or there is none.
+        UnavailableError: there is no key.
+    """
+    try:
+        with signature.open("rb") as file:
+            envelope = file.read(_SIGNATURE_MOST)
+    except OSError as error:
+        raise TamperedError(f"bundle {name[:12]} has no signature; it cannot be used", field="signature") from error
+    try:
+        key = serialization.load_pem_public_key(_public_key(settings).read_bytes())
+    except OSError as error:
+        raise UnavailableError("there is no signing key; `plimsoll up` makes one on first start") from error
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        raise TamperedError("the platform's signing key is not an elliptic curve's; restore it", field="signature")
+    try:
+        signed = _signed_digests(json.loads(envelope), key)
+    except (InvalidSignature, ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
+        raise TamperedError(
+            f"the signature of bundle {name[:12]} does not hold: {error!r:.300}", field="signature"
+        ) from error
+    found = {one: hashlib.sha256(content).hexdigest() for one, content in files.items()}
+    if signed != found:
+        odd = sorted(one for one in signed.keys() | found.keys() if signed.get(one) != found.get(one))
+        raise TamperedError(
+            f"the signature of bundle {name[:12]} does not hold: {', '.join(odd)[:200]} not as signed",
+            field="signature",
+        )
+
+
+def _signed_digests(bundle: Any, key: ec.EllipticCurvePublicKey) -> dict[str, str]:
+    """File name -> SHA-256 in hexadecimal, once the signature over them holds. Raises what parsing raises."""
+    envelope = bundle["dsseEnvelope"]
+    payload = base64.b64decode(envelope["payload"], validate=True)
+    (one,) = envelope["signatures"]
+    parts = (b"DSSEv1", b"%d" % len(_PAYLOAD), _PAYLOAD.encode(), b"%d" % len(payload), payload)
+    key.verify(base64.b64decode(one["sig"], validate=True), b" ".join(parts), ec.ECDSA(hashes.SHA256()))
+    statement = json.loads(payload)
+    predicate = statement["predicate"]
+    kinds = (envelope["payloadType"], statement["_type"], statement["predicateType"])
+    if kinds != (_PAYLOAD, _STATEMENT, _PREDICATE) or predicate["serialization"]["method"] != "files":
+        raise ValueError(f"it is a statement of another kind: {kinds}")
+    resources = predicate["resources"]
+    digests = {resource["name"]: str(resource["digest"]) for resource in resources}
+    if len(digests) != len(resources) or any(resource["algorithm"] != "sha256" for resource in resources):
+        raise ValueError("a file is listed twice or under another algorithm")
+    return digests

@@ -5,11 +5,14 @@ Pure: the same records give the same state, whoever folds them and when.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from lineage.facts import subject_of
 from lineage.release import BARRED, IN_FLIGHT, State, after
+from lineage.standing import Model as Model
+from lineage.standing import Release as Release
+from lineage.switches import Kill, broken, switched
 from lineage.undo import Undo
 
 Record = dict[str, Any]
@@ -18,79 +21,15 @@ _STANDS_STILL = frozenset({"CanaryHeld", "CheckCompleted"})
 
 
 @dataclass
-class Release:
-    """One release of a model."""
-
-    release: str
-    model: str
-    number: int
-    state: State
-    author: str
-    digest: str
-    policy: dict[str, Any]
-    policy_digest: str
-    trained_at: str
-    fingerprint: str
-    threshold: float
-    metrics: dict[str, float]
-    family: str
-    dataset: dict[str, Any]
-    features: list[str]
-    run_id: str
-    signature_key: str
-    checks: dict[str, dict[str, Any]] = field(default_factory=dict)
-    report_digest: str | None = None
-    share: float = 0.0
-    salt: str | None = None
-    control: str | None = None
-    canary_started_at: str | None = None
-    stepped_at: str | None = None
-    review: dict[str, Any] | None = None
-    approvals: list[dict[str, Any]] = field(default_factory=list)
-    hold: dict[str, Any] | None = None
-    judgement: dict[str, Any] | None = None
-    promoted_at: str | None = None
-    steps: list[dict[str, Any]] = field(default_factory=list)
-
-    def copy(self) -> Release:
-        """A release that goes its own way from here."""
-        return replace(self, checks=dict(self.checks), approvals=list(self.approvals), steps=list(self.steps))
-
-
-@dataclass
-class Model:
-    """One model: who answers, who is on trial, what is asked for."""
-
-    model: str
-    champions: list[str] = field(default_factory=list)
-    champion: str | None = None
-    previous: str | None = None
-    challenger: str | None = None
-    control: str | None = None
-    share: float = 0.0
-    salt: str | None = None
-    mode: str = "baseline"
-    baseline_from: str | None = None
-    rollback: dict[str, Any] | None = None
-    requests: list[int] = field(default_factory=list)
-    jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
-    alerts: list[str] = field(default_factory=list)
-    releases: int = 0
-    etag: int = 0
-    last_seq: int = 0
-
-    def copy(self) -> Model:
-        """A model that goes its own way from here."""
-        jobs = {name: dict(job) for name, job in self.jobs.items()}
-        lists = (list(self.champions), list(self.requests), list(self.alerts))
-        return replace(self, jobs=jobs, champions=lists[0], requests=lists[1], alerts=lists[2])
-
-
-@dataclass
 class LedgerState:
-    """The fold. `apply` takes records in order, exactly once each."""
+    """The fold. `apply` takes records in order, exactly once each.
+
+    `kill` is the switch of all models, `etag` the newest record about it.
+    """
 
     seq: int = 0
+    etag: int = 0
+    kill: Kill | None = None
     models: dict[str, Model] = field(default_factory=dict)
     releases: dict[str, Release] = field(default_factory=dict)
     barred: set[str] = field(default_factory=set)
@@ -98,7 +37,7 @@ class LedgerState:
 
     def begin(self) -> None:
         """From here on `roll_back` leads back to this moment, until `settle`."""
-        self.undo = Undo(self.seq, set(self.barred))
+        self.undo = Undo(self.seq, self.etag, self.kill, set(self.barred))
 
     def settle(self) -> None:
         """What was folded in since `begin` stays."""
@@ -109,6 +48,7 @@ class LedgerState:
         if self.undo is None:
             return
         self.seq, self.barred = self.undo.seq, self.undo.barred
+        self.etag, self.kill = self.undo.etag, self.undo.kill
         self.undo.restore()
         self.undo = None
 
@@ -119,17 +59,27 @@ class LedgerState:
             self.undo.keep(self.releases, record["release"])
         self.seq = record["seq"]
         name, kind = record["model"], record["kind"]
-        if name is not None and subject_of(kind) != "platform":
+        subject = subject_of(kind)
+        if name is None and subject == "one_or_all":
+            self.kill, self.etag = switched(self.kill, record), self.seq
+        elif name is not None and subject != "platform":
             model = self.models.setdefault(name, Model(name))
             model.last_seq = self.seq
-            if subject_of(kind) == "release" and kind not in _STANDS_STILL:
+            if subject in ("release", "one_or_all") and kind not in _STANDS_STILL:
                 model.etag = self.seq
             if kind == "ModelTrained":
                 self._trained(model, record)
-            elif subject_of(kind) == "release":
+            elif subject == "release":
                 self._moved(model, self.releases[record["release"]], record)
             elif handler := _MODEL_FACTS.get(kind):
                 handler(model, record)
+
+    def etag_of(self, model: str | None) -> int | None:
+        """The newest record that moved the model, or the switch of all of them; None for a model that is not known."""
+        if model is None:
+            return self.etag
+        known = self.models.get(model)
+        return known.etag if known else None
 
     def next_release(self, model: str) -> str:
         """The name that the model's next trained candidate will get."""
@@ -165,9 +115,11 @@ class LedgerState:
         _settle(model, release, self)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON form: `{"seq", "models", "releases"}`."""
+        """JSON form: `{"seq", "etag", "kill", "models", "releases"}`."""
         return {
             "seq": self.seq,
+            "etag": self.etag,
+            "kill": dict(self.kill) if self.kill else None,
             "models": {name: asdict(model) for name, model in self.models.items()},
             "releases": {name: asdict(release) for name, release in self.releases.items()},
         }
@@ -219,6 +171,10 @@ def _review_decided(model: Model, release: Release, record: Record) -> None:
     release.approvals.append(decision | {"reason": record["reason"]})
 
 
+def _shadowed(model: Model, release: Release, record: Record) -> None:
+    model.shadow = release.release if record["kind"] == "ShadowStarted" else None
+
+
 def _promoted(model: Model, release: Release, record: Record) -> None:
     model.champions.append(release.release)
     release.promoted_at, release.hold = record["at"], None
@@ -246,6 +202,8 @@ def _settle(model: Model, release: Release, state: LedgerState) -> None:
     if release.state not in IN_FLIGHT and model.challenger == release.release:
         model.challenger = model.control = model.salt = None
         model.share = release.share = 0.0
+    if model.shadow and (model.shadow == model.challenger or state.releases[model.shadow].digest in state.barred):
+        model.shadow = None
     standing = [name for name in model.champions if state.releases[name].digest not in state.barred]
     model.champion = standing[-1] if standing else None
     model.previous = standing[-2] if len(standing) > 1 else None
@@ -286,6 +244,14 @@ def alert_name(alert: str, about: str | None) -> str:
     return f"{alert} {about}" if about else alert
 
 
+def _switched(model: Model, record: Record) -> None:
+    model.kill = switched(model.kill, record)
+
+
+def _broken(model: Model, record: Record) -> None:
+    model.breakers = broken(model.breakers, record)
+
+
 def _alerted(model: Model, record: Record) -> None:
     name = alert_name(record["data"]["alert"], record["data"].get("about"))
     if name not in model.alerts:
@@ -308,11 +274,15 @@ _MODEL_FACTS = {
     "AlertRaised": _alerted,
     "DriftMeasured": _measured,
     "FairnessMeasured": _measured,
-}
+    "BreakerOpened": _broken,
+    "BreakerClosed": _broken,
+} | dict.fromkeys(("KillSwitchPulled", "KillReleaseRequested", "KillSwitchReleased"), _switched)
 _RELEASE_FACTS = {
     "CheckCompleted": _checked,
     "CandidateValidated": _validated,
     "CandidateRejected": _validated,
+    "ShadowStarted": _shadowed,
+    "ShadowStopped": _shadowed,
     "CanaryStarted": _canary_started,
     "CanaryStepped": _stepped,
     "CanaryHeld": _held,

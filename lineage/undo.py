@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 
 class Copies(Protocol):
@@ -21,6 +21,8 @@ class Undo:
     """What the fold was before a group of records."""
 
     seq: int
+    etag: int
+    kill: dict[str, Any] | None
     barred: set[str]
     _kept: dict[tuple[int, str], tuple[dict[str, Copies], Copies | None]] = field(default_factory=dict)
 

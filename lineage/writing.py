@@ -39,7 +39,7 @@ router = APIRouter(dependencies=[Depends(bounded)], responses=PROBLEMS)
 Key = Annotated[str | None, Header(alias="Idempotency-Key")]
 IfMatch = Annotated[str | None, Header(alias="If-Match")]
 _KEY_CHARACTERS = 200
-_AGAIN: dict[int | str, dict[str, Any]] = {200: {"description": "The record that the same request made before"}}
+AGAIN: dict[int | str, dict[str, Any]] = {200: {"description": "The record that the same request made before"}}
 
 
 @router.post("/v1/session")
@@ -78,66 +78,70 @@ def state_fact(request: Request, body: Statement, who: Caller, key: Key = None) 
     return Response(orjson.dumps(record), 201, media_type="application/json")
 
 
-@router.post("/v1/releases/{release}/canary", status_code=201, responses=_AGAIN)
+@router.post("/v1/releases/{release}/canary", status_code=201, responses=AGAIN)
 def canary(
     request: Request, release: str, body: Because, who: Caller, key: Key = None, if_match: IfMatch = None
 ) -> Response:
     """Start a canary."""
     wish = Wish("CanaryStarted", release, body.reason, who, key, if_match)
-    return _act(request, wish, lambda state: actions.start_canary(state, release, who, body.reason))
+    return act(request, wish, lambda state: actions.start_canary(state, release, who, body.reason))
 
 
-@router.post("/v1/releases/{release}/review", status_code=201, responses=_AGAIN)
+@router.post("/v1/releases/{release}/review", status_code=201, responses=AGAIN)
 def review(
     request: Request, release: str, body: Decide, who: Caller, key: Key = None, if_match: IfMatch = None
 ) -> Response:
     """Approve or reject a release in review."""
-    wish = Wish("ReviewDecided", release, body.reason, who, key, _must_have_seen(if_match), {"decision": body.decision})
-    return _act(request, wish, lambda state: actions.decide_review(state, release, who, body.reason, body.decision))
+    wish = Wish("ReviewDecided", release, body.reason, who, key, must_have_seen(if_match), {"decision": body.decision})
+    return act(request, wish, lambda state: actions.decide_review(state, release, who, body.reason, body.decision))
 
 
-@router.post("/v1/releases/{release}/promote", status_code=201, responses=_AGAIN)
+@router.post("/v1/releases/{release}/promote", status_code=201, responses=AGAIN)
 def promote(
     request: Request, release: str, body: Because, who: Caller, key: Key = None, if_match: IfMatch = None
 ) -> Response:
     """Begin the rollout of an approved release."""
-    wish = Wish("RolloutStepped", release, body.reason, who, key, _must_have_seen(if_match))
-    return _act(request, wish, lambda state: actions.promote(state, release, who, body.reason))
+    wish = Wish("RolloutStepped", release, body.reason, who, key, must_have_seen(if_match))
+    return act(request, wish, lambda state: actions.promote(state, release, who, body.reason))
 
 
-@router.post("/v1/releases/{release}/abort", status_code=201, responses=_AGAIN)
+@router.post("/v1/releases/{release}/abort", status_code=201, responses=AGAIN)
 def abort(
     request: Request, release: str, body: Because, who: Caller, key: Key = None, if_match: IfMatch = None
 ) -> Response:
     """Take a release out of traffic. Needs no ETag: stopping must always be possible."""
     wish = Wish("CanaryAborted", release, body.reason, who, key, if_match)
-    return _act(request, wish, lambda state: actions.abort(state, release, who, body.reason))
+    return act(request, wish, lambda state: actions.abort(state, release, who, body.reason))
 
 
-@router.post("/v1/models/{model}/rollback", status_code=201, responses=_AGAIN)
+@router.post("/v1/models/{model}/rollback", status_code=201, responses=AGAIN)
 def rollback(
     request: Request, model: str, body: Rollback, who: Caller, key: Key = None, if_match: IfMatch = None
 ) -> Response:
     """Return to the previous champion, or to the baseline. Needs no ETag."""
     asked = {"to": body.to} if body.to else {}
     wish = Wish("RollbackOrdered", model, body.reason, who, key, if_match, asked)
-    return _act(request, wish, lambda state: actions.roll_back(state, model, who, body.reason, body.to))
+    return act(request, wish, lambda state: actions.roll_back(state, model, who, body.reason, body.to))
 
 
-@router.post("/v1/models/{model}/retrain", status_code=201, responses=_AGAIN)
+@router.post("/v1/models/{model}/retrain", status_code=201, responses=AGAIN)
 def retrain(request: Request, model: str, body: Retrain, who: Caller, key: Key = None) -> Response:
     """Ask for a training run."""
     asked = {"folder": body.folder, "options": body.options}
     wish = Wish("RetrainRequested", model, body.reason, who, key, None, asked)
-    return _act(request, wish, lambda _: actions.retrain(model, who, body.reason, body.folder, body.options))
+    return act(request, wish, lambda _: actions.retrain(model, who, body.reason, body.folder, body.options))
 
 
 @dataclass(frozen=True)
 class Wish:
-    """What a person asked for, as sent; `asked` holds what the record's data has to say for it to be the same wish."""
+    """What a person asked for, as sent.
+
+    `about` is a release or a model, None for all models; `asked` holds what the record's data has to say for it to be
+    the same wish.
+    """
 
     kind: str
-    about: str
+    about: str | None
     reason: str
     who: Actor
     key: str | None
@@ -145,13 +149,17 @@ class Wish:
     asked: dict[str, Any] = field(default_factory=dict)
 
 
-def _act(request: Request, wish: Wish, make: Callable[[LedgerState], Draft]) -> Response:
-    """Record a person's action; the same idempotency key and request give the first record again."""
+def act(request: Request, wish: Wish, make: Callable[[LedgerState], Draft]) -> Response:
+    """Record a person's action; the same idempotency key and request give the first record again.
+
+    Raises:
+        RefusedError: as `Ledger.act`; the refusal is on record.
+    """
     ledger = office_of(request).ledger
     key, etag = _key(wish.key), etag_of(wish.if_match)
 
     def allowed(state: LedgerState) -> Draft:
-        release = state.releases.get(wish.about)
+        release = state.releases.get(wish.about or "")
         may(wish.kind, wish.who, release.author if release else None)  # before anything is told about the state
         return replace(make(state), key=key, etag=etag)
 
@@ -169,22 +177,28 @@ def _check_same(earlier: Record, wish: Wish) -> None:
     """Content is compared as asked for, not as recorded: salts and shares were filled in by the first request."""
     same = earlier["kind"] == wish.kind and earlier["reason"] == wish.reason
     same = same and all(earlier["data"][name] == value for name, value in wish.asked.items())
-    if not same or wish.about not in (earlier["model"], earlier["release"]):
+    names = (earlier["model"], earlier["release"]) if wish.about is not None else (earlier["model"],)
+    if not same or wish.about not in names:
         raise RefusedError(
             f"idempotency key {wish.key!r} was used for another request (record {earlier['seq']}); use a new one",
             code="key_reused",
         )
 
 
-def _model_and_release(about: str) -> tuple[str, str | None]:
-    model, at, _ = about.rpartition("@")
+def _model_and_release(about: str | None) -> tuple[str | None, str | None]:
+    model, at, _ = (about or "").rpartition("@")
     return (model, about) if at else (about, None)
 
 
-def _must_have_seen(if_match: str | None) -> str:
+def must_have_seen(if_match: str | None) -> str:
+    """The header, which has to be there.
+
+    Raises:
+        RefusedError: it is not (428).
+    """
     if if_match is None:
         raise RefusedError(
-            "send If-Match with the ETag of the release you looked at, so that nobody decides on an old view",
+            "send If-Match with the ETag of what you looked at, so that nobody decides on an old view",
             code="if_match",
             status=428,
         )

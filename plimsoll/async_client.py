@@ -68,15 +68,25 @@ class AsyncClient:
         await self._gateway.close()
         await self._ledger.close()
 
-    async def decide(self, model: str, features: Json, *, key: str, purpose: str = "customer") -> Decision:
+    async def decide(
+        self,
+        model: str,
+        features: Json | None = None,
+        *,
+        key: str,
+        entity: Json | None = None,
+        purpose: str = "customer",
+    ) -> Decision:
         """Decide one case.
 
         Args:
-            features: every feature of the model by name.
+            features: every feature of the model by name; or
+            entity: the entity's key by name, `{"ID": 42}`: its features come from the feature store.
             key: the customer's key; the same key is always answered by the same side of a split.
             purpose: `customer`; services may ask for `verification`, which is recorded but never judged.
         """
-        body = {"features": features, "key": key, "purpose": purpose}
+        known = {"features": features, "entity": entity, "key": key, "purpose": purpose}
+        body = {name: value for name, value in known.items() if value is not None}
         response = await self._gateway.send("POST", f"/decide/{part(model)}", json=body, again=True)
         return _decision(response)
 
@@ -164,6 +174,35 @@ class AsyncClient:
         body = {"reason": reason, "folder": folder, "options": options or {}}
         return await self._act(f"/v1/models/{part(model)}/retrain", body)
 
+    async def killed(self) -> Json:
+        """What is stopped: `kill` (all models, or None), `etag` of that, `models` (those stopped, by name)."""
+        view: Json = await self._ledger.get("/v1/kill")
+        return view
+
+    async def kill(self, model: str | None, reason: str, *, answer: str = "baseline") -> Json:
+        """Stop a model at once, or all of them (None); it stays so until two people let go.
+
+        Args:
+            answer: what customers get meanwhile: of the `baseline`, or `nothing`.
+        """
+        return await self._act(_switch(model), {"reason": reason, "answer": answer})
+
+    async def ask_kill_release(self, model: str | None, reason: str) -> Json:
+        """Ask to let a model go, or all of them (None); a second person has to confirm with `release_kill`."""
+        return await self._act(f"{_switch(model)}/ask-release", {"reason": reason}, await self._seen_switch(model))
+
+    async def release_kill(self, model: str | None, reason: str) -> Json:
+        """Let go what somebody else asked to let go."""
+        return await self._act(f"{_switch(model)}/release", {"reason": reason}, await self._seen_switch(model))
+
+    async def start_shadow(self, release: str, reason: str) -> Json:
+        """Let a registered release score copies of live requests; nothing of it is used."""
+        return await self._act(f"/v1/releases/{part(release)}/shadow/start", {"reason": reason})
+
+    async def stop_shadow(self, release: str, reason: str) -> Json:
+        """End that."""
+        return await self._act(f"/v1/releases/{part(release)}/shadow/stop", {"reason": reason})
+
     async def audit(self, **filters: Any) -> list[Json]:
         """Records of the ledger, oldest first; filters: `after`, `limit`, `kind`, `model`, `release`, `actor`."""
         records: list[Json] = (await self._ledger.get("/v1/records", **filters))["records"]
@@ -249,7 +288,15 @@ class AsyncClient:
         etag = (await self.release(release))["etag"]
         return f'"{etag}"'
 
+    async def _seen_switch(self, model: str | None) -> str:
+        view = await self.killed() if model is None else await self._ledger.get(f"/v1/models/{part(model)}")
+        return f'"{view["etag"]}"'
+
     async def _act(self, path: str, body: Json, etag: str | None = None) -> Json:
         headers = {"Idempotency-Key": uuid.uuid4().hex} | ({"If-Match": etag} if etag else {})
         record: Json = await self._ledger.ask("POST", path, json=body, headers=headers)
         return record
+
+
+def _switch(model: str | None) -> str:
+    return "/v1/kill" if model is None else f"/v1/models/{part(model)}/kill"

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import httpx
 
 from plimsoll.errors import Invalid, Unavailable, error_from
-from plimsoll.wire import _content, _json_of
+from plimsoll.wire import _content, _json_of, pause_before_again
 
 
 class AsyncWire:
@@ -47,7 +48,7 @@ class AsyncWire:
 
         Args:
             again: asking twice does no harm; ask once more when the connection breaks before an answer, as a kept one
-                does when the other side is replaced.
+                does when the other side is replaced, and when the answer is 503 with a moment to come back.
         """
         for name, value in (headers or {}).items():
             if not (value.isascii() and value.isprintable() and (value == value.strip())):
@@ -77,11 +78,16 @@ class AsyncWire:
 
     async def _exchange(self, request: httpx.Request, *, again: bool) -> httpx.Response:
         try:
-            return await self._http.send(request)
+            response = await self._http.send(request)
         except (httpx.RemoteProtocolError, httpx.NetworkError):
             if not again:
                 raise
             return await self._http.send(request)
+        pause = pause_before_again(response.status_code, response.headers.get("Retry-After", ""))
+        if not again or pause is None:
+            return response
+        await asyncio.sleep(pause)
+        return await self._http.send(request)
 
     async def ask(self, method: str, path: str, **options: Any) -> Any:
         """`send`, and parse the answer; options as for `send`."""

@@ -84,15 +84,25 @@ class Client:
 
     # Decisions
 
-    def decide(self, model: str, features: Json, *, key: str, purpose: str = "customer") -> Decision:
+    def decide(
+        self,
+        model: str,
+        features: Json | None = None,
+        *,
+        key: str,
+        entity: Json | None = None,
+        purpose: str = "customer",
+    ) -> Decision:
         """Decide one case.
 
         Args:
-            features: every feature of the model by name.
+            features: every feature of the model by name; or
+            entity: the entity's key by name, `{"ID": 42}`: its features come from the feature store.
             key: the customer's key; the same key is always answered by the same side of a split.
             purpose: `customer`; services may ask for `verification`, which is recorded but never judged.
         """
-        body = {"features": features, "key": key, "purpose": purpose}
+        known = {"features": features, "entity": entity, "key": key, "purpose": purpose}
+        body = {name: value for name, value in known.items() if value is not None}
         response = self._gateway.send("POST", f"/decide/{part(model)}", json=body, again=True)
         return _decision(response)
 
@@ -182,6 +192,37 @@ class Client:
         body = {"reason": reason, "folder": folder, "options": options or {}}
         return self._act(f"/v1/models/{part(model)}/retrain", body)
 
+    # Stopping
+
+    def killed(self) -> Json:
+        """What is stopped: `kill` (all models, or None), `etag` of that, `models` (those stopped, by name)."""
+        view: Json = self._ledger.get("/v1/kill")
+        return view
+
+    def kill(self, model: str | None, reason: str, *, answer: str = "baseline") -> Json:
+        """Stop a model at once, or all of them (None); it stays so until two people let go.
+
+        Args:
+            answer: what customers get meanwhile: of the `baseline`, or `nothing`.
+        """
+        return self._act(_switch(model), {"reason": reason, "answer": answer})
+
+    def ask_kill_release(self, model: str | None, reason: str) -> Json:
+        """Ask to let a model go, or all of them (None); a second person has to confirm with `release_kill`."""
+        return self._act(f"{_switch(model)}/ask-release", {"reason": reason}, self._seen_switch(model))
+
+    def release_kill(self, model: str | None, reason: str) -> Json:
+        """Let go what somebody else asked to let go."""
+        return self._act(f"{_switch(model)}/release", {"reason": reason}, self._seen_switch(model))
+
+    def start_shadow(self, release: str, reason: str) -> Json:
+        """Let a registered release score copies of live requests; nothing of it is used."""
+        return self._act(f"/v1/releases/{part(release)}/shadow/start", {"reason": reason})
+
+    def stop_shadow(self, release: str, reason: str) -> Json:
+        """End that."""
+        return self._act(f"/v1/releases/{part(release)}/shadow/stop", {"reason": reason})
+
     # Audit
 
     def audit(self, **filters: Any) -> list[Json]:
@@ -268,10 +309,18 @@ class Client:
         etag = self.release(release)["etag"]
         return f'"{etag}"'
 
+    def _seen_switch(self, model: str | None) -> str:
+        view = self.killed() if model is None else self._ledger.get(f"/v1/models/{part(model)}")
+        return f'"{view["etag"]}"'
+
     def _act(self, path: str, body: Json, etag: str | None = None) -> Json:
         headers = {"Idempotency-Key": uuid.uuid4().hex} | ({"If-Match": etag} if etag else {})
         record: Json = self._ledger.ask("POST", path, json=body, headers=headers)
         return record
+
+
+def _switch(model: str | None) -> str:
+    return "/v1/kill" if model is None else f"/v1/models/{part(model)}/kill"
 
 
 def _decision(response: httpx.Response) -> Decision:

@@ -50,7 +50,7 @@ class Ledger:
         return record
 
     def state(self) -> dict[str, Any]:
-        """The fold: `{"seq", "models": {...}, "releases": {...}}`."""
+        """The fold: `{"seq", "etag", "kill", "models": {...}, "releases": {...}}`; `kill` is the one of all models."""
         state: dict[str, Any] = self._wire.get("/v1/state")
         return state
 

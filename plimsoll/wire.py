@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json as json_module
+import random
+import time
 from typing import Any
 from urllib.parse import quote
 
@@ -14,6 +16,16 @@ from plimsoll.errors import Invalid, Unavailable, error_from
 def part(name: str) -> str:
     """A name as one part of a path, whatever characters it holds: it can never lead to another address."""
     return quote(name, safe="@", errors="replace").replace(".", "%2E")
+
+
+def pause_before_again(status: int, retry_after: str, most: int = 2) -> float | None:
+    """Seconds after which to ask once more, or None where that is of no use (RFC 9110, 10.2.3, in seconds only).
+
+    A little more than was said, by chance: those who were refused together do not come back together.
+    """
+    if status != 503 or not retry_after.isdigit() or int(retry_after[:9]) > most:
+        return None
+    return int(retry_after) * random.uniform(1.0, 1.5)  # noqa: S311  nothing secret
 
 
 class Wire:
@@ -48,7 +60,7 @@ class Wire:
 
         Args:
             again: asking twice does no harm; ask once more when the connection breaks before an answer, as a kept one
-                does when the other side is replaced.
+                does when the other side is replaced, and when the answer is 503 with a moment to come back.
         """
         for name, value in (headers or {}).items():
             if not (value.isascii() and value.isprintable() and value == value.strip()):
@@ -78,11 +90,16 @@ class Wire:
 
     def _exchange(self, request: httpx.Request, *, again: bool) -> httpx.Response:
         try:
-            return self._http.send(request)
+            response = self._http.send(request)
         except (httpx.RemoteProtocolError, httpx.NetworkError):
             if not again:
                 raise
             return self._http.send(request)
+        pause = pause_before_again(response.status_code, response.headers.get("Retry-After", ""))
+        if not again or pause is None:
+            return response
+        time.sleep(pause)
+        return self._http.send(request)
 
     def ask(self, method: str, path: str, **options: Any) -> Any:
         """`send`, and parse the answer; options as for `send`."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from serve.challenger import Challenger
+from serve.features import Features
 from serve.gateway import Gateway
 
-app = Gateway.bind(Challenger.bind())  # type: ignore[attr-defined]  # Serve's decorator makes deployments of classes
+# Serve's decorator makes deployments of classes.
+app = Gateway.bind(Challenger.bind(), Features.bind())  # type: ignore[attr-defined]

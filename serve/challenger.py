@@ -11,8 +11,8 @@ from ray import serve as ray_serve
 
 from lineage.errors import TamperedError
 from lineage.settings import Settings
-from serve.decide import score
 from serve.routes import Target
+from serve.scoring import score
 from serve.store import BundleStore
 
 

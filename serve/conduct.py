@@ -16,7 +16,7 @@ from plimsoll.errors import Error as LedgerError
 from plimsoll.ledger import Ledger
 from serve import canary, jobs, promote, rollback
 from serve.acts import golden_here, replay_through_door
-from serve.fleet import process_alive
+from serve.fleet import SILENT_SECONDS, process_alive
 from serve.helpers import run_helper
 from serve.intention import Intention, View
 from serve.judge import Judgement, judge
@@ -38,6 +38,7 @@ class Conduct:
     keeper: Keeper
     job_port: jobs.JobPort
     state: State | None = None
+    began: float = field(default_factory=time.monotonic)
     _wrote: dict[str, int] = field(default_factory=dict)
     _busy: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _next: dict[str, float] = field(default_factory=dict)
@@ -73,6 +74,8 @@ class Conduct:
                 await self._guarded(f"release {name}", self._move, model)
             if model["requests"]:
                 self.start(f"jobs {name}", 1.0, self._jobs, name)
+            if model["breakers"]:
+                self.start(f"breakers {name}", 5.0, self._forget_breakers, model)
         salts = {model["salt"] for model in (self.state or {"models": {}})["models"].values() if model["salt"]}
         self.keeper.forget_all_but(salts)
 
@@ -146,6 +149,18 @@ class Conduct:
                 await self.state_fact(proof)
                 self._next[f"rollback {name}"] = time.monotonic() + (0.0 if proof.about_release else 60.0)
         self.aliases(name)
+
+    async def _forget_breakers(self, model: View) -> None:
+        """The breaker of a replica that is gone guards nothing any more."""
+        if time.monotonic() - self.began < SILENT_SECONDS:
+            return  # not every replica has said that it is there
+        there = self.publisher.fleet.replicas()
+        for replica, breaker in model["breakers"].items():
+            if replica not in there:
+                open_for = (datetime.now(UTC) - datetime.fromisoformat(breaker["since"])).total_seconds()
+                data = {"release": breaker["release"], "replica": replica, "cause": "replica gone", "answers": 0}
+                data["seconds"] = max(0.0, round(open_for, 3))
+                await self.state_fact(Intention("BreakerClosed", model["model"], data, about_release=False))
 
     async def _jobs(self, name: str) -> None:
         assert self.state is not None  # noqa: S101

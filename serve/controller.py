@@ -16,6 +16,7 @@ import ray
 
 from lineage.settings import Settings
 from plimsoll.errors import Error as LedgerError
+from plimsoll.errors import Unavailable
 from plimsoll.ledger import Ledger
 from serve.acts import RayJobs
 from serve.conduct import Conduct
@@ -60,6 +61,20 @@ class Controller:
     async def watch(self, report: dict[str, Any]) -> dict[str, Any] | None:
         """A gateway replica says what it runs and waits for a newer table."""
         return await self._publisher.watch(report)
+
+    async def put_on_record(self, kind: str, model: str, data: dict[str, Any], key: str) -> bool:
+        """A gateway replica says what happened in it; False where the ledger does not answer: then it says so again.
+
+        What the ledger refuses is logged and done with: to say it again would not help.
+        """
+        try:
+            await asyncio.to_thread(self._ledger.append, kind, model=model, data=data, key=key)
+        except Unavailable as error:
+            log.warning("%s of %s is not on record yet: %s", kind, model, error.message)
+            return False
+        except LedgerError as error:
+            log.error("%s of %s is refused: %s", kind, model, error.message)
+        return True
 
     async def status(self) -> dict[str, Any]:
         """What the controller knows, for whoever deploys or examines it."""
@@ -134,6 +149,8 @@ class Controller:
             "champion": route.champion.release if route.champion else None,
             "challenger": route.challenger.release if route.challenger else None,
             "share": route.share,
+            "shadow": route.shadow.release if route.shadow else None,
+            "killed": route.killed,
             "replicas": len(self._publisher.fleet.replicas()),
             "milliseconds": round(max(0.0, acked - parse_time(at).timestamp()) * 1000.0, 1),
         }

@@ -34,6 +34,7 @@ def application(settings: Settings) -> dict[str, Any]:
                 "deployments": [
                     {"name": "Gateway", "num_replicas": settings.gateway_replicas, "max_surge_percent": 100},
                     {"name": "Challenger", "num_replicas": 1},
+                    {"name": "Features", "num_replicas": 1},
                 ],
             }
         ],

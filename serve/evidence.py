@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-CHAMPION, CHALLENGER = "champion", "challenger"
+CHAMPION, CHALLENGER, SHADOW = "champion", "challenger", "shadow"
 ARMS = (CHAMPION, CHALLENGER)
 #: Outcomes may be read before their decision, which another replica wrote; more than this many are dropped.
 _ORPHANS_MOST = 10_000

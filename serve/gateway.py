@@ -21,18 +21,29 @@ from starlette.responses import Response
 
 from lineage.errors import PlimsollError
 from lineage.settings import Settings
+from serve.admission import Admission
+from serve.breakers import Breakers, Told
+from serve.cache import Cache
+from serve.champion import Champion
 from serve.decide import Decider
 from serve.desk import Desk
+from serve.explanation import Explainer
+from serve.freshness import FeaturePort
 from serve.http import error_reply
+from serve.lookup import Lookup
 from serve.metrics import Metrics
 from serve.pool import ChallengerPool
+from serve.predictions import Predictions
 from serve.routes import RouteTable, accepts
 from serve.spool import Spool
 from serve.store import BundleStore
+from serve.telling import Telling
 
 log = logging.getLogger(__name__)
 CONTROLLER, NAMESPACE = "plimsoll_controller", "plimsoll"
 _RETRY_SECONDS = 0.25
+#: A route change waits so long for bundles it names first; then it holds, and what is missing loads when it is needed.
+_LOADING_SECONDS = 2.0
 
 
 @ray_serve.deployment(
@@ -48,20 +59,29 @@ _RETRY_SECONDS = 0.25
 class Gateway:
     """A plain `__call__`: FastAPI as ingress costs up to half of the throughput."""
 
-    async def __init__(self, challenger: Any) -> None:  # type: ignore[misc]
+    async def __init__(self, challenger: Any, features: Any) -> None:  # type: ignore[misc]
         settings = Settings()
         self._replica = ray_serve.get_replica_context().replica_id.unique_id
         self._store = BundleStore(settings)
-        self._spool = Spool(settings.spool, self._replica)
         self._store.warm()
         self._pool = ChallengerPool(challenger)
-        self._preparing: set[asyncio.Task[None]] = set()
-        decider = Decider(self._store, self._spool.write, self._pool, self._replica)
-        hosts = ("127.0.0.1", "localhost", settings.host)
-        self._desk = Desk(decider, self._store, self._spool.write, self._replica, Metrics(), hosts=hosts)
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._telling = Telling(self._tell)
+        self._breakers = Breakers(self._replica, self._telling.add)
+        self._desk = self._open(settings, Lookup(features.read.remote))
         self._ready = asyncio.Event()
         self._watch = asyncio.create_task(self._follow())
         await self._until_ready()
+
+    def _open(self, settings: Settings, features: FeaturePort) -> Desk:
+        record = Spool(settings.spool, self._replica).write
+        champion = Champion(self._store, self._breakers, Explainer(), Cache())
+        decider = Decider(self._store, champion, record, self._pool, self._replica)
+        metrics = Metrics(self._store, champion.cache, decider.shadow)
+        predictions = Predictions(decider, self._store, self._replica, metrics, features)
+        hosts = ("127.0.0.1", "localhost", settings.host)
+        admission = Admission(settings.gateway_inflight)
+        return Desk(predictions, self._store, record, self._replica, hosts=hosts, admission=admission)
 
     async def _until_ready(self) -> None:
         """Traffic comes as soon as the constructor returns, also while the controller is away: not before a table."""
@@ -103,16 +123,36 @@ class Gateway:
     async def _take(self, table: RouteTable) -> None:
         if not accepts(self._desk.table, table):
             return
-        wanted = [target for route in table.routes.values() for target in route.resident]
-        if any(self._store.get(target) is None for target in wanted):
-            await asyncio.to_thread(self._store.hold, wanted)
+        await self._load(table)
         self._desk.table = table
         self._ready.set()
         for route in table.routes.values():
-            if route.challenger is not None and not self._pool.is_ready(route.challenger):
-                task = asyncio.create_task(self._pool.prepare(route.challenger))  # a rollback must not wait for this
-                self._preparing.add(task)
-                task.add_done_callback(self._preparing.discard)
+            for target in (route.challenger, route.shadow):
+                if target is not None and not self._pool.is_prepared(target):
+                    self._start(self._pool.prepare(target))  # a rollback must not wait for this
+
+    async def _load(self, table: RouteTable) -> None:
+        """Have what the table names in memory. One model's new bundle holds up the others' routes only for a moment."""
+        targets = [target for route in table.routes.values() for target in route.resident]
+        if not self._store.lacks(targets):
+            return
+        loading = self._start(asyncio.to_thread(self._store.hold, targets))
+        await asyncio.wait((loading,), timeout=_LOADING_SECONDS if self._desk.table else None)
+
+    def _start(self, work: Any) -> asyncio.Task[Any]:
+        task: asyncio.Task[Any] = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _tell(self, told: Told, key: str) -> bool:
+        try:
+            controller = ray.get_actor(CONTROLLER, namespace=NAMESPACE)
+            done: bool = await controller.put_on_record.remote(told.kind, told.model, told.data, key)
+        except (RayError, ValueError) as error:  # ValueError: there is no such actor (yet)
+            log.warning("%s of %s is not on record yet: %s", told.kind, told.model, type(error).__name__)
+            return False
+        return done
 
     def _report(self) -> dict[str, Any]:
         table = self._desk.table

@@ -174,6 +174,8 @@ def error_reply(error: PlimsollError) -> Response:
         headers["WWW-Authenticate"] = "Bearer"
     elif error.status == 415:
         headers["Accept-Encoding"] = ", ".join(ENCODINGS)
+    elif error.status == 503 and error.code != "killed":  # which no second will change
+        headers["Retry-After"] = "1"
     elif error.status in _CLOSING:
         headers["Connection"] = "close"
     return reply(error.body(), error.status, headers)

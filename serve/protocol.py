@@ -16,7 +16,7 @@ import orjson
 from starlette.responses import Response
 
 from lineage.errors import InvalidError
-from serve.decide import Answer
+from serve.answers import Answer
 from serve.http import BINARY, JSON, RequestError
 from serve.strict import read_object, refuse_inexact
 from serve.tensors import BYTES, Blob, Tensor, read_tensor, to_bytes

@@ -7,10 +7,15 @@ number of the fact by which a controller took over, so that a controller which l
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from typing import Any
 
-from lineage.release import IN_FLIGHT
+import orjson
+
+from lineage.release import IN_FLIGHT, State
+from lineage.switches import stricter
+from validators.policy import Serving
 
 #: A challenger that has not answered by then is taken to have failed, and the champion answers.
 CHALLENGER_TIMEOUT_SECONDS = 2.0
@@ -35,7 +40,8 @@ class Route:
     """How one model is answered.
 
     champion is None where the baseline of `baseline`'s bundle answers. `previous` is kept ready in every replica, so
-    that a rollback loads nothing.
+    that a rollback loads nothing. `shadow` scores copies of requests, whose answers nobody gets. `killed` says what a
+    pulled kill switch leaves to answer, baseline or nothing; it is empty where none is pulled.
     """
 
     model: str
@@ -46,12 +52,24 @@ class Route:
     share: float
     salt: str
     challenger_timeout: float = CHALLENGER_TIMEOUT_SECONDS
+    shadow: Target | None = None
+    killed: str = ""
+    serving: Serving = field(default_factory=Serving)
+
+    @property
+    def standing(self) -> list[Target]:
+        """Every release that may answer in a gateway replica, the most needed first, each once."""
+        wanted = (self.champion, self.baseline, self.previous)
+        return list({target.digest: target for target in wanted if target is not None}.values())
 
     @property
     def resident(self) -> list[Target]:
-        """Every bundle that a gateway replica keeps in memory, the most needed first, each once."""
-        wanted = (self.champion, self.baseline, self.previous)
-        return list({target.digest: target for target in wanted if target is not None}.values())
+        """Every bundle that a gateway replica keeps in memory, the most needed first, each once.
+
+        The challenger is among them, though another pool scores it: its promotion is to load nothing.
+        """
+        trial = [self.challenger] if self.challenger and self.challenger not in self.standing else []
+        return self.standing + trial
 
 
 @dataclass(frozen=True)
@@ -73,7 +91,7 @@ class RouteTable:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, so that processes of different code versions understand each other."""
-        routes = {name: asdict(route) for name, route in self.routes.items()}
+        routes = {name: _to_dict(route) for name, route in self.routes.items()}
         tokens = {token: list(who) for token, who in self.tokens.items()}
         return {"epoch": self.epoch, "version": self.version, "routes": routes, "tokens": tokens}
 
@@ -103,14 +121,16 @@ def routes_from(
     """
     routes = {}
     for name, model in state["models"].items():
-        route = _route_of(model, state["releases"])
+        route = _route_of(model, state["releases"], state["kill"])
         if route is not None:
             routes[name] = route
     known = {token: (who["name"], who["role"]) for token, who in tokens.items()}
     return RouteTable(epoch, version, routes, known)
 
 
-def _route_of(model: Mapping[str, Any], releases: Mapping[str, Any]) -> Route | None:
+def _route_of(
+    model: Mapping[str, Any], releases: Mapping[str, Any], kill_of_all: dict[str, Any] | None
+) -> Route | None:
     def target(release: str | None) -> Target | None:
         return Target(release, releases[release]["digest"]) if release else None
 
@@ -120,6 +140,10 @@ def _route_of(model: Mapping[str, Any], releases: Mapping[str, Any]) -> Route | 
     challenger, share = target(model["challenger"]), float(model["share"])
     if challenger is None or share <= 0.0 or releases[challenger.release]["state"] not in IN_FLIGHT:
         challenger, share = None, 0.0
+    shadow = target(model["shadow"])
+    if shadow is None or releases[shadow.release]["state"] != State.REGISTERED:
+        shadow = None
+    in_charge = releases[model["champion"] or baseline.release]
     return Route(
         model=model["model"],
         champion=target(model["champion"]),
@@ -128,10 +152,22 @@ def _route_of(model: Mapping[str, Any], releases: Mapping[str, Any]) -> Route | 
         challenger=challenger,
         share=share,
         salt=model["salt"] or "" if challenger else "",
+        shadow=shadow,
+        killed=stricter([kill_of_all, model["kill"]]),
+        serving=_serving(orjson.dumps(in_charge["policy"].get("serving", {}))),
     )
 
 
+@lru_cache(maxsize=4096)  # five hundred models share a few policies, and a table comes with every fact
+def _serving(content: bytes) -> Serving:
+    return Serving.model_validate_json(content)
+
+
+def _to_dict(route: Route) -> dict[str, Any]:
+    return asdict(route) | {"serving": route.serving.model_dump(mode="json")}
+
+
 def _route(content: Mapping[str, Any]) -> Route:
-    names = ("champion", "previous", "baseline", "challenger")
-    targets = {name: Target(**content[name]) if content[name] else None for name in names}
-    return Route(**{**content, **targets})
+    names = ("champion", "previous", "baseline", "challenger", "shadow")
+    targets = {name: Target(**content[name]) if content.get(name) else None for name in names}
+    return Route(**{**content, **targets, "serving": _serving(orjson.dumps(content.get("serving", {})))})

@@ -23,9 +23,12 @@ import polars as pl
 from lineage.decisions import OF_THE_SUBJECT, belongs_to
 from lineage.digest import digest_file, digest_of
 from lineage.subjects import Vault
+from serve.evidence import SHADOW
 from serve.spool import Batch, Record, SpoolReader
 
 #: Columns of a segment. `type` is decision or outcome; an outcome row has decision_id, at, outcome and replica only.
+#: `feature_service`, `feature_age` (seconds) and `unusable` are there where features were looked up by entity; a row
+#: whose purpose is shadow answered nobody, and `shadow_of` names the decision that did.
 #: `subject` is the person's pseudonym; `sealed` holds the fields of `OF_THE_SUBJECT`, of which `error` keeps its kind.
 SCHEMA: dict[str, Any] = {
     "type": pl.String,
@@ -48,6 +51,10 @@ SCHEMA: dict[str, Any] = {
     "purpose": pl.String,
     "replica": pl.String,
     "route_version": pl.Int64,
+    "feature_service": pl.String,
+    "feature_age": pl.Float64,
+    "unusable": pl.List(pl.String),
+    "shadow_of": pl.String,
     "outcome": pl.Int64,
     "subject": pl.String,
     "sealed": pl.Binary,
@@ -132,7 +139,8 @@ class Sealer:
             _write(path, conceal(records, self._vault))
         releases: dict[str, int] = {}
         for record in decisions:
-            releases[record["release"]] = releases.get(record["release"], 0) + 1
+            if record["purpose"] != SHADOW:  # a copy answered nobody
+                releases[record["release"]] = releases.get(record["release"], 0) + 1
         data = {
             "segment": path.stem,
             "uri": f"decisions/{model}/{path.name}",

@@ -26,7 +26,7 @@ def in_charge(route: Route) -> Target | None:
 def versions_for(route: Route, caller: Caller) -> list[str]:
     """The releases that this caller may name."""
     target = in_charge(route)
-    targets = route.resident if caller.role == CHOOSER else [target] if target else []
+    targets = route.standing if caller.role == CHOOSER else [target] if target else []
     return [target.release for target in targets]
 
 

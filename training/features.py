@@ -5,8 +5,12 @@ Registry, online store and source file live in PLIMSOLL_HOME; the folder with th
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
@@ -19,10 +23,21 @@ from lineage.settings import Settings
 from training.dataset import Pin
 from training.spec import Spec, check_features
 from validators.document import refuse
+from validators.scoring.origin import feast_home
 
-DEFINITIONS = "definitions.py"
+DEFINITIONS, STORE = "definitions.py", "feature_store.yaml"
 STAMP = "observed_at"
-OBSERVED = datetime(2005, 10, 1, tzinfo=UTC)  # a snapshot has one time; any time not later than the join's will do
+# A pinned snapshot has one time, for source and question alike: whatever a view's time to live, no row is too old for
+# the join. How old a row is when a customer asks is told by the time that materialization gives it.
+OBSERVED = datetime(2005, 10, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Definitions:
+    """What definitions.py defines, and the model's feature service among it."""
+
+    objects: tuple[Any, ...]
+    service: Any
 
 
 def training_frame(spec: Spec, pin: Pin, settings: Settings) -> pl.DataFrame:
@@ -32,14 +47,15 @@ def training_frame(spec: Spec, pin: Pin, settings: Settings) -> pl.DataFrame:
         InvalidError: the feature service is not what model.toml says, or gives back other rows than were pinned.
     """
     frame = pin.read()
-    home = settings.root / "feast" / spec.model.name
+    home = feast_home(settings, spec.model.name)
     home.mkdir(parents=True, exist_ok=True)
     stamp = pl.lit(OBSERVED).dt.cast_time_unit("us").alias(STAMP)
     source = frame.select(spec.data.key, *spec.features.names).with_columns(stamp)
-    source.write_parquet(home / f"{spec.model.name}.parquet")
-    store, service = open_store(spec, home)
     entities = source.select(spec.data.key, pl.col(STAMP).alias("event_timestamp")).to_pandas()
-    joined = pl.from_pandas(store.get_historical_features(entity_df=entities, features=service).to_df())
+    with _alone(home):
+        source.write_parquet(home / f"{spec.model.name}.parquet")
+        store, service = open_store(spec, home)
+        joined = pl.from_pandas(store.get_historical_features(entity_df=entities, features=service).to_df())
     features = joined.select(spec.data.key, *(pl.col(name).cast(frame.schema[name]) for name in spec.features.names))
     whole = frame.select(spec.data.key, spec.data.label).join(features, on=spec.data.key, how="left")
     whole = whole.sort(spec.data.key)
@@ -59,15 +75,31 @@ def open_store(spec: Spec, home: Path) -> tuple[Any, Any]:
         UnavailableError: the folder has no feature_store.yaml or definitions.
         InvalidError: the service does not exist, or serves other features than model.toml names.
     """
+    defined = load_definitions(spec, home)
+    from feast import FeatureStore
+
+    store = FeatureStore(repo_path=str(spec.folder / spec.features.repository))
+    store.apply(list(defined.objects))
+    return store, defined.service
+
+
+def load_definitions(spec: Spec, home: Path) -> Definitions:
+    """What the Feast repository of the model folder defines; nothing is written.
+
+    Raises:
+        UnavailableError: the folder has no feature_store.yaml or definitions.
+        InvalidError: the service does not exist, or serves other features than model.toml names.
+    """
     repository = spec.folder / spec.features.repository
-    for name in ("feature_store.yaml", DEFINITIONS):
+    for name in (STORE, DEFINITIONS):
         if not (repository / name).is_file():
             raise UnavailableError(f"there is no {name} in {repository}", field="features.repository")
     os.environ["PLIMSOLL_FEAST"] = str(home)
-    from feast import Entity, FeatureService, FeatureStore, FeatureView
+    from feast import Entity, FeatureService, FeatureView, OnDemandFeatureView
 
     module = _load(repository / DEFINITIONS)
-    found = [one for one in vars(module).values() if isinstance(one, Entity | FeatureView | FeatureService)]
+    kinds = Entity | FeatureView | OnDemandFeatureView | FeatureService
+    found = [one for one in vars(module).values() if isinstance(one, kinds)]
     services = {one.name: one for one in found if isinstance(one, FeatureService)}
     service = services.get(spec.features.service)
     if service is None:
@@ -78,9 +110,15 @@ def open_store(spec: Spec, home: Path) -> tuple[Any, Any]:
     if set(names) != set(spec.features.names):
         odd = sorted(set(names) ^ set(spec.features.names))
         raise refuse("model.toml", "features.names", odd, f"the features of service {service.name}")
-    store = FeatureStore(repo_path=str(repository))
-    store.apply(found)
-    return store, service
+    return Definitions(tuple(found), service)
+
+
+@contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    """Source file and registry are rewritten by each run: two runs of one model take turns."""
+    with (home / ".training.lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _load(path: Path) -> ModuleType:

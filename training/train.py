@@ -16,6 +16,7 @@ from training.dataset import Pinned, pin_dataset
 from training.families.port import Examples, Range, family_of
 from training.features import training_frame
 from training.fingerprint import code_digest, environment_digest, fingerprint
+from training.origin import bind_features
 from training.progress import Progress
 from training.search import Trial, best, draw, evaluate, search
 from training.spec import Spec, load_reasons
@@ -91,6 +92,7 @@ def train(
         digest = policy_digest(policy)
         written = write_bundle(spec, trained, parts.validation, reasons, digest, settings)
         told.append(f"{written.digest[:19]}, {len(trained.model) / 1024:.0f} KiB, threshold {written.threshold:.4f}")
+        told.append(bind_features(spec, written.digest, settings))
     with progress.step("record") as told:
         holdout = _with_protected(spec, parts.holdout, pinned)
         candidate = _record(

@@ -165,6 +165,44 @@ class Records(Part):
     retention_law: str = Field(default="12 CFR 1002.12(b) (Regulation B)", min_length=1, max_length=200)
 
 
+class BreakerLimits(Part):
+    """When a champion is taken not to be itself, so that the baseline answers, and how it comes back.
+
+    Counts are of answers that one replica gave.
+    """
+
+    window: int = Field(default=200, ge=10, le=100_000, description="The last answers that are looked at.")
+    minimum: int = Field(default=20, ge=1, le=100_000, description="Fewer: only `in_a_row` opens.")
+    failure_share: Share = 0.5
+    in_a_row: int = Field(default=5, ge=1, le=10_000, description="Failures one after the other.")
+    same_scores: int = Field(default=50, ge=5, le=100_000, description="Different rows in a row with one score.")
+    favourable_low: float | None = Field(default=None, ge=0, le=1, description="Share of favourable decisions.")
+    favourable_high: float | None = Field(default=None, ge=0, le=1)
+    rest_seconds: float = Field(default=5, gt=0, le=3600, description="Open for so long, twice as long each time.")
+    rest_most_seconds: float = Field(default=300, gt=0, le=86_400)
+    trial_share: Share = 0.1
+    trials: int = Field(default=20, ge=1, le=10_000, description="Good answers in the trial that close it.")
+    trial_seconds: float = Field(default=60, gt=0, le=3600, description="Then the trial draws other customers.")
+
+    @model_validator(mode="after")
+    def _can_be_reached(self) -> Self:
+        if self.minimum > self.window:
+            raise ValueError(f"minimum {self.minimum} is above window {self.window}: nothing could open it")
+        low, high = self.favourable_low, self.favourable_high
+        if low is not None and high is not None and low >= high:
+            raise ValueError(f"favourable_low {low} is not below favourable_high {high}")
+        return self
+
+
+class Serving(Part):
+    """How the release answers."""
+
+    slow_milliseconds: float = Field(default=1000, gt=0, le=60_000, description="A score that takes longer has failed.")
+    explain_milliseconds: float = Field(default=500, gt=0, le=60_000, description="As long as reasons may take.")
+    cache: bool = Field(default=True, description="Whether a row that was scored before may be answered from memory.")
+    breaker: BreakerLimits = BreakerLimits()
+
+
 class Policy(Part):
     """The whole policy of one model."""
 
@@ -173,6 +211,7 @@ class Policy(Part):
     review: Review = Review()
     rollout: Rollout = Rollout()
     monitor: Monitor = Monitor()
+    serving: Serving = Serving()
     records: Records = Records()
 
     @classmethod

@@ -11,13 +11,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lineage.digest import digest_folder
 from lineage.errors import TamperedError, UnavailableError
 from lineage.settings import Settings
-from lineage.signing import verify
-from validators.scoring.bundle import Bundle, load_bundle
+from validators.scoring.bundle import Bundle
 from validators.scoring.port import Scorer
 from validators.scoring.reasons import adverse_reasons
+from validators.scoring.verified import load_verified
 
 Grade = Literal["bit-identical", "numerically equal", "decision-equal", "different"]
 BASELINE = "baseline"
@@ -94,11 +93,7 @@ def load_recorded(digest: str, settings: Settings) -> Bundle:
     folder = settings.artefacts / digest.removeprefix("sha256:")
     if not folder.is_dir():
         raise UnavailableError(f"bundle {digest[:19]}… is not among the artefacts; put it back from a backup")
-    found = digest_folder(folder)
-    if found != digest:
-        raise TamperedError(f"the bundle has digest {found[:19]}…, the record names {digest[:19]}…", field="digest")
-    verify(folder, settings)
-    return load_bundle(folder)
+    return load_verified(folder, digest, settings)
 
 
 def recorded_in(decision: Mapping[str, Any]) -> Told:

@@ -9,12 +9,15 @@ from typing import Any
 from dash import Input, Output, callback, ctx, html
 from dash.exceptions import PreventUpdate
 
+from console import stops
 from console.door import Desk, desk
 from console.needs import Need, headline, needs
 from console.parts.charts import Series, chart
 from console.parts.frame import fill, frame
-from console.parts.pieces import STATE_STATUS, empty, link, page_head, panel, release_link, status, table, tone_icon
+from console.parts.pieces import empty, link, page_head, panel, release_link, standing, status, table, tone_icon
 from console.parts.rail import progress
+from console.parts.stops import switch_panel
+from console.switch import EVERYBODY
 from console.words import age, clock, line, moment, percent, plural, subject
 
 PAGE = {"path": "/", "name": "Overview", "title": "Overview · Plimsoll", "icon": "hand", "order": 0}
@@ -59,7 +62,8 @@ async def body(at: Desk) -> tuple[Any, Any, Any]:
     now = datetime.now(UTC)
     rows = needs(state, signals["records"], at.person.name, at.person.role, now)
     top = [page_head("Needs you", headline(rows, now)), queue(rows, now, at.person.role)]
-    return top, flight(state), lines(latest["records"])
+    side = html.Div([switch_panel(EVERYBODY, state, at.person), lines(latest["records"])], className="stack")
+    return top, flight(state), side
 
 
 async def drawn(at: Desk) -> html.Div:
@@ -102,8 +106,8 @@ def flight(state: Json) -> html.Section:
     rows = [
         [
             release_link(release["release"]),
-            status(STATE_STATUS[release["state"]]),
-            where(release, state["models"].get(release["model"], {})),
+            standing(release, stops.view(state, release["model"])),
+            where(release, stops.view(state, release["model"])),
             progress(release),
         ]
         for release in shown_[:12]
@@ -116,18 +120,25 @@ def flight(state: Json) -> html.Section:
 def where(release: Json, model: Json) -> str:
     """Where a release is, in a few words."""
     share = percent(release.get("share"))
+    carries = "killed" if model.get("stopped") else f"carries {share}"
+    if model.get("shadow") == release["release"]:
+        return "In the shadow, scores copies"
     match release["state"]:
+        case "canary" | "rollout" if model.get("stopped"):
+            return f"{release['state'].capitalize()} {share}, killed"
         case "canary":
             return f"Canary {share}" + (", held" if release.get("hold") else "")
         case "review":
-            return f"In review, due {clock((release.get('review') or {}).get('due_at'))}, carries {share}"
+            return f"In review, due {clock((release.get('review') or {}).get('due_at'))}, {carries}"
         case "rollout":
             return f"Rollout {share}"
+        case "champion" if model.get("stopped"):
+            return "Killed, nobody answers" if model["stopped"] == "nothing" else "Killed, the baseline answers"
         case "champion":
             rest = model.get("share") or 0.0
             return f"{percent(1 - rest)} since {clock(release.get('promoted_at'))}"
         case "approved":
-            return f"Approved, waits to be promoted, carries {share}"
+            return f"Approved, waits to be promoted, {carries}"
         case "trained":
             checks = release.get("checks") or {}
             return f"Validating, {plural(len(checks), 'check')} done"

@@ -9,12 +9,12 @@ from urllib.parse import unquote
 
 from dash import Input, Output, State, callback, dcc, html
 
+from console import stops
 from console.door import Desk, desk
 from console.needs import reason
 from console.parts.frame import fill, frame
 from console.parts.judgement import checks, judgement
 from console.parts.pieces import (
-    STATE_STATUS,
     actions,
     empty,
     facts,
@@ -22,10 +22,11 @@ from console.parts.pieces import (
     page_head,
     panel,
     release_link,
-    status,
+    standing,
     tone_icon,
 )
 from console.parts.rail import rail
+from console.parts.stops import switch_panel
 from console.sheet import hourly_rate
 from console.verbs import SAFE, options, traffic
 from console.words import age, clock, line, number, percent, plural, short
@@ -53,8 +54,8 @@ async def body(at: Desk, name: str) -> list[Any]:
     release, state, page = await asyncio.gather(
         at.get(f"/v1/releases/{name}"), at.state(), at.newest(20, kind="DecisionsSealed", model=owner)
     )
-    model, sealed = state["models"][owner], page["records"]
-    label = status(STATE_STATUS[release["state"]], release["state"].replace("_", " ").capitalize())
+    model, sealed = stops.view(state, owner), page["records"]
+    label = standing(release, model, release["state"].replace("_", " ").capitalize())
     report = (
         html.A("Validation report", href=f"/report/{name}", target="_blank") if release.get("report_digest") else None
     )
@@ -64,7 +65,7 @@ async def body(at: Desk, name: str) -> list[Any]:
         panel("Where it came from", origin(release)),
         panel("Its records", history(release)),
     ]
-    side = panel("Journey", rail(release))
+    side = html.Div([switch_panel(owner, state, at.person), panel("Journey", rail(release))], className="stack")
     return [
         page_head([name, " ", label], f"by {release['author']}, trained {clock(release['trained_at'])} UTC"),
         boxes(release, model, at, hourly_rate(sealed)),

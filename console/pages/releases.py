@@ -7,10 +7,11 @@ from typing import Any
 
 from dash import Input, Output, callback, html
 
+from console import stops
 from console.door import Desk, desk
 from console.pages.overview import where
 from console.parts.frame import fill, frame
-from console.parts.pieces import STATE_STATUS, empty, page_head, panel, release_link, status, table
+from console.parts.pieces import empty, page_head, panel, release_link, standing, table
 from console.parts.rail import progress
 from console.words import age, plural
 
@@ -33,7 +34,7 @@ async def body(at: Desk) -> list[Any]:
     """One table a model."""
     state = await at.state()
     count = f"{plural(len(state['releases']), 'release')} of {plural(len(state['models']), 'model')}"
-    models = [one_model(model, state) for model in sorted(state["models"].values(), key=lambda one: one["model"])]
+    models = [one_model(stops.view(state, name), state) for name in sorted(state["models"])]
     command = "ray job submit --working-dir . -- python -m training.pipeline examples/credit_default"
     nothing = panel("Releases", empty("No releases yet.", "A release appears when its training ends.", command))
     return [page_head("Releases", count), html.Div(models or nothing, className="stack")]
@@ -46,7 +47,7 @@ def one_model(model: Json, state: Json) -> html.Section:
     rows = [
         [
             release_link(release["release"]),
-            status(STATE_STATUS[release["state"]]),
+            standing(release, model),
             where(release, model),
             progress(release),
             release["author"],
@@ -56,4 +57,6 @@ def one_model(model: Json, state: Json) -> html.Section:
     ]
     heads = ["Release", "Status", "Where", "Progress", "Author", "Trained"]
     answers = f"{model['champion'] or 'The baseline'} answers"
+    if model["stopped"]:
+        answers = f"Killed: {stops.answers(model['stopped'])}"
     return panel(model["model"], table(heads, rows, caption=f"Releases of {model['model']}"), aside=answers)

@@ -16,6 +16,8 @@ from console.parts.pieces import trouble
 from plimsoll.errors import Error, Unavailable
 
 Json = dict[str, Any]
+#: Kinds that may be about all models.
+_ABOUT_ALL = ("KillSwitchPulled", "KillReleaseRequested", "KillSwitchReleased")
 
 
 def frame(id_: str, *more: Any) -> html.Div:
@@ -35,7 +37,7 @@ async def fill(make: Callable[..., Awaitable[Any]], *args: Any, news: Json | Non
     """
     first = not ctx.triggered_prop_ids
     moved = (news or {}).get("moved") or []
-    if not first and about and moved and about not in moved:
+    if not first and about and moved and not {about, *_ABOUT_ALL} & set(moved):
         raise PreventUpdate
     try:
         return await make(*args)

@@ -72,6 +72,14 @@ def status(word: str, text: str | None = None) -> html.Span:
     return html.Span([icon(shape), html.Span(text or word)], className=f"status {tone}")
 
 
+def standing(release: Json, model: Json, text: str | None = None) -> html.Span:
+    """The status label of a release: what would carry traffic is killed where its model is."""
+    carries = release["state"] in ("champion", "canary", "review", "approved", "rollout")
+    if model.get("stopped") and carries:
+        return status("Blocked", f"{text}, killed" if text else "Killed")
+    return status(STATE_STATUS[release["state"]], text)
+
+
 def panel(title: str, *children: Children, aside: Children = None, **props: Any) -> html.Section:
     """A box with a section head; `aside` stands at the right of the head."""
     name = f"panel {props.pop('className', '')}".strip()
@@ -118,7 +126,7 @@ def actions(offered: list[Option], *, filled: str | None = None) -> html.Div:
     """
     parts: list[Children] = []
     for index, option in enumerate(offered):
-        parts.append(_button(option, filled=option.verb == filled))
+        parts.append(button(option, filled=option.verb == filled))
         last = index + 1 == len(offered) or offered[index + 1].why_not != option.why_not
         if option.why_not and last:
             parts.append(html.P(option.why_not, id=_why(option), className="why"))
@@ -130,7 +138,8 @@ def _why(option: Option) -> str:
     return f"why-{option.subject}-{abs(hash(option.why_not)) % 10_000}"
 
 
-def _button(option: Option, *, filled: bool) -> html.Button:
+def button(option: Option, *, filled: bool) -> html.Button:
+    """The button that opens the review sheet of a verb."""
     blocked = option.why_not is not None
     tone = ("filled danger" if option.verb in SAFE else "filled") if filled and not blocked else ""
     named = {"data-verb": option.verb, "data-subject": option.subject}

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from console.terminal import audit, backup, decision, demo, doctor, dossier, govern, lookup, session, up
+from console.terminal import audit, backup, decision, demo, doctor, dossier, features, govern, lookup, session, stop, up
 from console.terminal.output import err, out, print_json, told
 from lineage.accounts import Accounts
 from lineage.settings import Settings
@@ -64,14 +64,15 @@ def down_command(json: Json = False) -> None:
 
 @app.command("status")
 def status_command(json: Json = False) -> None:
-    """How the services stand. Exit status 1 when not all are ready."""
-    view = up.status(Settings())
+    """How the services stand, and what is killed. Exit status 1 when not all services are ready."""
+    view = up.status(Settings()) | {"stopped": stop.known_stops(Settings())}
     if json:
         print_json(view)
     elif not view["supervised"]:
         out.print("Nothing is running. `plimsoll up` starts it.")
     else:
         up.show(out, view)
+        stop.show_stops(view["stopped"])
     raise typer.Exit(0 if view["ready"] else 1)
 
 
@@ -156,7 +157,7 @@ def version_command() -> None:
     out.print(version("plimsoll"))
 
 
-for commands in (govern, decision, lookup, dossier, backup):
+for commands in (govern, stop, decision, lookup, dossier, backup, features):
     commands.register(app)
 
 

@@ -63,7 +63,9 @@ def sentences(answer: Found) -> list[str]:
     """What an answer says, for people, without the table of who did what."""
     decided, asked = answer["decided"], answer["asked"]
     when = f"at {_time(asked['at'])} UTC" if "at" in asked else f"after record {asked['seq']}"
-    if decided["mode"] == "normal":
+    if decided["mode"] == "killed":
+        lines = _stopped(answer, when)
+    elif decided["mode"] == "normal":
         lines = [f"{decided['release']} answered for {answer['model']} {when}, with threshold {decided['threshold']}."]
         lines.append(f"Bundle {_short(decided['digest'])}, policy {_short(decided['policy_digest'])}.")
     elif decided["baseline_of"]:
@@ -73,6 +75,7 @@ def sentences(answer: Found) -> list[str]:
         lines = [f"Nobody answered for {answer['model']} {when}: nothing was registered."]
     if decided["by"]:
         lines.append(f"Decided by {_record(decided['by'])}.")
+    lines += [_open(breaker) for breaker in decided["breakers"]]
     if decided["challenger"]:
         lines += _on_trial(decided["challenger"])
     return [*lines, _acknowledged(answer["acknowledged"])]
@@ -131,6 +134,25 @@ def _print_answer(answer: Found) -> None:
             print_rows(rows, _PEOPLE, empty="")
 
 
+def _stopped(answer: Found, when: str) -> list[str]:
+    """Who answered while a person had stopped it, and whose word that was."""
+    decided, model = answer["decided"], answer["model"]
+    lines = [f"Nothing was answered for {model} {when}: a person had stopped it."]
+    if decided["killed"] == "baseline":
+        whose = f" of {decided['baseline_of']}" if decided["baseline_of"] else ""
+        lines = [f"The baseline{whose} answered for {model} {when}: a person had stopped the champion."]
+    for kill in decided["kills"]:
+        whom = kill["of"] or "all models"
+        lines.append(f"Kill switch of {whom}: pulled by {kill['by']} at {_time(kill['at'])} UTC: {kill['reason']}")
+    return lines
+
+
+def _open(breaker: Found) -> str:
+    cause, since = breaker["cause"].replace("_", " "), _time(breaker["since"])
+    where = f"On replica {breaker['replica']} the baseline answered in place of {breaker['release']}"
+    return f"{where}: its breaker was open since {since} UTC ({cause})."
+
+
 def _on_trial(challenger: Found) -> list[str]:
     share = f"{challenger['share']:.0%} of live traffic" if challenger["share"] else "no traffic any more"
     lines = [f"{challenger['release']} ({challenger['state']}) was on trial with {share}"]
@@ -144,7 +166,9 @@ def _acknowledged(route: Found | None) -> str:
     number = f"record {route['seq']}, route {route['version']}, {route['replicas']} replicas"
     if route["in_step"]:
         return f"Every replica had acknowledged that ({number})."
-    who = route["champion"] or "the baseline"
+    who = {"baseline": "the baseline (killed)", "nothing": "nobody (killed)"}.get(
+        route["killed"], route["champion"] or "the baseline"
+    )
     trial = f", {route['challenger']} on {route['share']:.0%}" if route["challenger"] else ""
     return f"Not every replica had acknowledged that yet: the last route they all ran was {who}{trial} ({number})."
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from console.words import subject
+
 Record = dict[str, Any]
 _QUIET = frozenset(
     {"SignedIn", "DecisionsSealed", "RouteApplied", "PasswordReset", "ControllerStarted", "ActionRefused"}
@@ -16,7 +18,7 @@ def narrate(record: Record) -> str | None:
     kind = record["kind"]
     if kind in _QUIET:
         return None
-    about = record["release"] or record["model"] or "platform"
+    about = subject(record)
     detail = _DETAILS[kind](record["data"]) if kind in _DETAILS else ""
     return f"{record['at'][11:19]} {about}: {kind}" + (f", {detail}" if detail else "")
 
@@ -70,5 +72,9 @@ _DETAILS: dict[str, Callable[[dict[str, Any]], str]] = {
     "JobStarted": lambda d: f"Ray job {d['job_id']}",
     "JobFinished": lambda d: str(d["status"]),
     "RollbackOrdered": lambda d: f"to {d['to']}",
+    "KillSwitchPulled": lambda d: {"baseline": "the baseline answers", "nothing": "nothing is answered"}[d["answer"]],
+    "KillReleaseRequested": lambda _: "a second person has to confirm",
+    "BreakerOpened": lambda d: f"{d['cause'].replace('_', ' ')} on replica {d['replica']}",
+    "BreakerClosed": lambda d: f"{d['cause']} on replica {d['replica']} after {d['seconds']:.0f} s",
     "ReleaseRolledBack": lambda d: f"{d['replicas']} replicas, {d['milliseconds']:.0f} ms",
 }

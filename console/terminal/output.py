@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from console.words import NB
 from lineage.errors import InvalidError, PlimsollError, RefusedError
 from plimsoll.errors import Error, Invalid, Refused
 
@@ -52,7 +53,10 @@ def print_rows(rows: Sequence[dict[str, Any]], columns: dict[str, str], *, empty
     out.print(table)
 
 
+def plain(text: str, style: str = "") -> Text:
+    """Text, not markup: a reason may hold brackets, and control characters must not reach the terminal."""
+    return Text("".join(char if char.isprintable() or char == NB else "�" for char in text), style=style)
+
+
 def _cell(value: Any) -> Text:
-    # Text, not markup: a reason may hold brackets, and control characters must not reach the terminal.
-    text = "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
-    return Text("".join(char if char.isprintable() else "�" for char in text))
+    return plain("" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value))

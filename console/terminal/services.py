@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import httpx
 
+from console.terminal.processes import listening
 from lineage.settings import Settings
 from serve.cluster import ray_client_environment, ray_environment, ray_start_command, token_file
 
@@ -52,7 +53,21 @@ def services(settings: Settings) -> list[Service]:
             lambda: answers(f"{settings.ledger_url}/healthz"),
             needs=("witness",) if own else (),
         ),
-        Service("ray", "Ray", ray_start_command(settings), ray, lambda: _jobs_answer(settings)),
+        Service(
+            "standby",
+            "Standby of the ingress",
+            [*python, "serve.standby"],
+            ray,
+            lambda: listening(settings.host, settings.gateway_port),
+        ),
+        Service(
+            "ray",
+            "Ray",
+            ray_start_command(settings),
+            ray,
+            lambda: _jobs_answer(settings),
+            needs=("standby",),  # Ray's HAProxy borrows the entrance from it
+        ),
         Service(
             "deploy",
             "Gateway, challenger pool, controller",

@@ -14,6 +14,8 @@ import pytest
 from console_home import Home, running
 from playwright import sync_api as playwright
 
+from plimsoll import Client
+
 pytestmark = pytest.mark.acceptance
 ARGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 PAGES = ("/", "/releases", "/release/credit-default@2", "/drift", "/fairness", "/reviews", "/audit")
@@ -244,6 +246,78 @@ def test_no_page_scrolls_sideways_on_a_phone(seat: Any, scheme: str) -> None:
         page = one.open(path)
         page.wait_for_selector(".panel")
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], path
+
+
+def test_one_person_kills_and_a_second_one_lets_go(seat: Any, home: Home) -> None:
+    operator, validator = seat("operator"), seat("validator")
+    page = operator.open("/release/card-fraud@1")
+    page.get_by_role("button", name="Kill card-fraud, baseline answers").click()
+    page.wait_for_selector("text=No release takes traffic meanwhile")
+    _send(page, "scores collapsed to one value")
+    page.wait_for_selector(".stop.killed >> text=KILLED by operator since", timeout=8_000)
+    _ask_to_release(page, "card-fraud", "scores vary again")
+    panel = page.locator("section.panel").filter(has=page.get_by_role("heading", name="Kill switch"))
+    own = panel.get_by_role("button", name="Release card-fraud")
+    playwright.expect(own).to_be_disabled(timeout=8_000)
+    assert page.get_by_text("You asked for the release. A second person has to confirm.").count() == 1
+    other = validator.open("/")
+    other.wait_for_selector(".need >> text=operator asks to release the kill switch: scores vary again")
+    other.locator(".stop.killed").get_by_role("button", name="Release card-fraud").click()
+    other.wait_for_selector("text=Kill it again at any moment")
+    _send(other, "scores looked at by a second person")
+    for one in (page, other):
+        playwright.expect(one.locator(".stop.killed")).to_have_count(0, timeout=8_000)
+    told = [record["kind"] for record in home.ledger.records(kind=SWITCH)["records"]]
+    assert told == SWITCH.split(",")
+
+
+SWITCH = "KillSwitchPulled,KillReleaseRequested,KillSwitchReleased"
+
+
+def _send(page: Any, reason: str) -> None:
+    page.fill("#sheet-reason", reason)
+    page.click("#sheet-go")
+    page.wait_for_selector("text=Recorded as #")
+
+
+def _ask_to_release(page: Any, whose: str, reason: str) -> None:
+    page.locator(".stop.killed").get_by_role("button", name=f"Ask to release {whose}").first.click()
+    page.wait_for_selector("text=Nothing changes until a second person confirms")
+    _send(page, reason)
+
+
+@pytest.fixture
+def stopped(home: Home) -> Iterator[None]:
+    """All models killed, one of its own too, a breaker open; let go afterwards."""
+    url = home.settings.ledger_url
+    breaker = {"release": "credit-default@1", "replica": "r-1", "cause": "constant_scores", "evidence": {"rows": 50}}
+    data = breaker | {"since": "2026-11-23T10:05:00.000000Z", "times": 1}
+    people = [Client.sign_in(name, home.passwords[name], ledger=url) for name in ("operator", "validator")]
+    for model, answer in ((None, "nothing"), ("credit-default", "baseline")):
+        people[0].kill(model, "feature store is down", answer=answer)
+        people[0].ask_kill_release(model, "feature store is back")
+    home.ledger.append("BreakerOpened", model="credit-default", data=data)
+    yield
+    for model in (None, "credit-default"):
+        people[1].release_kill(model, "seen by a second person")
+    closed = {"release": "credit-default@1", "replica": "r-1", "cause": "trial passed", "seconds": 4.0, "answers": 12}
+    home.ledger.append("BreakerClosed", model="credit-default", data=closed)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("viewport", [WIDE, PHONE], ids=["wide", "phone"])
+def test_what_is_killed_is_accessible_and_fits(stopped: None, seat: Any, scheme: str, viewport: dict[str, int]) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    one = seat("validator", color_scheme=scheme, viewport=viewport, bypass_csp=True)
+    for path in ("/", "/releases", "/release/credit-default@1"):
+        page = one.open(path)
+        page.wait_for_selector(".panel")
+        playwright.expect(page.locator(".stop.killed")).to_have_count(2)
+        playwright.expect(page.locator(".stop.broken")).to_have_count(1)
+        page.evaluate(Axe().axe_script)
+        assert page.evaluate(AXE) == [], path
+        assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"], path
 
 
 def test_nothing_leaves_this_machine_and_nothing_breaks_the_policy(seat: Any) -> None:

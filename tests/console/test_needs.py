@@ -100,6 +100,42 @@ def test_a_registered_release_waits_only_while_the_way_is_free() -> None:
     assert needs(taken, [], "operator", "operator", NOW) == []
 
 
+def test_a_release_of_the_kill_switch_waits_for_a_second_person() -> None:
+    kill: Json = {"by": "validator", "at": at(hours=1), "since": at(hours=1), "seq": 4, "answer": "baseline"}
+    kill |= {"reason": "looks wrong", "asked_by": None, "asked_at": None, "asked_reason": None, "asked_seq": None}
+    asked = kill | {"asked_by": "operator", "asked_at": at(minutes=5), "asked_reason": "mended", "asked_seq": 5}
+    fold = state(release("m@1", "champion"), kill=asked) | {"kill": kill}
+    [row] = needs(fold, [], "validator", "validator", NOW)
+    assert (row.status, row.subject, row.at) == ("Waiting for you", "m", at(minutes=5))
+    assert row.what == "operator asks to release the kill switch: mended"
+    assert row.href == "/release/m@1"
+    assert needs(fold, [], "operator", "operator", NOW) == [], "not for whoever asked"
+    assert needs(fold, [], "auditor", "auditor", NOW) == []
+    fold = state(release("m@1", "champion")) | {"kill": asked}
+    assert [row.subject for row in needs(fold, [], "validator", "validator", NOW)] == ["all models"]
+
+
+def test_while_it_is_killed_nobody_is_told_that_the_champion_answers() -> None:
+    kill: Json = {"by": "validator", "at": at(hours=1), "since": at(hours=1), "answer": "baseline", "asked_by": None}
+    held = release("m@4", "canary", hold={"why": "few subjects", "at": at(minutes=3)})
+    fold = state(release("m@2", "registered"), release("m@3", "quarantined"), held) | {"kill": kill}
+    rows = needs(fold, [], "operator", "operator", NOW)
+    assert [row.subject for row in rows] == ["m@3", "m@4"], "no canary can be started"
+    assert [row.calm for row in rows] == [
+        "Killed: the baseline answers.",
+        "Held at 25\u00a0%. Killed: the baseline answers.",
+    ]
+
+
+def test_an_open_breaker_is_the_operators() -> None:
+    open_: Json = {"release": "m@1", "cause": "constant_scores", "since": at(minutes=4), "times": 1, "seq": 7}
+    fold = state(release("m@1", "champion"), breakers={"a": open_, "b": open_ | {"since": at(minutes=2)}})
+    [row] = needs(fold, [], "operator", "operator", NOW)
+    assert (row.status, row.subject, row.href, row.at) == ("Failed", "m", "/release/m@1", at(minutes=4))
+    assert "the baseline answers on 2\u00a0replicas: constant scores since" in row.what
+    assert needs(fold, [], "validator", "validator", NOW) == []
+
+
 def test_only_the_last_job_counts() -> None:
     failed: Json = {"status": "failed", "at": at(hours=1), "author": "scientist", "message": "no rows"}
     fold = state(jobs={"7": failed})

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from console.review import decide, why_not
+from console.switch import VERBS as SWITCH
 from console.verbs import VERBS, call, options, refusal, sheet, traffic
 from lineage.facts import FACTS
 from lineage.guards import PEOPLE_MAY
@@ -28,7 +29,8 @@ def verbs(offered: list[Any]) -> dict[str, str | None]:
 
 
 def test_every_verb_states_a_fact_that_people_may_state() -> None:
-    assert set(VERBS.values()) == set(PEOPLE_MAY)
+    assert {*VERBS.values(), *SWITCH.values()} == set(PEOPLE_MAY)
+    assert not VERBS.keys() & SWITCH.keys()
     assert set(VERBS.values()) <= set(FACTS)
 
 
@@ -60,6 +62,28 @@ def test_promotion_waits_for_an_approval_unless_the_policy_wants_none() -> None:
 def test_a_canary_waits_for_the_one_in_flight() -> None:
     blocked = refusal("canary", release("registered"), MODEL | {"challenger": "m@9"}, "operator", "operator")
     assert blocked == "m@9 is in flight; one release of a model at a time."
+
+
+def test_nothing_takes_traffic_while_it_is_killed_and_the_way_back_stays_open() -> None:
+    killed = MODEL | {"stopped": "baseline"}
+    for verb, state in (("canary", "registered"), ("promote", "approved")):
+        said = refusal(verb, release(state), killed | {"challenger": None}, "operator", "operator")
+        assert said == "m is killed: no release takes traffic until two people let go."
+    assert refusal("rollback", release("champion"), killed | {"champion": "m@2"}, "operator", "operator") is None
+    assert refusal("abort", release("canary"), killed, "operator", "operator") is None
+    assert traffic(killed, 1000.0) == ["baseline 100\u00a0%, killed"]
+    assert traffic(killed | {"stopped": "nothing"}, 1000.0) == ["nobody answers, killed"]
+
+
+def test_a_registered_release_may_run_in_the_shadow_when_nothing_else_does() -> None:
+    free = MODEL | {"challenger": None, "shadow": None}
+    assert verbs(options(release("registered"), free, "operator", "operator")) == {"canary": None, "shadow": None}
+    running = free | {"shadow": "m@2"}
+    assert verbs(options(release("registered"), running, "operator", "operator")) == {"canary": None, "unshadow": None}
+    other = verbs(options(release("registered"), free | {"shadow": "m@9"}, "operator", "operator"))
+    assert set(other.values()) == {"m@9 scores in the shadow; stop that first."}
+    assert call("shadow", release("registered"), free, REASON).path == "/v1/releases/m@2/shadow/start"
+    assert call("unshadow", release("registered"), running, REASON).path == "/v1/releases/m@2/shadow/stop"
 
 
 def test_a_retired_release_offers_nothing() -> None:

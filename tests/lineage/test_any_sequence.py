@@ -26,6 +26,11 @@ from lineage.terms import terms_of
 MATCHED = {"count": 2, "matched": 2}
 POLICIES = [POLICY, POLICY | {"review": {"required": False}}, POLICY | {"canary": {"steps": [0.25]}}]
 KINDS = [kind for kind in FACTS if subject_of(kind) == "release"] + ["ModelTrained", "JobStarted", "RetrainRequested"]
+SWITCH = [kind for kind in FACTS if subject_of(kind) == "one_or_all"]
+BREAKERS = ["BreakerOpened", "BreakerClosed"]
+STOPPERS = [VALIDATOR, OPERATOR, Actor("second-operator", "operator")]
+#: What gives a release traffic, which nothing gets while it is stopped.
+GIVES_TRAFFIC = {"CanaryStarted", "CanaryStepped", "RolloutStepped", "ReleasePromoted"}
 ACTORS = [CONTROLLER, CONTROLLER, CONTROLLER, AUTHOR, VALIDATOR, OPERATOR, Actor("author-and-validator", "validator")]
 
 
@@ -44,6 +49,10 @@ def promises(state: LedgerState, records: list[dict[str, Any]]) -> None:
             allowed |= {*terms.canary.steps, *terms.rollout.steps}
         assert model.share in allowed
         assert bool(model.salt) == bool(model.challenger)
+        if model.shadow:
+            assert state.releases[model.shadow].state is State.REGISTERED
+            assert model.challenger is None
+            assert state.releases[model.shadow].digest not in state.barred
         assert (model.mode == "normal") == (model.champion is not None)
         if model.champion:
             champion_has_earned_it(state, model.champion, records)
@@ -61,6 +70,68 @@ def champion_has_earned_it(state: LedgerState, champion: str, records: list[dict
     wanted = terms_of(release.policy).validation.checks
     assert wanted
     assert all(release.checks[name]["status"] == "pass" for name in wanted)
+
+
+def stopped(records: list[dict[str, Any]]) -> dict[str | None, str]:
+    """What is stopped and what answers there, told from the facts about the switch alone, by model (None: all).
+
+    Only a request by one person and a confirmation by another let go; on the way each fact is checked.
+    """
+    pulled: dict[str | None, str] = {}
+    asked: dict[str | None, str] = {}
+    for record in records:
+        name, kind, actor = record["model"], record["kind"], record["actor"]
+        if kind in GIVES_TRAFFIC:
+            assert name not in pulled, f"{kind} while {name} was stopped"
+            assert None not in pulled, f"{kind} while all were stopped"
+        if kind in SWITCH:
+            assert actor["role"] in ("operator", "validator")
+        if kind == "KillSwitchPulled":
+            assert (pulled.get(name), record["data"]["answer"]) != ("nothing", "baseline")
+            pulled[name] = record["data"]["answer"]
+            asked.pop(name, None)
+        elif kind == "KillReleaseRequested":
+            assert name in pulled
+            asked[name] = actor["name"]
+        elif kind == "KillSwitchReleased":
+            assert asked[name] != actor["name"]
+            del pulled[name], asked[name]
+    return pulled
+
+
+def nobody_lets_go_but_two_people(state: LedgerState, records: list[dict[str, Any]]) -> None:
+    told = {name: model.kill["answer"] for name, model in state.models.items() if model.kill}
+    assert stopped(records) == told | ({None: state.kill["answer"]} if state.kill else {})
+
+
+def switch(random: Random, state: LedgerState) -> Draft:
+    """Something about a kill switch, often what could come next."""
+    killed: list[str | None] = [name for name, view in state.models.items() if view.kill]
+    killed += [None] if state.kill else []
+    some = killed if killed and random.random() < 0.8 else [None, *state.models]
+    model = random.choice(some)
+    kill = state.models[model].kill if model is not None else state.kill
+    kind = random.choice(SWITCH)
+    if random.random() < 0.7:
+        asked = kill is not None and kill["asked_by"] is not None
+        kind = "KillSwitchReleased" if asked else "KillReleaseRequested" if kill else "KillSwitchPulled"
+    known = {"pulled": kill["seq"], "requested": kill["asked_seq"] or 1} if kill else {}
+    given = {"answer": random.choice(["baseline", "nothing"])} | known
+    data = {name: given.get(name, value) for name, value in sample(kind).items()}
+    return Draft(kind, random.choice([*STOPPERS, random.choice(ACTORS)]), data, model, None, "because")
+
+
+def breaker(random: Random, state: LedgerState) -> Draft:
+    release = random.choice(list(state.releases.values()))
+    data = sample(random.choice(BREAKERS), release=release.release, replica=random.choice("ab"))
+    kind = "BreakerOpened" if "times" in data else "BreakerClosed"
+    return Draft(kind, random.choice(ACTORS), data, release.model)
+
+
+def shadow(random: Random, state: LedgerState) -> Draft:
+    release = random.choice(list(state.releases.values())[-3:])
+    kind = random.choice(["ShadowStarted", "ShadowStopped"])
+    return Draft(kind, OPERATOR, sample(kind), release.model, release.release, "because")
 
 
 def wild(random: Random, state: LedgerState) -> Draft:
@@ -156,6 +227,12 @@ def rollback(release: Release, state: LedgerState) -> Draft:
 
 
 def next_draft(random: Random, state: LedgerState) -> Draft:
+    luck = random.random()
+    # Sooner let go than stopped, so that there is a story in between.
+    if luck < (0.5 if state.kill or any(model.kill for model in state.models.values()) else 0.03):
+        return switch(random, state)
+    if state.releases and luck > 0.9:
+        return breaker(random, state) if luck > 0.94 else shadow(random, state)
     likely, luck = likely_next(random, state), random.random()
     if likely is None or luck < 0.15:
         return wild(random, state)
@@ -179,6 +256,7 @@ def test_any_sequence_of_facts_keeps_every_promise(seed: int) -> None:
             except PlimsollError:
                 assert len(ledger.records) == before
             promises(ledger.state, ledger.records)
+        nobody_lets_go_but_two_people(ledger.state, ledger.records)
         told, fold = list(ledger.records), ledger.state
         ledger.close()
         again = Ledger(Path(folder) / "log")

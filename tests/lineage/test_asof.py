@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from sample_facts import CONTROLLER, MODEL, OPERATOR, POLICY, Hand, Teller, digest, sample
+from sample_facts import CONTROLLER, MODEL, OPERATOR, POLICY, VALIDATOR, Hand, Teller, digest, sample
 from service_story import open_story
 from test_any_sequence import next_draft
 
@@ -23,6 +23,7 @@ from lineage.clock import instant
 from lineage.draft import Draft
 from lineage.errors import InvalidError, PlimsollError, UnknownError
 from lineage.facts import FACTS, subject_of
+from lineage.guards import Actor
 from lineage.ledger import Ledger
 from lineage.release import State
 from lineage.routes_store import deciding, twins
@@ -228,6 +229,77 @@ def test_what_nobody_can_know_is_refused(spaced: Teller, clock: Hand) -> None:
     assert answering(records, MODEL, clock(), now=clock())["decided"]["release"] == FIRST
 
 
+# Stops
+
+
+def stop(spaced: Teller, kind: str, actor: Actor, model: str | None = MODEL, **data: Any) -> Record:
+    spaced.say("AlertRaised")  # a minute passes
+    return spaced.ledger.append(Draft(kind, actor, data, model, None, "scores look wrong"))
+
+
+def let_go(spaced: Teller, pulled: Record) -> Record:
+    asked = stop(spaced, "KillReleaseRequested", VALIDATOR, pulled["model"], pulled=pulled["seq"])
+    numbers = {"pulled": pulled["seq"], "requested": asked["seq"]}
+    return stop(spaced, "KillSwitchReleased", OPERATOR, pulled["model"], **numbers)
+
+
+@pytest.mark.parametrize("model", [MODEL, None])
+def test_while_a_person_has_stopped_it_the_baseline_answers(spaced: Teller, model: str | None) -> None:
+    release = spaced.champion()
+    trial = spaced.canary(spaced.register())
+    pulled = stop(spaced, "KillSwitchPulled", VALIDATOR, model, answer="baseline")
+    freed = let_go(spaced, pulled)
+    records = spaced.ledger.records
+    told = answering(records, MODEL, seq=freed["seq"] - 1)["decided"]
+    assert (told["mode"], told["killed"], told["release"]) == ("killed", "baseline", None)
+    assert (told["baseline_of"], told["digest"]) == (release, digest(MODEL, 1))
+    assert (told["challenger"], told["threshold"], told["people"]) == (None, None, [])
+    assert (told["by"]["by"], told["by"]["reason"]) == ("validator", "scores look wrong")
+    assert [(kill["of"], kill["since"]) for kill in told["kills"]] == [(model, pulled["at"])]
+    for around in (pulled["seq"] - 1, freed["seq"]):
+        told = answering(records, MODEL, seq=around)["decided"]
+        assert (told["mode"], told["killed"], told["kills"]) == ("normal", "", [])
+        assert (told["release"], told["challenger"]["release"]) == (release, trial)
+        assert told["by"]["kind"] == "ReleasePromoted", "who put it there, not who let it go"
+
+
+def test_where_nothing_is_answered_nobody_is_named(spaced: Teller) -> None:
+    spaced.champion()
+    stop(spaced, "KillSwitchPulled", OPERATOR, None, answer="baseline")
+    one = stop(spaced, "KillSwitchPulled", OPERATOR, answer="nothing")
+    told = answering(spaced.ledger.records, MODEL, seq=one["seq"])["decided"]
+    nobody = (told["killed"], told["release"], told["baseline_of"], told["digest"], told["policy"])
+    assert nobody == ("nothing", None, None, None, None)
+    assert told["by"]["seq"] == one["seq"]
+    freed = let_go(spaced, one)
+    told = answering(spaced.ledger.records, MODEL, seq=freed["seq"])["decided"]
+    assert (told["killed"], told["baseline_of"], told["by"]["kind"]) == ("baseline", FIRST, "KillSwitchReleased")
+
+
+def test_a_route_is_in_step_when_it_is_stopped_too(spaced: Teller) -> None:
+    spaced.champion()
+    stop(spaced, "KillSwitchPulled", OPERATOR, answer="baseline")
+    for said, in_step in (("", False), ("nothing", False), ("baseline", True)):
+        applied = routed(spaced, killed=said)
+        told = answering(spaced.ledger.records, MODEL, seq=applied["seq"])["acknowledged"]
+        assert (told["killed"], told["in_step"]) == (said, in_step)
+
+
+def test_it_tells_on_which_replicas_a_breaker_was_open(spaced: Teller) -> None:
+    spaced.champion()
+    spaced.say("BreakerOpened")
+    opened = spaced.say("BreakerOpened", replica="other", cause="slow")
+    spaced.say("BreakerClosed")
+    told = answering(spaced.ledger.records, MODEL, seq=opened["seq"])["decided"]
+    assert (told["mode"], told["release"]) == ("normal", FIRST), "on other replicas it answers"
+    assert [(one["replica"], one["cause"]) for one in told["breakers"]] == [
+        ("a1b2c3", "constant_scores"),
+        ("other", "slow"),
+    ]
+    told = answering(spaced.ledger.records, MODEL, seq=opened["seq"] + 1)["decided"]
+    assert [one["replica"] for one in told["breakers"]] == ["other"]
+
+
 # Any history
 
 
@@ -242,13 +314,19 @@ def told_by_the_fold(records: list[Record], model: str) -> dict[str, Any] | None
     view = fold.models.get(model)
     if view is None:
         return None
-    release = fold.releases.get(view.champion or "")
-    trial = fold.releases.get(view.challenger or "")
+    answers = [kill["answer"] for kill in (fold.kill, view.kill) if kill]
+    killed = "nothing" if "nothing" in answers else "baseline" if answers else ""
+    release = fold.releases.get(view.champion or "") if not killed else None
+    trial = fold.releases.get(view.challenger or "") if not killed else None
+    baseline = fold.releases.get(view.baseline_from or "") if killed != "nothing" else None
     return {
-        "release": view.champion,
-        "mode": view.mode,
-        "baseline_of": view.baseline_from if release is None else None,
-        "digest": getattr(release or fold.releases.get(view.baseline_from or ""), "digest", None),
+        "release": release.release if release else None,
+        "mode": "killed" if killed else view.mode,
+        "killed": killed,
+        "kills": len(answers),
+        "breakers": {name: said["seq"] for name, said in view.breakers.items()},
+        "baseline_of": baseline.release if baseline and release is None else None,
+        "digest": getattr(release or baseline, "digest", None),
         "threshold": release.threshold if release else None,
         "challenger": (trial.release, view.share, trial.digest, trial.threshold, str(trial.state)) if trial else None,
         "acknowledged": applied,
@@ -258,7 +336,8 @@ def told_by_the_fold(records: list[Record], model: str) -> dict[str, Any] | None
 def told_by_the_answer(answer: dict[str, Any]) -> dict[str, Any]:
     decided, trial = answer["decided"], answer["decided"]["challenger"]
     names = ("release", "share", "digest", "threshold", "state")
-    told = {name: decided[name] for name in ("release", "mode", "baseline_of", "digest", "threshold")}
+    told = {name: decided[name] for name in ("release", "mode", "killed", "baseline_of", "digest", "threshold")}
+    told |= {"kills": len(decided["kills"]), "breakers": {one["replica"]: one["seq"] for one in decided["breakers"]}}
     told["challenger"] = tuple(trial[name] for name in names) if trial else None
     return told | {"acknowledged": (answer["acknowledged"] or {}).get("seq")}
 
@@ -316,14 +395,18 @@ def check_who(answer: dict[str, Any], prefix: list[Record]) -> None:
         assert (record["kind"], record["actor"]["name"], record["at"]) == (who["kind"], who["by"], who["at"])
         without = told_by_the_fold(prefix[: who["seq"] - 1], answer["model"])
         told = told_by_the_fold(prefix[: who["seq"]], answer["model"])
-        assert without != told
+        if told is None:  # all models were stopped before this one was known
+            assert (record["model"], record["kind"]) == (None, "KillSwitchPulled")
+            continue
+        assert without != told or told["killed"], "what was decided under a stop shows when it ends"
     for step in answer["decided"]["people"]:
         assert prefix[step["seq"] - 1]["release"] == answer["decided"]["release"]
 
 
 def test_what_decides_is_all_that_moves_a_release() -> None:
     about = {kind for kind in FACTS if subject_of(kind) == "release"}
-    assert about - set(DECIDING) == {"CheckCompleted", "CanaryHeld"}, "they move nothing"
+    shadow = {"ShadowStarted", "ShadowStopped"}
+    assert about - set(DECIDING) == {"CheckCompleted", "CanaryHeld"} | shadow, "they move nothing"
     assert set(BARRING) < set(DECIDING)
 
 

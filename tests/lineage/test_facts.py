@@ -41,7 +41,7 @@ def test_every_kind_says_what_it_means(kind: str) -> None:
     fact = fact_of(kind)
     assert (fact.__doc__ or "").strip().endswith(".")
     assert fact.__doc__ != BaseModel.__doc__
-    assert subject_of(kind) in ("model", "release", "platform")
+    assert subject_of(kind) in ("model", "release", "one_or_all", "platform")
 
 
 @pytest.mark.parametrize(("kind", "field"), REQUIRED)

@@ -19,7 +19,7 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from sample_facts import MODEL, SAMPLES, Hand, Teller
+from sample_facts import MODEL, OPERATOR, SAMPLES, VALIDATOR, Hand, Teller
 from schemathesis import APIOperation, Case, GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
@@ -31,6 +31,7 @@ from starlette.testclient import TestClient
 
 from lineage import accounts as accounts_module
 from lineage.accounts import Accounts
+from lineage.draft import Draft
 from lineage.facts import FACTS, subject_of
 from lineage.office import Office
 from lineage.release import State, after
@@ -49,13 +50,17 @@ RECORDS_AT_LEAST = 50
 _SECONDS, _WAIT_SECONDS = 60.0, 0.001
 PEOPLE = ("scientist", "validator", "operator", "auditor")
 SUBJECT_FACTS = {"HoldPlaced", "HoldReleased", "SubjectErased"}
+SWITCH_FACTS = {"KillSwitchPulled", "KillReleaseRequested", "KillSwitchReleased"}
 #: What may come to be on record when somebody calls. Who is not here leaves no trace.
 MAY_RECORD = {
     "client": {"ActionRefused"},
     "auditor": {"ActionRefused", "HoldPlaced", "HoldReleased"},
     "scientist": {"ActionRefused", "RetrainRequested"},
-    "validator": {"ActionRefused", "CanaryAborted", "ReviewDecided"},
+    "validator": {"ActionRefused", "CanaryAborted", "ReviewDecided", *SWITCH_FACTS},
     "operator": {
+        *SWITCH_FACTS,
+        "ShadowStarted",
+        "ShadowStopped",
         "ActionRefused",
         "CanaryStarted",
         "CanaryAborted",
@@ -65,7 +70,7 @@ MAY_RECORD = {
         "HoldPlaced",
         "SubjectErased",
     },
-    "controller": FACTS.keys() - SUBJECT_FACTS - {"ReviewDecided"},
+    "controller": FACTS.keys() - SUBJECT_FACTS - {"ReviewDecided"} - SWITCH_FACTS,
 }
 EVERYBODY = ("anonymous", "client", "scientist", "validator", "auditor", "operator", "controller")
 #: Who may change nothing but the list of refusals, and so no file either.
@@ -128,11 +133,25 @@ class Service:
 
     def make_ready(self) -> None:
         """A new model for each state in which something can be decided."""
+        self._let_go()
         made = len(self.models)
         for number, state in enumerate(READY):
             model = f"{MODEL}-{made + number}"
             Teller(self.ledger, model).bring(state)
             self.models.append(model)
+
+    def _let_go(self) -> None:
+        """Have two people release what was pulled of all models: nothing could be promoted."""
+        kill = self.ledger.state.kill
+        if kill is None:
+            return
+        numbers = {"pulled": kill["seq"]}
+        if kill["asked_seq"] is None:
+            asked = self.ledger.append(Draft("KillReleaseRequested", OPERATOR, dict(numbers), reason="go on"))
+            kill = kill | {"asked_by": "operator", "asked_seq": asked["seq"]}
+        second = VALIDATOR if kill["asked_by"] == OPERATOR.name else OPERATOR
+        numbers["requested"] = kill["asked_seq"]
+        self.ledger.append(Draft("KillSwitchReleased", second, numbers, reason="go on"))
 
     def send_as_each(self, senders: tuple[str, ...], request: Request) -> None:
         for who in senders:
@@ -163,9 +182,9 @@ class Service:
             self.sign_in(who)
 
     def _etag(self, request: Request) -> str:
-        about = str(request.case.path_parameters.get("release", "")).rpartition("@")[0]
-        model = self.ledger.state.models.get(about)
-        now = model.etag if model else 0
+        named = request.case.path_parameters
+        about = str(named.get("release", "")).rpartition("@")[0] or named.get("model")
+        now = self.ledger.state.etag_of(about) or 0
         return {"now": f'"{now}"', "before": f'"{max(0, now - 1)}"'}.get(str(request.seen), "nonsense")
 
     def _files(self) -> Json:

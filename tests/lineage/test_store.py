@@ -13,13 +13,14 @@ from typing import Any
 import duckdb
 import polars as pl
 import pytest
-from sample_facts import AUTHOR, CONTROLLER, MODEL, OPERATOR, Hand, Teller, sample
+from sample_facts import AUTHOR, CONTROLLER, MODEL, OPERATOR, VALIDATOR, Hand, Teller, sample
 from service_story import open_story
 
 from lineage import rows
 from lineage.decisions import OF_THE_SUBJECT
 from lineage.draft import Draft
 from lineage.errors import InvalidError, RefusedError, UnavailableError, UnknownError
+from lineage.guards import Actor
 from lineage.ledger import Ledger
 from lineage.release import State
 from lineage.rows import QUERIES, named_queries
@@ -72,16 +73,37 @@ def segments(tmp_path: Path, teller: Teller) -> Segments:
 def records(ledger: Ledger, segments: Segments) -> Sequence[Record]:
     """Two models, champions, a rollback, one of every fact about a model, a refusal, and two decision segments."""
     teller = Teller(ledger)
-    teller.champion()
-    second = teller.champion()
+    for _ in range(2):
+        second = teller.register()
+        teller.say("ShadowStarted", second, OPERATOR)
+        teller.promote(teller.rollout(teller.approve(teller.to_review(teller.canary(second)))))
     teller.say("RollbackOrdered", second, OPERATOR, to=FIRST)
     Teller(ledger, "other").bring(State.REVIEW)
     for kind in ("DriftMeasured", "FairnessMeasured", "AlertRaised", "DatasetPinned", "RouteApplied"):
         teller.say(kind)
+    stopped_and_let_go(ledger, MODEL)
+    stopped_and_let_go(ledger, None)
+    for kind in ("BreakerOpened", "BreakerClosed", "BreakerOpened"):
+        teller.say(kind)
+    for release in (FIRST, SECOND):
+        teller.say("BreakerOpened", release=release, replica=release)
     ledger.refuse(Draft("ReviewDecided", AUTHOR, {}, MODEL, FIRST, "mine"), RefusedError("no", code="four_eyes"))
     segments.put("one", **OLD)
     segments.put("two", release=SECOND, hour=11, **NEW)
     return ledger.records[:]
+
+
+def stopped_and_let_go(ledger: Ledger, model: str | None) -> None:
+    """The baseline, then nothing; let go by two people; stopped again."""
+
+    def say(kind: str, actor: Actor, **data: Any) -> int:
+        return int(ledger.append(Draft(kind, actor, data, model, None, "because"))["seq"])
+
+    say("KillSwitchPulled", VALIDATOR, answer="baseline")
+    pulled = say("KillSwitchPulled", OPERATOR, answer="nothing")
+    asked = say("KillReleaseRequested", OPERATOR, pulled=pulled)
+    say("KillSwitchReleased", VALIDATOR, pulled=pulled, requested=asked)
+    say("KillSwitchPulled", OPERATOR, answer="baseline")
 
 
 @pytest.fixture
@@ -113,8 +135,9 @@ def test_every_named_query_answers(store: Store) -> None:
         assert store.query(name, limit=1) == found[:1]
         mine = store.query(name, model=MODEL)
         assert mine
-        assert all(row.get("model", MODEL) == MODEL for row in mine)
-        assert store.query(name, model="nobody") == []
+        everybody = [None] if name == "kills" else []  # whoever stops all models stops each
+        assert all(row.get("model", MODEL) in [MODEL, *everybody] for row in mine)
+        assert all(row["model"] in everybody for row in store.query(name, model="nobody"))
 
 
 def test_what_the_queries_say(store: Store) -> None:
@@ -129,7 +152,25 @@ def test_what_the_queries_say(store: Store) -> None:
     assert (refusal["actor"], refusal["code"]) == ("scientist", "four_eyes")
 
 
-@pytest.mark.parametrize("name", sorted(QUERIES.keys() - {"outcomes"}))  # an outcome names its decision only
+def test_what_they_say_about_who_was_stopped_and_by_whom(store: Store) -> None:
+    whose = ("model", "answer", "actor", "asked_by", "released_by")
+    told = [tuple(row[name] for name in whose) for row in store.query("kills", model=MODEL)]
+    each = [("baseline", "operator", None, None), ("nothing", "operator", "operator", "validator")]
+    each.append(("baseline", "validator", None, None))
+    assert told == [(model, *one) for model in (None, MODEL) for one in each]
+    assert [row["ended_at"] is None for row in store.query("kills")] == [True, False, False] * 2
+
+
+def test_what_they_say_about_breakers_and_the_shadow(store: Store) -> None:
+    found = store.query("breakers", release=FIRST)
+    assert [(row["replica"], row["ended_by"]) for row in found][1:] == [("a1b2c3", None), ("a1b2c3", "trial passed")]
+    assert (found[-1]["cause"], found[-1]["answers"], found[-1]["evidence"]["rows"]) == ("constant_scores", 340, 50)
+    shadow = store.query("shadows", release=FIRST)[0]
+    assert (shadow["actor"], shadow["ended_kind"], shadow["ended_by"]) == ("operator", "CanaryStarted", "operator")
+
+
+# An outcome names its decision only, and a kill switch stops a model whatever its releases are.
+@pytest.mark.parametrize("name", sorted(QUERIES.keys() - {"outcomes", "kills"}))
 def test_of_a_release_each_query_tells_what_is_about_it_and_nothing_else(name: str, store: Store) -> None:
     first, second = (store.query(name, release=release) for release in (FIRST, SECOND))
     assert first
@@ -141,8 +182,10 @@ def test_of_a_release_each_query_tells_what_is_about_it_and_nothing_else(name: s
 
 
 def test_the_history_of_a_release_is_every_record_about_it(store: Store, records: Sequence[Record]) -> None:
-    measured = ("DriftMeasured", "FairnessMeasured", "AlertRaised")
-    expected = [r for r in records if r["release"] == FIRST or (r["kind"] in measured and r["model"] == MODEL)]
+    measured = ("DriftMeasured", "FairnessMeasured", "AlertRaised", "BreakerOpened", "BreakerClosed")
+    mine = [r for r in records if r["kind"] in measured and r["model"] == MODEL]
+    mine = [r for r in mine if r["data"].get("release", FIRST) == FIRST]
+    expected = [r for r in records if r["release"] == FIRST or r in mine]
     told = store.query("history", release=FIRST)
     assert [row["seq"] for row in told] == [record["seq"] for record in reversed(expected)]
     assert told[0]["data"] == expected[-1]["data"]

@@ -14,7 +14,7 @@ import pytest
 import plimsoll
 from plimsoll import Client, Error, Invalid, Refused, Unavailable, Unknown
 from plimsoll.ledger import Ledger
-from plimsoll.wire import Wire, part
+from plimsoll.wire import Wire, part, pause_before_again
 
 HEAVY = (
     "ray",
@@ -208,6 +208,39 @@ def test_deciding_sends_the_etag_of_what_was_seen(verb: str) -> None:
     assert door.asked[1].headers["If-Match"] == '"41"'
 
 
+@pytest.mark.parametrize(("model", "path"), [("m", "/v1/models/m/kill"), (None, "/v1/kill")])
+def test_stopping_looks_at_nothing_first_and_letting_go_does(model: str | None, path: str) -> None:
+    door = Door(answer({"etag": 41}))
+    with client(door) as asked:
+        asked.kill(model, "scores look wrong")
+        asked.kill(model, "still", answer="nothing")
+        asked.ask_kill_release(model, "mended")
+        asked.release_kill(model, "mended, seen by a second person")
+    sent = [request for request in door.asked if request.method == "POST"]
+    assert [request.method for request in door.asked] == ["POST", "POST", "GET", "POST", "GET", "POST"]
+    assert [request.url.path for request in sent] == [path, path, f"{path}/ask-release", f"{path}/release"]
+    assert [request.headers.get("If-Match") for request in sent] == [None, None, '"41"', '"41"']
+    assert [json.loads(request.content).get("answer") for request in sent] == ["baseline", "nothing", None, None]
+    assert len({request.headers["Idempotency-Key"] for request in sent}) == 4
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../kill", "a/b"])
+def test_no_name_of_a_model_stops_all(name: str) -> None:
+    door = Door(answer({"seq": 1}))
+    with client(door) as asked:
+        asked.kill(name, "because")
+    assert door.paths[0].startswith("/v1/models/")
+    assert door.paths[0].count("/") == 4
+
+
+def test_the_shadow_is_started_and_stopped() -> None:
+    door = Door(answer({"seq": 1}))
+    with client(door) as asked:
+        asked.start_shadow("m@1", "look first")
+        asked.stop_shadow("m@1", "seen")
+    assert door.paths == ["/v1/releases/m@1/shadow/start", "/v1/releases/m@1/shadow/stop"]
+
+
 def test_signing_in_gives_a_client_with_the_token() -> None:
     door = Door(answer({"token": "fresh"}), answer({"models": {}}))
     with Client.sign_in("operator", "secret", transport=httpx.MockTransport(door)) as asked:
@@ -277,3 +310,42 @@ def test_a_key_that_no_header_can_carry_is_the_callers_mistake(key: str) -> None
     with pytest.raises(Invalid) as caught:
         ledger.append("AlertRaised", data={}, model="m", key=key)
     assert caught.value.field == "Idempotency-Key"
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "least", "most"),
+    [(503, "1", 1.0, 1.5), (503, "0", 0.0, 0.0), (503, "2", 2.0, 3.0)],
+)
+def test_the_pause_before_asking_again_is_what_was_said_and_a_little_more(
+    status: int, said: str, least: float, most: float
+) -> None:
+    pause = pause_before_again(status, said)
+    assert pause is not None
+    assert least <= pause <= most
+
+
+@pytest.mark.parametrize(
+    ("status", "said"), [(200, "1"), (429, "1"), (503, ""), (503, "3"), (503, "soon"), (503, "-1")]
+)
+def test_where_nothing_or_too_much_is_said_nobody_asks_again(status: int, said: str) -> None:
+    assert pause_before_again(status, said) is None
+
+
+def test_an_entity_is_sent_in_place_of_features() -> None:
+    door = Door(httpx.Response(200, json=DECISION))
+    Client("t", transport=httpx.MockTransport(door)).decide("credit-default", entity={"ID": 42}, key="c1")
+    assert json.loads(door.asked[0].content) == {"entity": {"ID": 42}, "key": "c1", "purpose": "customer"}
+
+
+def test_a_busy_gateway_is_asked_once_more_when_it_said_so() -> None:
+    busy = httpx.Response(503, json={"error": "too much", "code": "overloaded"}, headers={"Retry-After": "0"})
+    door = Door(busy, httpx.Response(200, json=DECISION))
+    assert (
+        Client("t", transport=httpx.MockTransport(door)).decide("credit-default", {}, key="c1").release
+        == "credit-default@2"
+    )
+    assert len(door.asked) == 2
+    still = Door(busy)
+    with pytest.raises(Unavailable, match="too much"):
+        Client("t", transport=httpx.MockTransport(still)).decide("credit-default", {}, key="c1")
+    assert len(still.asked) == 2

@@ -29,11 +29,11 @@ from lineage.digest import digest_folder
 from lineage.errors import PlimsollError
 from lineage.settings import Settings
 from lineage.signing import make_keys, sign
-from serve.decide import Answer, Decider, score
-from serve.desk import Desk
 from serve.http import error_reply
 from serve.routes import Route, RouteTable, Target
+from serve.scoring import score
 from serve.store import BundleStore
+from tests.serve.assembly import decider_of, desk_of
 from validators.scoring.bundle import load_bundle
 from validators.scoring.golden import answer
 
@@ -95,13 +95,6 @@ def _spec() -> dict[str, Any]:
     }
 
 
-class Silent:
-    """Metrics that nobody reads."""
-
-    def decided(self, model: str, answer: Answer, seconds: float) -> None:
-        pass
-
-
 class Trial:
     """The challenger's pool: ready, and it answers with the challenger's own bundle."""
 
@@ -129,9 +122,9 @@ class Office:
         self.previous, self.champion, self.challenger = (make_release(self.settings, f"loan@{n}", n) for n in (1, 2, 3))
         self.store = BundleStore(self.settings)
         self.store.hold([self.previous, self.champion, self.challenger])
-        decider = Decider(self.store, self.record, Trial(self.store), "r1")
+        decider = decider_of(self.store, self.record, Trial(self.store))
         hosts = ("127.0.0.1", "localhost")
-        self.desk = Desk(decider, self.store, self.record, "r1", Silent(), hosts=hosts, read_seconds=_READ_SECONDS)
+        self.desk = desk_of(decider, self.store, self.record, hosts=hosts, read_seconds=_READ_SECONDS)
         self.route()
 
     def record(self, line: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ What is decided otherwise than on that list, and why:
 - 65: a path in absolute form is understood, as RFC 9112, 3.2.2 demands; the host in it is not looked at.
 
 Authentication (48 to 52), a feature's time (54), protected attributes (55), free text (56) and entities (57, 58) belong
-to other parts. A WebSocket handshake (61) is answered by Ray before the desk hears of it.
+to other parts.
 """
 
 from __future__ import annotations
@@ -23,14 +23,16 @@ import json
 import select
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
 from lineage.settings import Settings
+from serve.ingress import limits_for
 from tests.serve.bad_http_cases import CASES, DESK, HAPROXY, INFER, TEXT, UVICORN, Case, chunks, tensors
-from tests.serve.front import GOOD, Office, balanced, connect, good, raw_request, read_reply, send, served
+from tests.serve.entrance import guarded, healthy, ray_writes
+from tests.serve.front import GOOD, Office, connect, good, raw_request, read_reply, send, served
 
 
 @dataclass(frozen=True)
@@ -46,10 +48,12 @@ def fronts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fronts]:
     folder = tmp_path_factory.mktemp("fronts")
     office = Office(Settings(home=folder))
     with ExitStack() as stack:
-        port = stack.enter_context(served(office.app))
-        yield Fronts(office, {UVICORN: port, HAPROXY: stack.enter_context(balanced(port, folder))})
+        port = stack.enter_context(served(healthy(office.app)))
+        written = ray_writes(office.settings, [port])
+        yield Fronts(office, {UVICORN: port, HAPROXY: stack.enter_context(guarded(written, folder, _LIMITS))})
 
 
+_LIMITS = replace(limits_for(32), body=400)  # so that a body that never ends is given up soon
 Front = tuple[str, int, Office]
 
 
@@ -199,6 +203,13 @@ def test_6a_60_no_other_site_is_let_in(front: Front) -> None:
 def test_6a_61_an_offer_of_h2c_is_no_reason_to_refuse(fronts: Fronts) -> None:
     offer = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAMAAABkAAQAAP__"}
     assert send(fronts.ports[HAPROXY], raw_request(TEXT, **offer)).status == 200
+
+
+def test_6a_61_a_handshake_of_websocket_is_refused_before_a_replica_hears_of_it(fronts: Fronts) -> None:
+    wanted = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+    request = raw_request(method="GET", Content_Length=None, Sec_WebSocket_Key="dGhlIHNhbXBsZSBub25jZQ==", **wanted)
+    reply = send(fronts.ports[HAPROXY], request, "GET")
+    assert (reply.status, reply.content["code"]) == (400, "malformed")
 
 
 @pytest.mark.parametrize(("name", "count"), [(UVICORN, 1_000), (HAPROXY, 20)])  # HAProxy takes its time with each

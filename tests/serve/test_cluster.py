@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lineage.settings import Settings
-from serve.cluster import block_of, prepare, ray_environment, ray_start_command, token_file, wrapper_file
+from serve.cluster import block_of, door_of, prepare, ray_environment, ray_start_command, token_file, wrapper_file
+from serve.haproxy import Door
 
 
 @pytest.fixture
@@ -53,18 +54,20 @@ def test_the_token_is_made_once_and_is_secret(settings: Settings) -> None:
     assert stat.S_IMODE(token_file(settings).stat().st_mode) == 0o600
 
 
-def test_the_wrapper_corrects_the_configuration_that_ray_writes(settings: Settings, tmp_path: Path) -> None:
+def test_what_ray_starts_in_place_of_haproxy_becomes_haproxy_in_the_same_process(
+    settings: Settings, tmp_path: Path
+) -> None:
     prepare(settings)
-    wrapper, config = wrapper_file(settings), tmp_path / "haproxy.cfg"
-    binary = wrapper.read_text().rpartition('exec "')[2].partition('"')[0]
-    assert Path(binary).is_file()
-    wrapper.write_text(wrapper.read_text().replace(binary, "/bin/true"))
-    config.write_text("bind *:8404\nbind :9101\nbind 127.0.0.1:8000\n  timeout connect 5s\nstats socket s mode 666\n")
-    subprocess.run([str(wrapper), "-db", "-f", str(config)], check=True, env=os.environ)
-    assert config.read_text() == (
-        "bind 127.0.0.1:8404\nbind 127.0.0.1:9101\nbind 127.0.0.1:8000\n  timeout connect 100ms\n"
-        "stats socket s mode 600\n"
-    )
+    door = Door.read(wrapper_file(settings).with_name("door.json"))
+    assert door == door_of(settings)
+    assert Path(door.binary).is_file()
+    told = tmp_path / "told"
+    told.write_text('#!/bin/sh\necho "$$" "$@"\n')
+    told.chmod(0o700)
+    replace(door, binary=str(told)).write(wrapper_file(settings).with_name("door.json"))
+    process = subprocess.Popen([str(wrapper_file(settings)), "-v"], stdout=subprocess.PIPE, text=True)
+    said, _ = process.communicate(timeout=30)
+    assert said.split() == [str(process.pid), "-v"]
 
 
 def test_importing_it_does_not_import_ray() -> None:

@@ -11,9 +11,11 @@ import pytest
 
 from lineage.errors import InvalidError, UnavailableError, UnknownError
 from lineage.settings import Settings
-from serve.decide import Answer, Decider, score
+from serve.answers import Answer, Request
 from serve.routes import Route, RouteTable, Target
+from serve.scoring import score
 from serve.store import BundleStore
+from tests.serve.assembly import decider_of
 from tests.serve.bundles import features, folder_of, make_bundle
 
 Behaviour = Callable[[Target, dict[str, Any]], Awaitable[dict[str, Any]]]
@@ -44,7 +46,7 @@ class Bench:
         self.store.hold([self.first, self.second])
         self.lines: list[dict[str, Any]] = []
         self.pool = pool or Pool(self.honest)
-        self.decider = Decider(self.store, self.lines.append, self.pool, "r1")
+        self.decider = decider_of(self.store, self.lines.append, self.pool)
 
     async def honest(self, target: Target, values: dict[str, Any]) -> dict[str, Any]:
         bundle = self.store.get(target)
@@ -64,8 +66,8 @@ class Bench:
         }
         return RouteTable(1, 7, {"loan": Route(**(route | changes))}, {})
 
-    def ask(self, table: RouteTable, values: dict[str, Any] = RISKY, key: str | None = "c1", **how: Any) -> Answer:
-        return asyncio.run(self.decider.decide(table, "loan", values, key, **how))
+    def ask(self, table: RouteTable, values: dict[str, Any] = RISKY, key: str = "c1", **how: Any) -> Answer:
+        return asyncio.run(self.decider.decide(table, "loan", Request(values, key), **how))
 
 
 @pytest.fixture
@@ -97,7 +99,7 @@ def test_a_decision_that_cannot_be_recorded_is_not_given(bench: Bench) -> None:
     def full(record: dict[str, Any]) -> None:
         raise UnavailableError("disk full")
 
-    bench.decider = Decider(bench.store, full, bench.pool, "r1")
+    bench.decider = decider_of(bench.store, full, bench.pool)
     with pytest.raises(UnavailableError, match="disk full"):
         bench.ask(bench.table())
 
@@ -141,7 +143,7 @@ def test_refused_bytes_are_not_parsed_and_the_baseline_answers_flagged(bench: Be
     model.write_bytes(model.read_bytes()[:-1] + b"!")
     bench.store = BundleStore(bench.settings)
     bench.store.hold([bench.first, bench.second])
-    bench.decider = Decider(bench.store, bench.lines.append, bench.pool, "r1")
+    bench.decider = decider_of(bench.store, bench.lines.append, bench.pool)
     assert "digest" in bench.store.refused[bench.first.digest]
     answer = bench.ask(bench.table(previous=bench.second))
     assert (answer.release, answer.role, answer.fallback) == ("loan@2", "baseline", "champion_refused")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route as Path_
 
-from lineage.errors import PlimsollError
+from lineage.errors import PlimsollError, UnknownError
 from lineage.settings import Settings
-from serve.decide import Answer
-from serve.desk import Desk
+from serve.freshness import Served as Looked
 from serve.http import error_reply
+from tests.serve.assembly import desk_of
 from tests.serve.bundles import features
 from tests.serve.test_decide import RISKY, Bench
 
@@ -28,22 +29,14 @@ CLIENT = "token-of-client"
 TOKENS = {CLIENT: ("client", "client"), "token-of-controller": ("controller", "service")}
 
 
-class Silent:
-    """Metrics that nobody reads."""
-
-    def decided(self, model: str, answer: Answer, seconds: float) -> None:
-        pass
-
-
 class Door:
     """A desk behind a real HTTP stack in memory."""
 
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
-        self.desk = Desk(bench.decider, bench.store, bench.lines.append, "r1", Silent())
-        table = bench.table()
-        known = {sha256(token.encode()).hexdigest(): who for token, who in TOKENS.items()}
-        self.desk.table = type(table)(1, 7, table.routes, known)
+        self.known = dict[str, Looked]()
+        self.desk = desk_of(bench.decider, bench.store, bench.lines.append, features=self)
+        self.route()
 
         async def answer(request: Request) -> Response:
             try:
@@ -53,6 +46,19 @@ class Door:
 
         methods = ["GET", "HEAD", "POST", "PUT", "DELETE"]
         self.app = Starlette(routes=[Path_("/{path:path}", answer, methods=methods)])
+
+    def route(self, **changes: Any) -> None:
+        """Put a route table on the desk."""
+        known = {sha256(token.encode()).hexdigest(): who for token, who in TOKENS.items()}
+        self.desk.table = replace(self.bench.table(**changes), tokens=known)
+
+    async def fetch(self, model: str, digest: str, entity: Any) -> Looked:
+        """The feature store: what is in `known`."""
+        assert digest == self.bench.first.digest
+        found = self.known.get(str(entity["ID"]))
+        if found is None:
+            raise UnknownError("no features are known of the entity", field="entity")
+        return found
 
     def send(self, method: str, path: str, token: str | None = CLIENT, **how: Any) -> httpx.Response:
         async def ask() -> httpx.Response:
@@ -241,3 +247,62 @@ def test_metadata_readiness_and_explanation(door: Door) -> None:
     assert door.send("GET", "/v2/models/loan/ready").json()["ready"]
     told = door.send("POST", "/v2/models/loan/explain", json={"features": RISKY}).json()
     assert told["reasons"]
+
+
+def test_reasons_memory_and_fallback_are_told_in_headers(door: Door) -> None:
+    body = {"features": RISKY, "key": "customer-17"}
+    first, second = (door.send("POST", "/decide/loan", json=body) for _ in range(2))
+    assert (first.headers["cache-status"], second.headers["cache-status"]) == ("plimsoll; fwd=miss", "plimsoll; hit")
+    code, feature = first.json()["reasons"][0]["code"], first.json()["reasons"][0]["feature"]
+    assert first.headers["x-explanation"].startswith(f'"{code}";feature="{feature}";contribution=')
+    assert "cached" not in first.json()
+    assert "x-model-fallback" not in first.headers
+    door.route(killed="baseline")
+    assert door.send("POST", "/decide/loan", json=body).headers["x-model-fallback"] == "killed"
+
+
+def test_a_pulled_switch_that_leaves_nothing_is_503_and_not_to_be_asked_again(door: Door) -> None:
+    door.route(killed="nothing")
+    reply = door.send("POST", "/decide/loan", json={"features": RISKY})
+    assert (reply.status_code, reply.json()["code"]) == (503, "killed")
+    assert "retry-after" not in reply.headers
+
+
+def test_features_are_looked_up_by_the_entity_and_what_is_stale_is_not_used(door: Door) -> None:
+    door.known = {"1": Looked({"income": 0.1, "debt": 4.0, "late": 4}, ages={"loans": 3.0}, service="loans_v1")}
+    door.known["2"] = Looked({"income": 0.1, "debt": 4.0}, stale=("late",), ages={"loans": 99.0}, service="loans_v1")
+    fresh = door.send("POST", "/decide/loan", json={"entity": {"ID": 1}, "key": "c1"}).json()
+    named = door.send("POST", "/decide/loan", json={"features": RISKY, "key": "c1"}).json()
+    assert (fresh["score"], fresh["reasons"], fresh["role"]) == (named["score"], named["reasons"], "champion")
+    stale = door.send("POST", "/decide/loan", json={"entity": {"ID": 2}, "key": "c2"}).json()
+    assert (stale["role"], stale["fallback"]) == ("baseline", "stale_features")
+    lines = door.bench.lines
+    assert [line["feature_service"] for line in lines] == ["loans_v1", None, "loans_v1"]
+    assert [line["unusable"] for line in lines] == [[], None, ["late"]]
+    unknown = door.send("POST", "/decide/loan", json={"entity": {"ID": 3}})
+    assert (unknown.status_code, unknown.json()["field"]) == (404, "entity")
+
+
+@pytest.mark.parametrize(
+    "body", [{"entity": {}}, {"entity": 7}, {"entity": [1]}, {"entity": {"ID": 1}, "features": RISKY}, {}]
+)
+def test_a_wrong_entity_is_named(door: Door, body: dict[str, Any]) -> None:
+    reply = door.send("POST", "/decide/loan", json=body)
+    assert (reply.status_code, reply.json()["field"]) == (422, "entity" if body else "features")
+
+
+def test_a_full_replica_refuses_customers_and_answers_services(door: Door) -> None:
+    while door.desk.admission.inside < 256:
+        door.desk.admission.enter(service=False)
+    full = door.send("POST", "/decide/loan", json={"features": RISKY})
+    assert (full.status_code, full.json()["code"], full.headers["retry-after"]) == (503, "overloaded", "1")
+    body = {"features": RISKY, "purpose": "verification"}
+    assert door.send("POST", "/decide/loan", "token-of-controller", json=body).status_code == 200
+
+
+def test_the_document_names_models_only_to_those_who_hold_a_token(door: Door) -> None:
+    nobody, client = door.send("GET", "/openapi.json", None), door.send("GET", "/openapi.json")
+    assert nobody.json()["openapi"] == client.json()["openapi"]
+    assert "/decide/loan" not in nobody.text
+    assert "/decide/loan" in client.json()["paths"]
+    assert door.send("GET", "/openapi.json", "no-such-token").status_code == 401

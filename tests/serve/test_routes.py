@@ -21,10 +21,12 @@ def fold(**changes: Any) -> dict[str, Any]:
         "share": 0.25,
         "salt": "pepper-and-salt",
         "baseline_from": "m@1",
+        "shadow": None,
+        "kill": None,
     } | changes
     states = {"m@1": "champion", "m@2": "canary", "m@3": "registered"}
-    releases = {name: {"digest": digest, "state": states[name]} for name, digest in DIGESTS.items()}
-    return {"models": {"m": model}, "releases": releases}
+    releases = {name: {"digest": digest, "state": states[name], "policy": {}} for name, digest in DIGESTS.items()}
+    return {"models": {"m": model}, "releases": releases, "kill": None}
 
 
 def table(epoch: int = 1, version: int = 1, **changes: Any) -> RouteTable:
@@ -36,7 +38,7 @@ def test_champion_challenger_and_share_come_from_the_fold() -> None:
     assert route.champion == Target("m@1", DIGESTS["m@1"])
     assert route.challenger == Target("m@2", DIGESTS["m@2"])
     assert (route.share, route.salt) == (0.25, "pepper-and-salt")
-    assert [target.release for target in route.resident] == ["m@1"]
+    assert [target.release for target in route.resident] == ["m@1", "m@2"]
 
 
 def test_before_a_champion_stands_the_baseline_of_the_challengers_bundle_answers() -> None:

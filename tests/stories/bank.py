@@ -40,15 +40,19 @@ from plimsoll import Client
 from plimsoll.ledger import Ledger
 from serve import canary, jobs, promote
 from serve.acts import golden_here
-from serve.decide import Answer, Decider, score
+from serve.answers import Answer
+from serve.answers import Request as Row
+from serve.decide import Decider
 from serve.desk import Desk
 from serve.fleet import Fleet
 from serve.intention import Intention, View
 from serve.judge import Judgement, judge
 from serve.keeper import Keeper
 from serve.routes import RouteTable, Target, accepts, routes_from
+from serve.scoring import score
 from serve.spool import Spool
 from serve.store import BundleStore
+from tests.serve.assembly import decider_of, desk_of
 from training.fingerprint import environment_digest
 from training.pipeline import judge as run_checks
 from training.progress import Progress
@@ -138,13 +142,6 @@ class Jobs:
         self.known[job_id] = jobs.JobView("RUNNING", "")
 
 
-class Silent:
-    """Metrics that nobody reads."""
-
-    def decided(self, model: str, answer: Answer, seconds: float) -> None:
-        pass
-
-
 class Gateway:
     """Replicas that answer by the newest route table. They share the bundles in memory and each has its spool."""
 
@@ -154,9 +151,9 @@ class Gateway:
         self.desks: dict[str, Desk] = {}
         self.deciders: dict[str, Decider] = {}
         for name, spool in self.spools.items():
-            decider = Decider(self.store, spool.write, self, name, clock=lambda: clock().timestamp())
+            decider = decider_of(self.store, spool.write, self, name, clock=lambda: clock().timestamp())
             self.deciders[name] = decider
-            self.desks[name] = Desk(decider, self.store, spool.write, name, Silent())
+            self.desks[name] = desk_of(decider, self.store, spool.write, name)
         turns = itertools.cycle(names)
 
         async def answer(request: Request) -> Response:
@@ -294,7 +291,7 @@ class Bank:
 
         async def ask() -> list[Answer]:
             pairs = zip(replicas, rows, keys)  # noqa: B905 - replicas never end
-            return [await self.gateway.deciders[r].decide(table, MODEL, row, key) for r, row, key in pairs]
+            return [await self.gateway.deciders[r].decide(table, MODEL, Row(row, key)) for r, row, key in pairs]
 
         answers = asyncio.run(ask())
         for answer, bad in zip(answers, people["bad"], strict=True):

@@ -72,6 +72,26 @@ def test_it_says_so_when_nobody_could_answer(story: Story, run: Any) -> None:
     assert "No replica had acknowledged any route yet." in said
 
 
+def test_it_says_who_had_stopped_it_and_where_a_breaker_was_open(story: Story, run: Any) -> None:
+    story.teller.champion()
+    story.teller.say("BreakerOpened")
+    story.teller.say("RouteApplied", killed="baseline")
+
+    def said() -> str:
+        return str(run("asof", MODEL, "--seq", str(len(story.office.ledger.records))).output)
+
+    where = f"On replica a1b2c3 the baseline answered in place of {FIRST}: its breaker was open"
+    assert where in said()
+    assert "the last route they all ran was the baseline (killed)" in said()
+    path, headers = "/v1/kill", story.headers("validator")
+    story.http.post(path, json={"reason": "scores [bold]look[/bold] wrong"}, headers=headers)
+    assert f"The baseline of {FIRST} answered for {MODEL}" in said()
+    assert "Kill switch of all models: pulled by validator" in said()
+    assert "scores [bold]look[/bold] wrong" in said()
+    story.http.post(path, json={"reason": "still", "answer": "nothing"}, headers=headers)
+    assert f"Nothing was answered for {MODEL}" in said()
+
+
 def test_a_release_is_a_tree_from_its_data_to_its_decisions(story: Story, run: Any) -> None:
     story.teller.champion()
     story.teller.say("DecisionsSealed")

@@ -24,6 +24,7 @@ from plimsoll import errors
 COMMANDS = [
     *("up", "down", "status", "env", "doctor", "demo", "login", "logout", "version"),
     *("releases", "release", "train", "canary", "review", "promote", "abort", "rollback", "decide"),
+    *("models", "kill", "kill-release", "shadow", "shadow start", "shadow stop"),
     *("audit", "audit verify", "audit tail", "audit query", "audit rebuild"),
     *("audit checkpoint", "audit prove", "audit verifier", "asof", "provenance", "dossier"),
     *("decision", "decision show", "decision replay", "decision history", "erase", "hold", "release-hold"),

@@ -14,8 +14,9 @@ import pytest
 
 from lineage.errors import TamperedError, UnavailableError
 from lineage.settings import Settings
-from serve.decide import Decider
+from serve.answers import Request
 from serve.store import BundleStore
+from tests.serve.assembly import decider_of
 from tests.serve.bundles import features, folder_of
 from tests.serve.test_decide import RISKY, Bench
 from validators.replay import load_recorded, recompute, replay
@@ -99,8 +100,8 @@ def test_the_baseline_that_stood_in_for_refused_bytes_comes_out_again(bench: Ben
     model.write_bytes(model.read_bytes()[:-1] + b"!")
     store, lines = BundleStore(own), list[Row]()
     store.hold([bench.first, bench.second])
-    decider = Decider(store, lines.append, bench.pool, "r1")
-    asyncio.run(decider.decide(bench.table(previous=bench.second), "loan", RISKY, "c1"))
+    decider = decider_of(store, lines.append, bench.pool)
+    asyncio.run(decider.decide(bench.table(previous=bench.second), "loan", Request(RISKY, "c1")))
     (line,) = lines
     assert (line["role"], line["fallback"], line["release"]) == ("baseline", "champion_refused", "loan@2")
     result = replay(shown(line), own)

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,21 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_release import FEATURES, customers, description
+from small_release import FEATURES, customers, description, write
 
 from lineage.errors import InvalidError, TamperedError, UnavailableError, UnknownError
 from lineage.settings import Settings
 from validators.frame import matrix, records
+from validators.scoring import xgboost_direct
 from validators.scoring.bundle import Bundle, load_bundle, parse_features, read_spec
+from validators.scoring.families import boosted_trees
 from validators.scoring.features import Feature, parse_row
 from validators.scoring.golden import replay_golden
 from validators.scoring.port import family_names, load_scorer
 from validators.scoring.reasons import adverse_reasons
+from validators.scoring.xgboost_alone import import_xgboost
+
+xgb = import_xgboost()
 
 GOOD: dict[str, Any] = {"income": 300.5, "debt": 20, "late": 3, "home": "rent"}
 Copy = Callable[[Path], tuple[Settings, Path]]
@@ -96,6 +102,80 @@ def test_a_row_alone_has_the_same_bits_as_in_a_batch(bundle: Bundle) -> None:
         assert ((together >= 0) & (together <= 1)).all()
     parsed = np.vstack([parse_row(FEATURES, one) for one in records(FEATURES, frame)])
     assert (parsed == rows).all()
+
+
+def test_xgboost_asked_directly_gives_the_same_bits_as_its_public_calls(folder: Path) -> None:
+    booster = xgb.Booster(model_file=str(folder / "model.ubj"))
+    booster.set_param({"nthread": 1})
+    scorer = load_scorer("boosted_trees", folder / "model.ubj")
+    rows = np.vstack([matrix(FEATURES, customers(2000, seed=9)), np.full((1, 4), np.nan), np.full((1, 4), 1e38)])
+    rows[::7, 1] = np.nan
+    scores = np.asarray(booster.inplace_predict(rows), dtype=np.float64)
+    pushes = np.asarray(booster.predict(xgb.DMatrix(rows), pred_contribs=True)[:, :-1], dtype=np.float64)
+    assert (scorer._scores_direct, scorer._explains_direct) == (True, True)  # type: ignore[attr-defined]
+    for same in (rows, np.asfortranarray(rows), rows[::-1][::-1]):
+        assert scorer.score(same).tobytes() == scores.tobytes()
+        assert scorer.contributions(same).tobytes() == pushes.tobytes()
+    assert np.concatenate([scorer.score(row[None]) for row in rows]).tobytes() == scores.tobytes()
+    assert np.vstack([scorer.contributions(row[None]) for row in rows[:200]]).tobytes() == pushes[:200].tobytes()
+    assert scorer.score(rows[:0]).shape == (0,)
+    assert scorer.contributions(rows[:0]).shape == (0, 4)
+    with pytest.raises(UnavailableError, match="XGBoost cannot answer"):
+        scorer.score(np.zeros((1, 9)))
+
+
+def test_threads_that_ask_at_once_get_their_own_answers(folder: Path, home: Settings) -> None:
+    other = write(home, trees_of=customers(900, seed=77), seed=77)
+    scorers = [load_scorer("boosted_trees", one / "model.ubj") for one in (folder, other)]
+    rows = matrix(FEATURES, customers(400, seed=10))
+    expected = [(scorer.score(rows), scorer.contributions(rows)) for scorer in scorers]
+
+    def ask(number: int) -> bool:
+        same = True
+        for at in range(400):
+            which = (at + number) % 2
+            row = rows[at : at + 1]
+            same &= scorers[which].score(row).tobytes() == expected[which][0][at : at + 1].tobytes()
+            if at % 8 == 0:
+                same &= scorers[which].contributions(row).tobytes() == expected[which][1][at : at + 1].tobytes()
+        return same
+
+    with ThreadPoolExecutor(8) as threads:
+        assert all(threads.map(ask, range(8)))
+
+
+def test_an_xgboost_that_answers_otherwise_is_asked_through_its_public_calls(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = matrix(FEATURES, customers(20, seed=11))
+    expected = load_scorer("boosted_trees", folder / "model.ubj")
+    monkeypatch.setattr(boosted_trees, "_explaining", [])
+    monkeypatch.setattr(xgboost_direct, "_SCORES", xgboost_direct._SCORES.replace(b'"type":0', b'"type":1'))
+    monkeypatch.setattr(xgboost_direct, "_PUSHES", xgboost_direct._PUSHES.replace(b'"type":2', b'"type":77'))
+    scorer = load_scorer("boosted_trees", folder / "model.ubj")
+    assert (scorer._scores_direct, scorer._explains_direct) == (False, False)  # type: ignore[attr-defined]
+    monkeypatch.undo()
+    assert scorer.score(rows).tobytes() == expected.score(rows).tobytes()
+    assert scorer.contributions(rows).tobytes() == expected.contributions(rows).tobytes()
+
+
+def test_a_model_of_many_outcomes_is_refused(tmp_path: Path) -> None:
+    rows = matrix(FEATURES, customers(200, seed=12))
+    data = xgb.DMatrix(rows, np.arange(200) % 3)
+    path = tmp_path / "model.ubj"
+    xgb.train({"objective": "multi:softprob", "num_class": 3, "nthread": 1}, data, 2).save_model(path)
+    with pytest.raises(TamperedError, match="expected one probability"):
+        load_scorer("boosted_trees", path)
+
+
+def test_a_logistic_row_alone_has_the_bits_of_the_batch_at_the_extremes(folder: Path) -> None:
+    scorer = load_scorer("logistic", folder / "baseline.json")
+    rows = np.random.default_rng(13).normal(size=(500, 4)) * 10.0 ** np.arange(-2, 498)[:, None].clip(max=300)
+    with np.errstate(over="ignore", invalid="ignore"):
+        together = scorer.score(rows)
+        assert np.concatenate([scorer.score(row[None]) for row in rows]).tobytes() == together.tobytes()
+    with pytest.raises(ValueError, match="longer"):
+        scorer.score(rows[:1, :3])
 
 
 def test_contributions_add_up_to_the_log_odds_difference(bundle: Bundle) -> None:

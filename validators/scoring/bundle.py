@@ -1,21 +1,22 @@
 """A release bundle in memory: what `release.json` says, the model and the baseline, ready to answer.
 
-Verify the folder's digest and signature before loading it (`lineage.digest`, `lineage.signing`): no parser sees bytes
-that the ledger did not approve.
+No parser sees bytes that the ledger did not approve: `validators.scoring.verified` reads a folder once, checks digest
+and signature over the bytes it read, and has those parsed.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from lineage.digest import read_folder
 from lineage.errors import TamperedError, UnavailableError
 from validators.scoring.features import Feature, parse_row
-from validators.scoring.port import Rows, Scorer, load_scorer
+from validators.scoring.port import Rows, Scorer, parse_scorer
 
 SCHEMA = 1
 SPEC_FILE = "release.json"
@@ -62,6 +63,20 @@ class ReleaseSpec:
 
 
 @dataclass(frozen=True)
+class Absent:
+    """In place of a model that is not in memory: its bundle can answer with the baseline only."""
+
+    model: str
+    width: int
+
+    def score(self, rows: Rows) -> Rows:  # noqa: ARG002  the port's
+        """Raises UnavailableError, always."""
+        raise UnavailableError(f"the model of {self.model} is not in memory; it has to be loaded first", field="model")
+
+    contributions = score
+
+
+@dataclass(frozen=True)
 class Bundle:
     """A release that can answer. `model` and `baseline` are scorers; `spec` is what release.json says."""
 
@@ -101,22 +116,80 @@ class Bundle:
 
 
 def load_bundle(folder: Path) -> Bundle:
-    """Load a verified bundle folder.
+    """Load a bundle folder whose bytes nobody else can change, such as a draft of one's own.
+
+    What anybody else made goes through `validators.scoring.verified`, which parses the very bytes it verified.
 
     Raises:
+        InvalidError: the folder holds a thing that is not a regular file.
         UnavailableError: a file cannot be read.
         TamperedError: release.json or an artefact is not what a release holds; a feature has no reason code.
         UnknownError: a model family that is not installed.
     """
-    spec = read_spec(folder)
-    model = load_scorer(spec.family, folder / spec.artefact)
-    baseline = load_scorer(spec.baseline.family, folder / spec.baseline.artefact)
-    for role, scorer in (("model", model), ("baseline", baseline)):
-        if scorer.width != len(spec.features):
-            raise TamperedError(
-                f"{folder.name}: the {role} takes {scorer.width} features but {SPEC_FILE} names {len(spec.features)}"
-            )
-    return Bundle(folder, spec, model, baseline)
+    return parse_bundle(folder, read_folder(folder))
+
+
+def parse_bundle(folder: Path, files: Mapping[str, bytes]) -> Bundle:
+    """The bundle in the bytes of its files; nothing is read again.
+
+    Args:
+        folder: where the bytes came from: its name is what errors call the bundle.
+        files: file name -> bytes, of which release.json and the artefacts it names are parsed and none is kept.
+
+    Raises:
+        UnavailableError: a file is missing.
+        TamperedError: release.json or an artefact is not what a release holds; a feature has no reason code.
+        UnknownError: a model family that is not installed.
+    """
+    return parse_model(parse_baseline(folder, files), files)
+
+
+def parse_baseline(folder: Path, files: Mapping[str, bytes]) -> Bundle:
+    """The bundle without its model (`Absent`), which stays in files: a few kilobytes that can answer at any time.
+
+    Raises:
+        UnavailableError: a file is missing.
+        TamperedError: release.json or the baseline is not what a release holds.
+        UnknownError: the baseline's family is not installed.
+    """
+    spec = parse_spec(file_of(folder, files, SPEC_FILE), str(folder / SPEC_FILE))
+    artefact = spec.baseline.artefact
+    baseline = parse_scorer(spec.baseline.family, artefact, file_of(folder, files, artefact))
+    _check_width(folder, spec, "baseline", baseline)
+    return Bundle(folder, spec, Absent(spec.model, len(spec.features)), baseline)
+
+
+def parse_model(bundle: Bundle, files: Mapping[str, bytes]) -> Bundle:
+    """The same bundle with its model, which is parsed from `files`; description and baseline are shared.
+
+    Raises:
+        UnavailableError: the artefact is missing.
+        TamperedError: it is not what its family reads, or takes another number of features.
+        UnknownError: the family is not installed.
+    """
+    spec = bundle.spec
+    model = parse_scorer(spec.family, spec.artefact, file_of(bundle.folder, files, spec.artefact))
+    _check_width(bundle.folder, spec, "model", model)
+    return replace(bundle, model=model)
+
+
+def file_of(folder: Path, files: Mapping[str, bytes], name: str) -> bytes:
+    """One of the files.
+
+    Raises:
+        UnavailableError: it is not there.
+    """
+    try:
+        return files[name]
+    except KeyError:
+        raise UnavailableError(f"there is no file {name!r} in bundle {folder.name}", field=name) from None
+
+
+def _check_width(folder: Path, spec: ReleaseSpec, role: str, scorer: Scorer) -> None:
+    if scorer.width != len(spec.features):
+        raise TamperedError(
+            f"{folder.name}: the {role} takes {scorer.width} features but {SPEC_FILE} names {len(spec.features)}"
+        )
 
 
 def read_spec(folder: Path) -> ReleaseSpec:
@@ -128,16 +201,30 @@ def read_spec(folder: Path) -> ReleaseSpec:
     """
     path = folder / SPEC_FILE
     try:
-        content = json.loads(path.read_bytes())
+        content = path.read_bytes()
     except OSError as error:
         raise UnavailableError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
+    return parse_spec(content, str(path))
+
+
+def parse_spec(content: bytes, path: str) -> ReleaseSpec:
+    """Check what release.json says.
+
+    Args:
+        path: what errors call the file.
+
+    Raises:
+        TamperedError: it is not a release description of this schema.
+    """
+    try:
+        parsed = json.loads(content)
+    except (ValueError, RecursionError) as error:
         raise TamperedError(f"{path} is not JSON: {error}") from error
-    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+    if not isinstance(parsed, dict) or parsed.get("schema") != SCHEMA:
         raise TamperedError(f"{path} is not a release description of schema {SCHEMA}; train the release again")
     try:
-        spec = _spec(content)
-    except (KeyError, TypeError, ValueError) as error:
+        spec = _spec(parsed)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise TamperedError(f"{path} is not a release description: {error!r}") from error
     _check(spec, path)
     return spec
@@ -172,7 +259,7 @@ def _spec(content: dict[str, Any]) -> ReleaseSpec:
     return ReleaseSpec(**rest, features=features, reasons=reasons, baseline=Artefact(**content["baseline"]))
 
 
-def _check(spec: ReleaseSpec, path: Path) -> None:
+def _check(spec: ReleaseSpec, path: str) -> None:
     names = [feature.name for feature in spec.features]
     if not names or len(set(names)) != len(names):
         raise TamperedError(f"{path}: features must be named, each once")

@@ -39,8 +39,11 @@ def answer(bundle: Bundle, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any
     return answers
 
 
-def replay_golden(bundle: Bundle) -> GoldenResult:
+def replay_golden(bundle: Bundle, content: bytes | None = None) -> GoldenResult:
     """Answer the golden rows again.
+
+    Args:
+        content: golden.json, where it was read already; it is read from the bundle's folder otherwise.
 
     Raises:
         UnavailableError: golden.json cannot be read.
@@ -49,11 +52,11 @@ def replay_golden(bundle: Bundle) -> GoldenResult:
     """
     path = bundle.folder / GOLDEN_FILE
     try:
-        golden = json.loads(path.read_bytes())
+        golden = json.loads(path.read_bytes() if content is None else content)
         answers = answer(bundle, [row["features"] for row in golden])
     except OSError as error:
         raise UnavailableError(f"cannot read {path}: {error.strerror}") from error
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise TamperedError(f"{path} is not a list of golden rows: {error!r}") from error
     matched = sum(now == then for now, then in zip(answers, golden, strict=True))
     text = "\n".join(f"{row['score']} {row['decision']}" for row in answers)

@@ -1,6 +1,7 @@
 """The port every model family answers through, and the door that finds the families.
 
-A family is one file in `families/` with a function `load(path) -> Scorer`. Its file name is its name in `release.json`.
+A family is one file in `families/` with a function `parse(name, content) -> Scorer`, where `name` is what errors call
+the artefact. Its file name is its name in `release.json`.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from lineage.errors import UnknownError
+from lineage.errors import UnavailableError, UnknownError
 from validators.scoring import families
 
 Rows = npt.NDArray[np.float64]
@@ -38,22 +40,46 @@ class Scorer(Protocol):
         """
 
 
+@cache
+def families_here() -> tuple[str, ...]:
+    """The names of every family that is installed, sorted; looked up once."""
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(families.__path__)))
+
+
 def family_names() -> list[str]:
     """The names of every family that is installed, sorted."""
-    return sorted(module.name for module in pkgutil.iter_modules(families.__path__))
+    return list(families_here())
+
+
+def parse_scorer(family: str, name: str, content: bytes) -> Scorer:
+    """The scorer in an artefact's bytes, read by the family called `family`.
+
+    Args:
+        name: what errors call the artefact.
+
+    Raises:
+        UnknownError: no family has that name; an unknown name is not a default.
+        TamperedError: the bytes are not an artefact of this family.
+    """
+    known = families_here()
+    if family not in known:
+        near = get_close_matches(family, known, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"families: {', '.join(known)}"
+        raise UnknownError(f"no model family is called {family!r}; {hint}", field="family")
+    parse: Callable[[str, bytes], Scorer] = importlib.import_module(f"{families.__name__}.{family}").parse
+    return parse(name, content)
 
 
 def load_scorer(family: str, path: Path) -> Scorer:
     """Load the artefact at `path` with the family called `family`.
 
     Raises:
-        UnknownError: no family has that name; an unknown name is not a default.
+        UnknownError: no family has that name.
+        UnavailableError: the file cannot be read.
         TamperedError: the bytes are not an artefact of this family.
     """
-    known = family_names()
-    if family not in known:
-        near = get_close_matches(family, known, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"families: {', '.join(known)}"
-        raise UnknownError(f"no model family is called {family!r}; {hint}", field="family")
-    load: Callable[[Path], Scorer] = importlib.import_module(f"{families.__name__}.{family}").load
-    return load(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UnavailableError(f"cannot read model artefact {path}: {error.strerror}") from error
+    return parse_scorer(family, path.name, content)

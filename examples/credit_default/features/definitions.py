@@ -22,7 +22,7 @@ MONTHS = range(1, 7)
 behaviour = FeatureView(
     name="card_behaviour",
     entities=[customer],
-    ttl=timedelta(0),
+    ttl=timedelta(days=45),  # statements come every month; a row that missed one is no longer used as fresh
     source=statements,
     online=True,
     schema=[

@@ -1,1 +1,1 @@
-"""One file per model family that can answer. Each has `load(path) -> Scorer` (`validators.scoring.port`)."""
+"""One file per model family that can answer. Each has `parse(name, content) -> Scorer` (`validators.scoring.port`)."""

@@ -1,0 +1,203 @@
+"""SIGKILL for one part of the serving plane after the other, at 100 requests a second: errors, and what is on record.
+
+Customers ask once and never again. Victims come in random order; before the next one, the last has proven that it is
+back: a new replica has answered, the challenger has answered again, a new controller or ledger has said so on record.
+HAProxy itself, behind which everything stands, has its own line. Afterwards every decision that a customer was given is
+looked for in segments and spools, and judged (`benchmarks.faults.history`).
+"""
+
+from __future__ import annotations
+
+import random
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import psutil
+
+from benchmarks.faults.history import Verdict, check
+from benchmarks.faults.serving_load import Customers, Question, Reply, question, told_by
+from benchmarks.faults.serving_moves import Mover, spares
+from benchmarks.faults.serving_stage import Bank, decisions_of, facts_of, opened, until
+from benchmarks.serving import platform
+from benchmarks.serving.home import named
+from console.terminal import processes
+from serve.cluster import token_file
+
+KILLS, RATE, MODELS, REPLICAS = 100, 100.0, 3, 2
+TITLES = {
+    "gateway replica": "ServeReplica:gateway:Gateway",
+    "challenger pool": "ServeReplica:gateway:Challenger",
+    "controller": "ray::Controller",
+    "Serve controller": "ray::ServeController",
+    "ledger": "lineage.service",
+    "HAProxy": "haproxy.cfg",
+}
+APART = "HAProxy"
+_PATIENCE, _AFTER = 120.0, 50  # seconds for a recovery; good answers between a recovery and the next kill
+
+
+@dataclass
+class Toll:
+    """What the kills of one victim cost."""
+
+    seconds: list[float] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    worst: float = 0.0
+    stuck: int = 0
+
+
+def run(kills: int = KILLS, seed: int = 1) -> Iterator[str]:
+    """Counts of errors and missing decisions; 0 of n bounds the rate by 3/n (95 %)."""
+    others = [victim for victim in TITLES if victim != APART]
+    order = [others[number % len(others)] for number in range(kills)]
+    random.Random(seed).shuffle(order)
+    tolls = {victim: Toll() for victim in TITLES}
+    with opened(MODELS, 2, REPLICAS) as bank:
+        _try_a_challenger(bank)
+        with Customers(bank.settings.gateway_port, asker(bank), rate=RATE) as customers:
+            customers.until(lambda reply: reply.good, _PATIENCE, since=0.0)
+            for number, victim in enumerate([*order, *[APART] * max(1, kills // 20)]):
+                _strike(bank, customers, victim, tolls[victim])
+                if (number + 1) % 10 == 0:
+                    yield f"({number + 1} kills, {sum(len(toll.failed) for toll in tolls.values())} errors)"
+        yield from _told(tolls)
+        yield from summary(customers.replies, "all kills together")
+        settled = bank.settle()
+        verdict = check(facts_of(bank.settings), decisions_of(bank.settings), told_by(customers.replies))
+        yield from on_record(verdict, settled=settled)
+
+
+def asker(bank: Bank) -> Callable[[int], Question]:
+    """Makes customers' questions, of all models in turn."""
+    models = [champion.model for champion in bank.champions]
+    rows, token = [named(row) for row in bank.rows[:500]], bank.token
+
+    def ask(number: int) -> Question:
+        return question(models[number % len(models)], f"customer-{number % 997}", rows[number % len(rows)], token)
+
+    return ask
+
+
+def summary(replies: list[Reply], what: str) -> Iterator[str]:
+    """Questions, answers that were none, and the slowest."""
+    failed = [reply for reply in replies if not reply.good]
+    bound = f" (below {3 / max(1, len(replies)):.4%} of requests at 95 %)" if not failed else ""
+    yield f"{what}: {len(replies)} requests, {len(failed)} failed{bound}"
+    for why, count in Counter(f"{reply.status} {reply.problem[:100]}" for reply in failed).most_common(5):
+        yield f"  {count} x {why}"
+    waits = sorted(reply.answered - reply.due for reply in replies if reply.good)
+    if len(waits) > 1:
+        p99 = statistics.quantiles(waits, n=100)[98]
+        middle = statistics.median(waits)
+        yield f"  answered after p50 {middle * 1e3:.1f} ms, p99 {p99 * 1e3:.0f} ms, worst {waits[-1]:.2f} s"
+
+
+def on_record(verdict: Verdict, *, settled: bool) -> Iterator[str]:
+    """What is there of what customers were told."""
+    count = verdict.judged
+    for what, words in {"missing": "given but not on record", "twice": "on record twice"}.items():
+        found = verdict.wrong[what]
+        bound = f" (below {3 / max(1, count):.4%} at 95 %)" if not found else ""
+        yield f"decisions {words}: {found} of {count}{bound}"
+    yield f"on record and never heard of by a customer (asked again by HAProxy): {verdict.unheard}"
+    others = verdict.violations - verdict.wrong["missing"] - verdict.wrong["twice"]
+    yield f"answers that were not allowed: {others} of {count}, {verdict.challengers} of them by challengers"
+    if not settled:
+        yield "the controller had not sealed everything when time was up"
+    yield from verdict.examples
+
+
+def _try_a_challenger(bank: Bank) -> None:
+    """Half of the first model's customers meet a challenger, so that killing its pool can be felt."""
+    champion = bank.champions[0]
+    mover = Mover(bank, champion.model, spares(bank.settings, champion.digest, 1, 90_000))
+    for fact in mover:
+        if fact["data"].get("share", 0.0) >= 0.5:
+            return
+
+
+def _strike(bank: Bank, customers: Customers, victim: str, toll: Toll) -> None:
+    """Kill it, wait until it is proven to be back, and count what that cost."""
+    first, head = len(customers.replies), bank.head
+    known = {reply.replica for reply in customers.replies}
+    alive = {process.pid for process in _alive(bank, victim)}
+    prey = random.Random(first).choice(_alive(bank, victim))
+    began, killed = time.time(), time.monotonic()
+    prey.kill()
+    back = _proof(bank, customers, victim, began, head, alive, known)
+    if back():
+        toll.seconds.append(time.monotonic() - killed)
+    else:
+        toll.stuck += 1
+    answered = customers.good
+    until(lambda: customers.good >= answered + _AFTER, _PATIENCE)
+    news = customers.replies[first:]
+    toll.failed += [f"{reply.status} {reply.problem[:80]}" for reply in news if not reply.good]
+    toll.worst = max([toll.worst, *(reply.answered - reply.due for reply in news)])
+
+
+def _proof(
+    bank: Bank, customers: Customers, victim: str, began: float, head: int, alive: set[int], known: set[str]
+) -> Callable[[], bool]:
+    """What shows that the victim is back."""
+
+    def answered(enough: Callable[[Reply], bool]) -> Callable[[], bool]:
+        return lambda: customers.until(enough, _PATIENCE, since=began) is not None
+
+    def again() -> bool:
+        return until(lambda: bool({process.pid for process in _alive(bank, victim)} - alive), _PATIENCE)
+
+    if victim == "gateway replica":
+        return answered(lambda reply: reply.good and reply.replica not in known)
+    if victim == "challenger pool":
+        return lambda: again() and customers.until(_by_challenger, _PATIENCE, since=time.time()) is not None
+    if victim in ("controller", "ledger"):
+        kind = "ControllerStarted" if victim == "controller" else "LedgerOpened"
+        return lambda: bank.recorded(kind, head, _PATIENCE) is not None
+    if victim == "Serve controller":
+        return lambda: again() and until(lambda: _serve_runs(bank), _PATIENCE)
+    return lambda: again() and customers.until(lambda reply: reply.good, _PATIENCE, since=time.time()) is not None
+
+
+def _by_challenger(reply: Reply) -> bool:
+    return reply.good and any(role == "challenger" for *_, role in reply.rows)
+
+
+def _alive(bank: Bank, victim: str) -> list[psutil.Process]:
+    if victim == "ledger":
+        return [process for name, process in processes.remembered(bank.settings).items() if name == "ledger"]
+    return platform.named(bank.settings, TITLES[victim])
+
+
+def _serve_runs(bank: Bank) -> bool:
+    """Whether Serve's controller says, by REST, that the application runs."""
+    headers = {"Authorization": f"Bearer {token_file(bank.settings).read_text().strip()}"}
+    url = f"{bank.settings.ray_dashboard_url}/api/serve/applications/"
+    try:
+        reply = httpx.get(url, headers=headers, timeout=10.0, trust_env=False)
+        content: dict[str, Any] = reply.json() if reply.is_success else {}
+    except (httpx.TransportError, ValueError):
+        return False
+    return bool(content.get("applications", {}).get("gateway", {}).get("status") == "RUNNING")
+
+
+def _told(tolls: dict[str, Toll]) -> Iterator[str]:
+    for victim, toll in tolls.items():
+        count = len(toll.seconds) + toll.stuck
+        if not count:
+            continue
+        seconds = sorted(toll.seconds)
+        back = f"back after median {statistics.median(seconds):.1f} s, at most {seconds[-1]:.1f} s" if seconds else ""
+        stuck = f", not back within {_PATIENCE:.0f} s: {toll.stuck}" if toll.stuck else ""
+        yield f"{victim}: {count} kills, {len(toll.failed)} errors, worst answer {toll.worst:.2f} s, {back}{stuck}"
+        for why, times in Counter(toll.failed).most_common(3):
+            yield f"  {times} x {why}"
+    kills = sum(len(toll.seconds) + toll.stuck for victim, toll in tolls.items() if victim != APART)
+    errors = sum(len(toll.failed) for victim, toll in tolls.items() if victim != APART)
+    bound = f" (below {3 / kills:.1%} of kills at 95 %)" if kills and not errors else ""
+    yield f"without HAProxy's own: {kills} kills, {errors} errors{bound}"

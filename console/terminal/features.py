@@ -1,0 +1,91 @@
+"""`plimsoll features`: fill a model's online store, so that decisions can be asked for by entity; say how old it is."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+
+from console.terminal.output import out, print_json, print_rows, told
+from lineage.clock import instant, now
+from lineage.errors import UnavailableError
+from lineage.settings import Settings
+from validators.scoring.online import live_in_utc
+from validators.scoring.origin import MATERIALIZED
+
+app = typer.Typer(no_args_is_help=True, help="Features by entity: fill the online store, say how old it is.")
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+_COLUMNS = {
+    "model": "Model",
+    "service": "Feature service",
+    "rows": "Rows",
+    "version": "Data version",
+    "age": "Age",
+    "state": "Freshness",
+}
+
+
+def register(root: typer.Typer) -> None:
+    """Add these commands to the application."""
+    root.add_typer(app, name="features")
+
+
+@app.command("materialize")
+def materialize_command(
+    folder: Annotated[Path, typer.Argument(help="The model folder, with model.toml.")],
+    as_of: Annotated[
+        str | None, typer.Option(help="When the rows were true, e.g. 2026-03-04T10:02Z; when they were pinned, if not.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Put the newest pinned rows into the online store and read all of them back."""
+    from training.materialize import materialize, read_moment  # Feast takes seconds
+    from training.progress import Progress
+    from training.spec import load_spec
+
+    live_in_utc()
+    with told():
+        done = materialize(load_spec(folder), Settings(), Progress(sys.stderr), as_of=read_moment(as_of))
+        if json:
+            print_json(done.to_dict())
+        else:
+            until = f"fresh until {done.fresh_until}" if done.fresh_until else "fresh without limit"
+            out.print(f"{done.model}: {done.rows:,} rows as of {done.as_of}, {until}. {done.seconds:.1f} s")
+
+
+@app.command("status")
+def status_command(json: Json = False) -> None:
+    """What was put into the online stores, how old it is and whether it still counts."""
+    with told():
+        found = known(Settings())
+        if json:
+            print_json(found)
+        else:
+            print_rows(found, _COLUMNS, empty="Nothing yet. `plimsoll features materialize FOLDER` fills a store.")
+
+
+def known(settings: Settings) -> list[dict[str, Any]]:
+    """What `materialize` noted of each model, with its age and whether it is fresh.
+
+    Raises:
+        UnavailableError: a note cannot be read.
+    """
+    rows = []
+    for path in sorted(settings.root.glob(f"feast/*/{MATERIALIZED}")):
+        try:
+            noted: dict[str, Any] = orjson.loads(path.read_bytes())
+        except (OSError, orjson.JSONDecodeError) as error:
+            raise UnavailableError(f"cannot read {path}: {error}; materialize the model again") from error
+        age = (now() - instant(noted["as_of"])).total_seconds()
+        until = noted["fresh_until"]
+        state = "no limit" if until is None else "fresh" if now() <= instant(until) else "too old"
+        rows.append(noted | {"age_seconds": round(age, 3), "age": _in_words(age), "state": state})
+    return rows
+
+
+def _in_words(seconds: float) -> str:
+    days, hours = divmod(int(seconds) // 3600, 24)
+    return f"{days} d {hours} h" if days else f"{int(seconds) // 3600} h {int(seconds) % 3600 // 60} min"

@@ -1,0 +1,78 @@
+"""Which models are in memory: as many as the budget holds, and beyond it those that were asked for last."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from validators.scoring.bundle import Bundle
+
+
+@dataclass(slots=True)
+class _Place:
+    """What a model takes; `bundle` is None while it is still being parsed."""
+
+    cost: int
+    bundle: Bundle | None
+    used: int
+
+
+class Residency:
+    """Bundles with their models, by digest. `get` is cheap and takes no lock; changes may come from any thread.
+
+    Args:
+        budget: bytes that all models may take together. It is never exceeded: room is taken before a model is parsed.
+    """
+
+    def __init__(self, budget: int) -> None:
+        self.budget, self.taken, self.evictions = budget, 0, 0
+        self._places: dict[str, _Place] = {}
+        self._lock = threading.Lock()
+        self._uses = itertools.count()
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __contains__(self, digest: object) -> bool:
+        return digest in self._places
+
+    def get(self, digest: str) -> Bundle | None:
+        """The bundle where its model is in memory; asking keeps it there for longer."""
+        place = self._places.get(digest)
+        if place is None:
+            return None
+        place.used = next(self._uses)
+        return place.bundle
+
+    def could_take(self, cost: int, keep: Collection[str]) -> bool:
+        """Whether a model fits beside those of `keep`, whatever else has to go."""
+        with self._lock:
+            kept = sum(place.cost for digest, place in self._places.items() if digest in keep)
+            return kept + cost <= self.budget
+
+    def reserve(self, digest: str, cost: int, keep: Collection[str]) -> bool:
+        """Take room for a model; what was not asked for longest goes, but nothing of `keep`. False: there is none."""
+        with self._lock:
+            others = [(place.used, one) for one, place in self._places.items() if one not in keep and place.bundle]
+            freed = sum(self._places[one].cost for _, one in others)
+            if digest in self._places or self.taken - freed + cost > self.budget:
+                return False
+            for _, one in sorted(others):
+                if self.taken + cost <= self.budget:
+                    break
+                self.taken -= self._places.pop(one).cost
+                self.evictions += 1
+            self._places[digest] = _Place(cost, None, next(self._uses))
+            self.taken += cost
+            return True
+
+    def fill(self, digest: str, bundle: Bundle) -> None:
+        """Put the bundle into the room that was taken for it."""
+        self._places[digest].bundle = bundle
+
+    def give_up(self, digest: str) -> None:
+        """Give back room that stays empty."""
+        with self._lock:
+            self.taken -= self._places.pop(digest).cost

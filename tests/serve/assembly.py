@@ -1,0 +1,55 @@
+"""A decider and a desk put together as a gateway replica does, without Ray."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from serve.answers import Answer, ChallengerPort
+from serve.breakers import Breakers, Told
+from serve.cache import Cache
+from serve.champion import Champion
+from serve.decide import Decider
+from serve.desk import Desk
+from serve.explanation import Explainer
+from serve.freshness import FeaturePort
+from serve.predictions import Predictions
+from serve.store import BundleStore
+
+Record = Callable[[dict[str, Any]], None]
+
+
+class Silent:
+    """Metrics that nobody reads."""
+
+    def decided(self, model: str, answer: Answer, seconds: float) -> None:
+        pass
+
+
+def decider_of(
+    store: BundleStore,
+    record: Record,
+    pool: ChallengerPort,
+    replica: str = "r1",
+    *,
+    clock: Callable[[], float] = time.time,
+    ticks: Callable[[], float] = time.monotonic,
+    tell: Callable[[Told], None] = lambda told: None,
+) -> Decider:
+    """A decider. `clock` is the wall's, `ticks` the breakers'; `tell` hears what breakers do."""
+    champion = Champion(store, Breakers(replica, tell, ticks, clock), Explainer(), Cache())
+    return Decider(store, champion, record, pool, replica, clock)
+
+
+def desk_of(
+    decider: Decider,
+    store: BundleStore,
+    record: Record,
+    replica: str = "r1",
+    features: FeaturePort | None = None,
+    **options: Any,
+) -> Desk:
+    """A desk before a decider."""
+    predictions = Predictions(decider, store, replica, Silent(), features)
+    return Desk(predictions, store, record, replica, **options)
