@@ -9,6 +9,10 @@ Kill = dict[str, Any]
 Breakers = dict[str, dict[str, Any]]
 
 
+#: Facts by which a release takes more traffic: nobody may state them about a model that is killed.
+STEPS = frozenset({"CanaryStarted", "CanaryStepped", "RolloutStepped", "ReleasePromoted"})
+
+
 def switched(kill: Kill | None, record: Record) -> Kill | None:
     """The kill switch after a fact about it; None while nothing is pulled.
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from lineage.errors import PlimsollError
 from lineage.settings import Settings
+from lineage.switches import STEPS
 from plimsoll.errors import Error as LedgerError
 from plimsoll.ledger import Ledger
 from serve import canary, jobs, promote, rollback
@@ -113,11 +114,12 @@ class Conduct:
         limits, proven = Canary.model_validate(policy["canary"]), release["state"] != "canary"
         verdict = judge(evidence, limits, now, started=started, minimum=minimum, proven=proven)
         intention = canary.step(model, release, verdict, now) or promote.step(release, verdict, now)
-        if intention is not None:
+        killed = bool(self.state["kill"] or model["kill"])
+        if intention is not None and not (killed and intention.kind in STEPS):
             await self.state_fact(intention)
             if intention.kind == "CanaryAborted":
                 self.aliases(model["model"])
-        elif promote.is_ready(release, verdict):
+        elif intention is None and not killed and promote.is_ready(release, verdict):
             await self._promote(model, release, verdict)
 
     async def _promote(self, model: View, release: View, verdict: Judgement) -> None:

@@ -24,13 +24,15 @@ _FRONT, _NOWHERE = "frontend http_frontend", "backend default_backend"
 class Pool:
     """Requests that have places of their own in each replica, so that no other kind can take them.
 
-    A replica works on `places` of them at a time. For each replica `waiting` more may wait: a burst is served. Once
-    that was not enough only one may, for a second: what waits behind others is not served in the time it expects.
+    A replica works on `places` of them at a time. For each replica `waiting` more may wait, at most `patience`
+    milliseconds: a burst is served, and a replica may stop for breath. Once that was not enough only one may, for a
+    second: what waits behind others is not served in the time it expects.
     """
 
     name: str
     places: int
     waiting: int
+    patience: int = 1_000
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,6 @@ class Limits:
     bulk: Pool
     most_bytes: int = 1024 * 1024  # of a body, as serve.body has it
     bulk_bytes: int = 8 * 1024  # larger bodies may not fit HAProxy's buffer, and then hold a place while they arrive
-    queue: int = 1_000
     full: int = 1_000  # after a refusal the queues stay short for so long
     connect: int = 100
     headers: int = 5_000
@@ -70,14 +71,16 @@ def limits_for(inflight: int) -> Limits:
     itself would be tried again elsewhere, which helps nobody who is overloaded.
     """
 
-    def pool(name: str, part: int, waiting: int) -> Pool:
-        return Pool(name, max(1, inflight // part), waiting)
+    def pool(name: str, part: int, waiting: int, patience: int) -> Pool:
+        return Pool(name, max(1, inflight // part), waiting, patience)
 
     return Limits(
-        pool(CUSTOMERS, 16, 28),
-        pool(f"{CUSTOMERS}-service", 8, 64),  # verification and reading of routes: the platform itself
-        pool(f"{CUSTOMERS}-health", 16, 32),
-        pool(f"{CUSTOMERS}-bulk", 8, 4),  # large bodies: they may be slow to come in, and take long
+        pool(
+            CUSTOMERS, 8, 256, 5_000
+        ),  # half of the places is more than may wait for a challenger (serve.pool.AT_ONCE)
+        pool(f"{CUSTOMERS}-service", 8, 64, 5_000),  # verification and reading of routes: the platform itself
+        pool(f"{CUSTOMERS}-health", 16, 32, 1_000),
+        pool(f"{CUSTOMERS}-bulk", 8, 28, 5_000),  # large bodies: they may be slow to come in, and take long
     )
 
 
@@ -218,7 +221,6 @@ def _set_defaults(lines: list[str], limits: Limits) -> None:
         "connect": limits.connect,
         "client": limits.client,
         "server": limits.server,
-        "queue": limits.queue,
         "http-request": limits.headers,
         "http-keep-alive": limits.keep_alive,
     }
@@ -280,6 +282,7 @@ def _bounds(pool: Pool, replicas: int, limits: Limits) -> Iterable[str]:
     since = f"proc.full_{pool.name.replace('-', '_')}"
     many = f"{{ queue ge {pool.waiting * replicas} }}"
     still = f"{{ queue ge {replicas} }} {{ date(0,ms),sub({since}) lt {limits.full} }}"
+    yield f"    timeout queue {pool.patience}ms"
     refused = "if { var(txn.refused) -m bool }"
     yield f"    http-request set-var(txn.refused) bool(true) if {many} or {still}"
     yield f"    http-request set-var({since}) date(0,ms) {refused}"

@@ -87,8 +87,8 @@ def _front(stack: ExitStack, at: int, tmp_path: Path, limits: Limits) -> int:
 
 
 def _patient(**changes: int) -> Limits:
-    limits = replace(_LIMITS, queue=_LONG, body=_LONG, headers=_LONG, client=_LONG)
-    return replace(limits, customers=replace(limits.customers, places=1, waiting=2), **changes)
+    limits = replace(_LIMITS, body=_LONG, headers=_LONG, client=_LONG)
+    return replace(limits, customers=replace(limits.customers, places=1, waiting=2, patience=_LONG), **changes)
 
 
 def _ask(stack: ExitStack, port: int, request: bytes | None = None) -> socket:

@@ -29,6 +29,7 @@ COMMANDS = [
     *("audit checkpoint", "audit prove", "audit verifier", "asof", "provenance", "dossier"),
     *("decision", "decision show", "decision replay", "decision history", "erase", "hold", "release-hold"),
     *("backup", "backup create", "backup restore", "backup drill"),
+    *("features", "features materialize", "features status"),
     *("accounts", "accounts list", "accounts reset"),
 ]
 
