@@ -178,8 +178,9 @@ class Conduct:
             plimsoll.errors.Error: the ledger does not answer; the same segments come again next time.
         """
         for segment in await asyncio.to_thread(self.keeper.next_segments):
+            key = f"{segment.model}/{segment.name}"  # two models of one batch may have segments of one name
             await asyncio.to_thread(
-                self.ledger.append, "DecisionsSealed", model=segment.model, data=segment.data, key=segment.name
+                self.ledger.append, "DecisionsSealed", model=segment.model, data=segment.data, key=key
             )
         await asyncio.to_thread(self.keeper.sealed, process_alive)
 

@@ -23,6 +23,7 @@ from serve.routes import Target
 log = logging.getLogger(__name__)
 AT_ONCE = 2
 _REST_SECONDS = 1.0
+_AGAIN_SECONDS = 0.2  # for the second try: Serve itself would wait until another process is up
 _PREPARE_SECONDS = 20.0
 
 
@@ -77,12 +78,12 @@ class ChallengerPool:
         except asyncio.CancelledError:  # the caller's time-out
             self._rest()
             raise
-        except (RayError, RayServeException) as error:
+        except (TimeoutError, RayError, RayServeException) as error:
             self._rest()
             raise UnavailableError(_first_line(error)) from error
         finally:
             self._under_way -= 1
-        self._failing = False
+        self._failing, self._rests_until = False, 0.0
         return scored
 
     def _rest(self) -> None:
@@ -100,7 +101,9 @@ class ChallengerPool:
             raise
         except (RayError, RayServeException) as error:
             log.warning("the challenger's pool is asked again: %s", _first_line(error))
-            scored = await self._handle.score.remote(*asked)
+            self._rest()  # nobody else finds out by waiting
+            async with asyncio.timeout(_AGAIN_SECONDS):
+                scored = await self._handle.score.remote(*asked)
         return scored
 
 

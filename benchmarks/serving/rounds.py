@@ -49,7 +49,7 @@ class Round:
 def take_turns(
     contenders: Sequence[Contender], clients: int, rounds: int = ROUNDS, seconds: float = SECONDS
 ) -> list[list[Round]]:
-    """Rounds of each contender: A B C, C B A, A B C … No two rounds of one ask the same."""
+    """Rounds of each contender: A B C, C B A, A B C … Each goes on asking where its last one stopped."""
     results: list[list[Round]] = [[] for _ in contenders]
     asked = [0] * len(contenders)
     for number in range(rounds):

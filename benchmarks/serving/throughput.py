@@ -45,7 +45,7 @@ def _same_model(everybody: Sequence[Contender]) -> str:
     alike = np.allclose(scores, scores[0], rtol=0, atol=1e-6)
     if not alike:
         raise AssertionError(f"they do not answer with the same model: {scores}")
-    return f"all {len(everybody)} answer the first row with {scores[0]:.6f}; no row is asked twice in a round"
+    return f"all {len(everybody)} answer the first row with {scores[0]:.6f}: it is the same model"
 
 
 def _compared(everybody: Sequence[Contender], clients: int) -> Iterator[str]:
@@ -53,7 +53,7 @@ def _compared(everybody: Sequence[Contender], clients: int) -> Iterator[str]:
     ours = results[0]
     yield f"{clients} client{'s' if clients > 1 else ''}, requests/s, per CPU-second of the server side, p50 and p99:"
     for contender, theirs in zip(everybody, results, strict=True):
-        yield f"  {contender.name:<22}{_told(theirs)}"
+        yield f"  {contender.name:<24}{_told(theirs)}"
         if theirs is not ours:
             rate = ratios([one.rate for one in ours], [one.rate for one in theirs])
             thrift = ratios([one.thrift for one in ours], [one.thrift for one in theirs])

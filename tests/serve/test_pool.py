@@ -92,10 +92,24 @@ def test_a_process_that_died_is_asked_once_more_and_what_the_scorer_raised_is_no
     bench.handle.does = [RayActorError()]
     assert asyncio.run(bench.ask()) == {"score": 0.5}
     assert bench.handle.asked == 2
+    assert bench.pool.is_ready(TARGET)
     bench.handle.does = [RayTaskError("score", "trace", ValueError("row"))]
     with pytest.raises(UnavailableError):
         asyncio.run(bench.ask())
     assert bench.handle.asked == 3
+
+
+def test_the_second_try_does_not_wait_for_another_process_to_start() -> None:
+    bench = Bench()
+
+    async def run() -> None:
+        bench.handle.does = [RayActorError(), asyncio.Event()]
+        with pytest.raises(UnavailableError, match="TimeoutError"):
+            await bench.ask()
+        with pytest.raises(UnavailableError, match="a moment ago"):
+            await bench.ask()
+
+    asyncio.run(run())
 
 
 def test_what_cannot_be_prepared_is_assigned_all_the_same() -> None:
