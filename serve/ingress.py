@@ -75,9 +75,7 @@ def limits_for(inflight: int) -> Limits:
         return Pool(name, max(1, inflight // part), waiting, patience)
 
     return Limits(
-        pool(
-            CUSTOMERS, 8, 256, 5_000
-        ),  # twice as many as may wait for a challenger (serve.pool)
+        pool(CUSTOMERS, 8, 256, 5_000),  # twice as many as may wait for a challenger (serve.pool)
         pool(f"{CUSTOMERS}-service", 8, 64, 5_000),  # verification and reading of routes: the platform itself
         pool(f"{CUSTOMERS}-health", 16, 32, 1_000),
         pool(f"{CUSTOMERS}-bulk", 8, 28, 5_000),  # large bodies: they may be slow to come in, and take long

@@ -26,7 +26,7 @@ from lineage.settings import Settings
 from serve.haproxy import Door
 from serve.ingress import admin_socket, limits_for, nothing_behind, standby_of
 
-_BACKLOG = 1024
+_BACKLOG = 4096
 _LOOK_SECONDS = 0.05
 _PAUSE_SECONDS = 0.5  # before an HAProxy that ended is started again
 _END_SECONDS = 5.0
