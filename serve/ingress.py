@@ -25,14 +25,16 @@ class Pool:
     """Requests that have places of their own in each replica, so that no other kind can take them.
 
     A replica works on `places` of them at a time. For each replica `waiting` more may wait, at most `patience`
-    milliseconds: a burst is served, and a replica may stop for breath. Once that was not enough only one may, for a
-    second: what waits behind others is not served in the time it expects.
+    milliseconds: a replica may stop for breath. In a rush, when more come than any replica answers, only `rush` may:
+    a burst is served. Once that was not enough only one may, for a second: what waits behind others is not served in
+    the time it expects.
     """
 
     name: str
     places: int
     waiting: int
-    patience: int = 1_000
+    patience: int
+    rush: int
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Limits:
     bulk: Pool
     most_bytes: int = 1024 * 1024  # of a body, as serve.body has it
     bulk_bytes: int = 8 * 1024  # larger bodies may not fit HAProxy's buffer, and then hold a place while they arrive
+    rushing: int = 100  # requests in a tenth of a second, for each replica
     full: int = 1_000  # after a refusal the queues stay short for so long
     connect: int = 100
     headers: int = 5_000
@@ -71,8 +74,8 @@ def limits_for(inflight: int) -> Limits:
     itself would be tried again elsewhere, which helps nobody who is overloaded.
     """
 
-    def pool(name: str, part: int, waiting: int, patience: int) -> Pool:
-        return Pool(name, max(1, inflight // part), waiting, patience)
+    def pool(name: str, part: int, waiting: int, patience: int, rush: int = 64) -> Pool:
+        return Pool(name, max(1, inflight // part), waiting, patience, min(rush, waiting))
 
     return Limits(
         pool(CUSTOMERS, 8, 256, 5_000),  # twice as many as may wait for a challenger (serve.pool)
@@ -279,10 +282,13 @@ def _bounds(pool: Pool, replicas: int, limits: Limits) -> Iterable[str]:
     """Rules that refuse before anybody waits in vain: HAProxy itself has a limit of time for a backend's queue only."""
     since = f"proc.full_{pool.name.replace('-', '_')}"
     many = f"{{ queue ge {pool.waiting * replicas} }}"
+    rush = f"{{ queue ge {pool.rush * replicas} }} {{ sc_http_req_rate(0) ge {limits.rushing * replicas} }}"
     still = f"{{ queue ge {replicas} }} {{ date(0,ms),sub({since}) lt {limits.full} }}"
     yield f"    timeout queue {pool.patience}ms"
+    yield "    stick-table type integer size 1 expire 10s store http_req_rate(100ms)"
+    yield "    http-request track-sc0 int(0)"
     refused = "if { var(txn.refused) -m bool }"
-    yield f"    http-request set-var(txn.refused) bool(true) if {many} or {still}"
+    yield f"    http-request set-var(txn.refused) bool(true) if {many} or {rush} or {still}"
     yield f"    http-request set-var({since}) date(0,ms) {refused}"
     yield f"    http-request set-log-level silent {refused}"  # Ray reads each line of the log, in Python
     yield f"    http-request return {_answer(503, *_OVERLOADED)} {refused}"

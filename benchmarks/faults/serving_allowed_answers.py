@@ -21,7 +21,7 @@ from plimsoll.errors import Error
 
 ANSWERS, CHANGES, MODELS, REPLICAS = 1_000_000, 200, 4, 2
 _ROWS, _CUSTOMERS, _AT_ONCE = 100, 5_000, 3
-_PER_LIFE = 30  # route changes that one release brings, at least
+_STEPS, _PER_LIFE = 3, 4  # shares of the canary and of the rollout; route changes of a release, with early ends
 _PAUSE = 0.2  # seconds between two changes at least: the controller has to come along, or changes melt into one
 _HOURS = 3
 
@@ -48,6 +48,11 @@ class Changes(threading.Thread):
         except Error as error:
             self.problem = error.message
 
+    @property
+    def left(self) -> bool:
+        """Whether some are still to come."""
+        return self.is_alive() and self.kinds.total() < self._count
+
     def stop(self) -> None:
         """No more of them."""
         self._done.set()
@@ -59,14 +64,16 @@ def run(answers: int = ANSWERS, changes: int = CHANGES, models: int = MODELS) ->
     with opened(models, 2, REPLICAS) as bank:
         lives = changes // (models * _PER_LIFE) + 2
         movers = [
-            Mover(bank, champion.model, spares(bank.settings, champion.digest, lives, 1_000 * (number + 1)))
+            Mover(bank, champion.model, spares(bank.settings, champion.digest, lives, 1_000 * (number + 1)), _STEPS)
             for number, champion in enumerate(bank.champions)
         ]
         with Customers(bank.settings.gateway_port, asker(bank), rate=None, most=_AT_ONCE) as customers:
             moving = Changes(movers, lambda: len(customers.replies) * _ROWS / answers, changes)
             moving.start()
             began, told = time.monotonic(), 0
-            while (done := len(customers.replies) * _ROWS) < answers and time.monotonic() - began < _HOURS * 3600:
+            while (done := len(customers.replies) * _ROWS) < answers or moving.left:
+                if time.monotonic() - began > _HOURS * 3600:
+                    break
                 customers.until(lambda _: len(customers.replies) * _ROWS > done, 5.0, since=time.time())
                 if done * 10 // answers > told:
                     told = done * 10 // answers

@@ -115,7 +115,7 @@ def on_record(verdict: Verdict, *, settled: bool) -> Iterator[str]:
 def _try_a_challenger(bank: Bank) -> None:
     """Half of the first model's customers meet a challenger, so that killing its pool can be felt."""
     champion = bank.champions[0]
-    mover = Mover(bank, champion.model, spares(bank.settings, champion.digest, 1, 90_000))
+    mover = Mover(bank, champion.model, spares(bank.settings, champion.digest, 1, 90_000), steps=2)
     for fact in mover:
         if fact["data"].get("share", 0.0) >= 0.5:
             return

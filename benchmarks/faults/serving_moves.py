@@ -1,7 +1,7 @@
 """Releases that come and go while customers ask: every change is a lawful fact, stated by the account that may.
 
-A release is trained (its bytes are real and signed), registered, tried at twenty shares, approved by a second person,
-rolled out at twenty more and promoted; some are aborted on the way, some rolled back afterwards. The real controller
+A release is trained (its bytes are real and signed), registered, tried at some shares, approved by a second person,
+rolled out at some more and promoted; some are aborted on the way, some rolled back afterwards. The real controller
 publishes the routes, retires champions and proves rollbacks meanwhile.
 """
 
@@ -28,20 +28,28 @@ from validators.scoring.golden import answer
 
 WHY = "the evidence is sound"
 _RARELY = 10_000_000
-#: The judge never has enough, so what moves a release is what the run states; nothing is slow or wrong.
-STEADY: dict[str, Any] = {
-    "canary": {
-        "steps": [round(0.025 * number, 3) for number in range(1, 21)],
-        "minimum_subjects": _RARELY,
-        "deadline_minutes": 60 * 24 * 90,
-        "slow": {"milliseconds": 60_000, "absolute_limit": 1.0},
-        "errors": {"absolute_limit": 1.0},
-    },
-    "rollout": {"steps": [round(0.5 + 0.025 * number, 3) for number in range(1, 21)], "minimum_subjects": _RARELY},
-}
 _ROWS, _TREES = 400, 20
-_ABORTS, _ROLLS_BACK = 0.02, 0.5  # chances: of a release at each step, and of a champion
+_ABORTS, _ROLLS_BACK = 0.03, 0.5  # chances: of a release at each step, and of a champion
 _PATIENCE = 90.0
+
+
+def steady(steps: int) -> dict[str, Any]:
+    """Tables of a policy under which only the run moves a release: the judge never has enough to go by.
+
+    Args:
+        steps: of the canary, up to half of all customers, and again of the rollout.
+    """
+    shares = [round(0.5 * number / steps, 4) for number in range(1, steps + 1)]
+    return {
+        "canary": {
+            "steps": shares,
+            "minimum_subjects": _RARELY,
+            "deadline_minutes": 60 * 24 * 90,
+            "slow": {"milliseconds": 60_000, "absolute_limit": 1.0},
+            "errors": {"absolute_limit": 1.0},
+        },
+        "rollout": {"steps": [round(0.5 + share, 4) for share in shares], "minimum_subjects": _RARELY},
+    }
 
 
 def new_bytes(settings: Settings, digest: str, seed: int) -> str:
@@ -64,11 +72,17 @@ def new_bytes(settings: Settings, digest: str, seed: int) -> str:
 
 @dataclass
 class Mover:
-    """Moves the releases of one model. Each `next` is one change of its route; it returns the fact that made it."""
+    """Moves the releases of one model. Each `next` is one change of its route; it returns the fact that made it.
+
+    Attributes:
+        spare: digests of bundles that are still to be released.
+        steps: shares that each release goes through before its review, and again after it.
+    """
 
     bank: Bank
     model: str
     spare: list[str]
+    steps: int
     seed: int = 1
 
     def __iter__(self) -> Iterator[Fact]:
@@ -113,7 +127,7 @@ class Mover:
         known = self.bank.service.release(champion)["facts"]
         trained = next(fact for fact in known if fact["kind"] == "ModelTrained")["data"]
         checks = [fact["data"] for fact in known if fact["kind"] == "CheckCompleted"]
-        policy = Policy.from_dict(trained["policy"] | STEADY).to_dict()
+        policy = Policy.from_dict(trained["policy"] | steady(self.steps)).to_dict()
         terms = {"policy": policy, "policy_digest": digest_of(policy)}
         made = trained | terms | {"digest": digest, "fingerprint": digest}
         trainer = self.bank.trainer

@@ -25,7 +25,7 @@ from serve.assignment import falls_on_challenger, position_of
 from serve.routes import Route, routes_from
 
 CHANGES, RATE, REPLICAS, ANSWERS = 200, 100.0, 3, 10_000
-_PER_LIFE = 40
+_STEPS = 20  # shares of the canary, and again of the rollout
 _KEYS = 40  # customers who are moved by one change
 _AFTER = 25  # answers by the new route before the next change
 _PATIENCE = 60.0
@@ -78,7 +78,8 @@ def run(changes: int = CHANGES, answers: int = ANSWERS) -> Iterator[str]:
     with opened(1, 2, REPLICAS) as bank:
         champion = bank.champions[0]
         crowd = Crowd(bank, champion.model)
-        mover = Mover(bank, champion.model, spares(bank.settings, champion.digest, changes // _PER_LIFE + 2, 50_000))
+        fresh = spares(bank.settings, champion.digest, changes // _STEPS + 2, 50_000)
+        mover = Mover(bank, champion.model, fresh, _STEPS)
         with Customers(bank.settings.gateway_port, crowd.ask, rate=RATE) as customers:
             customers.until(lambda reply: reply.good, _PATIENCE, since=0.0)
             for fact in mover:
@@ -102,7 +103,7 @@ def _until_seen(bank: Bank, crowd: Crowd, customers: Customers, change: Change) 
     model = change.fact["model"]
     bank.recorded("RouteApplied", change.fact["seq"], _PATIENCE)
     view = bank.service.model(model)
-    crowd.turn_to(between(view["salt"] or "", view["share"], min(1.0, view["share"] + 0.025)))
+    crowd.turn_to(between(view["salt"] or "", view["share"], min(1.0, view["share"] + 0.5 / _STEPS)))
     count = len(customers.replies)
     until(lambda: len(customers.replies) >= count + _AFTER, _PATIENCE)
 

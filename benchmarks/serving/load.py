@@ -61,11 +61,14 @@ def request_of(path: str, body: bytes, token: str | None = None) -> bytes:
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-def closed(port: int, requests: Sequence[bytes], clients: int, seconds: float, first: int = 0) -> Taken:
+def closed(
+    port: int, requests: Sequence[bytes], clients: int, seconds: float, first: int = 0, most: int = _MOST
+) -> Taken:
     """Clients that ask again as soon as they are answered.
 
     Args:
         first: index of the first of `requests`, which go round; so that no round repeats what one before it asked.
+        most: requests after which it ends, if the time is not over before.
     """
     with _quiet(), _Load(port, requests, clients, first) as load:
         began = time.perf_counter()
@@ -75,7 +78,7 @@ def closed(port: int, requests: Sequence[bytes], clients: int, seconds: float, f
         while load.busy:
             for _ in load.replies(0.1):
                 now = time.perf_counter()
-                if now < end:
+                if now < end and load.sent < most:
                     load.send(now)
             if load.busy and time.perf_counter() > end + _GRACE:
                 load.give_up()
@@ -132,7 +135,7 @@ class _Wire:
 
 
 class _Load:
-    """Connections of one load, which of them are free, since when any is, and what came back."""
+    """Connections of one load, which of them are free, since when any is, how many were sent, what came back."""
 
     def __init__(self, port: int, requests: Sequence[bytes], connections: int, first: int) -> None:
         self._port, self._requests, self._next = port, requests, first
@@ -141,7 +144,7 @@ class _Load:
         self._flying: set[_Wire] = set()
         self._waits, self._answered = np.zeros(_MOST), np.zeros(_MOST)
         self._statuses = np.zeros(_MOST, dtype=np.int16)
-        self._sent = 0
+        self.sent = 0
         self._last = self.freed = 0.0
 
     def __enter__(self) -> _Load:
@@ -160,8 +163,8 @@ class _Load:
     def send(self, due: float) -> None:
         """Send the next request on a free connection."""
         wire = self.free.pop()
-        wire.number, wire.due = self._sent, due
-        self._sent += 1
+        wire.number, wire.due = self.sent, due
+        self.sent += 1
         request = self._requests[self._next % len(self._requests)]
         self._next += 1
         self._flying.add(wire)
@@ -196,7 +199,7 @@ class _Load:
 
     def taken(self, began: float, skipped: int = 0) -> Taken:
         """The result."""
-        cut = slice(0, self._sent)
+        cut = slice(0, self.sent)
         waits, answered = self._waits[cut].copy(), self._answered[cut].copy()
         return Taken(self._last - began, waits, answered, self._statuses[cut].copy(), skipped)
 

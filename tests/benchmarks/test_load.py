@@ -14,6 +14,7 @@ import numpy as np
 from benchmarks.serving.load import closed, opened, request_of
 
 Answer = Callable[[int], list[bytes] | None]
+LONG = 60.0  # seconds that no test takes: they end with `most`
 GOOD = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 
 
@@ -71,40 +72,40 @@ def requests(count: int = 8) -> list[bytes]:
 
 def test_a_closed_loop_sees_a_reply_to_every_request() -> None:
     with serving(lambda _: [GOOD]) as (port, seen):
-        taken = closed(port, requests(), clients=4, seconds=0.2)
-    assert len(taken.statuses) == seen.count > 4
+        taken = closed(port, requests(), clients=4, seconds=LONG, most=40)
+    assert len(taken.statuses) == seen.count == 40
     assert (taken.statuses == 200).all()
     assert (taken.waits > 0).all()
     assert taken.failed == 0
-    assert taken.rate * taken.seconds == seen.count
+    assert taken.rate > 0
 
 
 def test_requests_go_round_from_where_one_says() -> None:
     with serving(lambda _: [GOOD]) as (port, seen):
-        closed(port, requests(3), clients=1, seconds=0.05, first=2)
-    assert seen.bodies[:4] == [b"2", b"0", b"1", b"2"]
+        closed(port, requests(3), clients=1, seconds=LONG, first=2, most=4)
+    assert seen.bodies == [b"2", b"0", b"1", b"2"]
 
 
 def test_replies_in_pieces_and_in_chunks_are_read_whole() -> None:
     pieces = [b"HTTP/1.1 503 Busy\r\nRetry-After: 1\r\nContent-Le", b"ngth: 4\r\n\r\nbu", b"sy"]
     chunks = [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"2\r\nok\r\n", b"0\r\n\r\n"]
     with serving(lambda number: pieces if number % 2 else chunks) as (port, _):
-        taken = closed(port, requests(), clients=1, seconds=0.2)
-    assert taken.statuses[:4].tolist() == [503, 200, 503, 200]
+        taken = closed(port, requests(), clients=1, seconds=LONG, most=4)
+    assert taken.statuses.tolist() == [503, 200, 503, 200]
 
 
 def test_a_connection_that_breaks_is_a_failure_and_the_next_request_has_a_new_one() -> None:
     with serving(lambda number: None if number == 2 else [GOOD]) as (port, _):
-        taken = closed(port, requests(), clients=1, seconds=0.2)
-    assert taken.statuses[:4].tolist() == [200, 0, 200, 200]
+        taken = closed(port, requests(), clients=1, seconds=LONG, most=4)
+    assert taken.statuses.tolist() == [200, 0, 200, 200]
     assert taken.failed == 1
 
 
 def test_a_connection_that_the_server_ends_politely_is_made_anew() -> None:
     ending = b"HTTP/1.1 503 Busy\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
     with serving(lambda number: [ending if number % 2 else GOOD]) as (port, _):
-        taken = closed(port, requests(), clients=1, seconds=0.2)
-    assert taken.statuses[:4].tolist() == [503, 200, 503, 200]
+        taken = closed(port, requests(), clients=1, seconds=LONG, most=4)
+    assert taken.statuses.tolist() == [503, 200, 503, 200]
 
 
 def test_an_open_loop_asks_as_often_as_it_should() -> None:

@@ -88,7 +88,7 @@ def _front(stack: ExitStack, at: int, tmp_path: Path, limits: Limits) -> int:
 
 def _patient(**changes: int) -> Limits:
     limits = replace(_LIMITS, body=_LONG, headers=_LONG, client=_LONG)
-    return replace(limits, customers=replace(limits.customers, places=1, waiting=2, patience=_LONG), **changes)
+    return replace(limits, customers=replace(limits.customers, places=1, waiting=2, patience=_LONG, rush=2), **changes)
 
 
 def _ask(stack: ExitStack, port: int, request: bytes | None = None) -> socket:
@@ -163,6 +163,21 @@ def test_who_finds_the_queue_full_is_refused_at_once_and_who_was_let_in_is_answe
         held.go()
         assert [read_reply(connection).status for connection in asked[:3]] == [200] * 3
     assert held.most == 1
+
+
+def test_in_a_rush_fewer_may_wait(replica: Front, tmp_path: Path) -> None:
+    held, at = replica
+    limits = _patient(rushing=2)
+    limits = replace(limits, customers=replace(limits.customers, waiting=1_000, rush=1))
+    with ExitStack() as stack:
+        port = _front(stack, at, tmp_path, limits)
+        first = _ask(stack, port)
+        assert held.came.acquire(timeout=20)
+        asked = [_ask(stack, port) for _ in range(500)]
+        late = read_reply(asked[-1])
+        assert (late.status, _error_of(late)) == (503, "overloaded")
+        held.go()
+        assert read_reply(first).status == 200
 
 
 def test_the_platform_itself_and_questions_of_health_are_answered_while_customers_are_refused(
