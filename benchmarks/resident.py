@@ -22,18 +22,17 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.serving.home import describe, write_bundle
 from benchmarks.serving.model import NAMES, WIDTH, rows, trained
-from lineage.digest import digest_folder
 from lineage.settings import Settings
-from lineage.signing import make_keys, sign
+from lineage.signing import make_keys
 from serve.proof import shared
 from serve.routes import Target
 from serve.store import BundleStore
-from validators.scoring.bundle import load_bundle, parse_features
-from validators.scoring.golden import answer
+from validators.scoring.bundle import parse_features
 from validators.scoring.xgboost_alone import import_xgboost
 
-COUNTS, GOLDEN_ROWS, ROUNDS, ASKED = (500, 5_000), 32, 20, 500
+COUNTS, ROUNDS, ASKED = (500, 5_000), 20, 500
 _MIB = 1024 * 1024
 _BUDGET_MIB = 7_000
 
@@ -80,45 +79,12 @@ def _fill(settings: Settings, count: int) -> list[Target]:
     listed = settings.root / "targets.json"
     digests: list[str] = json.loads(listed.read_text()) if listed.exists() else []
     original = bytes(trained().save_raw("ubj"))
-    rows_ = [dict(zip(NAMES, row, strict=True)) for row in rows(GOLDEN_ROWS, seed=5).tolist()]
     for number in range(len(digests), count):
-        digests.append(_write(settings, number, _with_other_leaves(original, number), rows_))
+        spec = describe(f"model-{number}", "adverse", 0.5, "sha256:" + "0" * 64)
+        digest, _ = write_bundle(settings, _with_other_leaves(original, number), spec, {})
+        digests.append(digest)
     listed.write_text(json.dumps(digests))
     return [Target(f"model-{number}@1", digest) for number, digest in enumerate(digests)]
-
-
-def _write(settings: Settings, number: int, model: bytes, golden: list[dict[str, Any]]) -> str:
-    draft = settings.artefacts / f"draft-{number}"
-    draft.mkdir()
-    (draft / "model.ubj").write_bytes(model)
-    logistic = {"intercept": -1.0, "coefficients": [0.1] * WIDTH, "means": [0.0] * WIDTH, "scales": [1.0] * WIDTH}
-    (draft / "baseline.json").write_text(json.dumps(logistic))
-    (draft / "release.json").write_text(json.dumps(_description(f"model-{number}")))
-    (draft / "golden.json").write_text(json.dumps(answer(load_bundle(draft), golden)))
-    digest = digest_folder(draft)
-    sign(draft.rename(settings.artefacts / digest.removeprefix("sha256:")), settings)
-    return digest
-
-
-def _description(model: str) -> dict[str, Any]:
-    limits = {"minimum": None, "maximum": None, "categories": None}
-    return {
-        "schema": 1,
-        "model": model,
-        "family": "boosted_trees",
-        "artefact": "model.ubj",
-        "baseline": {"family": "logistic", "artefact": "baseline.json"},
-        "features": [{"name": name, "type": "number"} | limits for name in NAMES],
-        "threshold": 0.5,
-        "baseline_threshold": 0.5,
-        "favourable": "approve",
-        "adverse": "decline",
-        "explain": "adverse",
-        "reasons_most": 4,
-        "reasons": {name: {"code": f"R-{name}", "text": f"{model}: because of {name}"} for name in NAMES},
-        "policy_digest": "sha256:" + "0" * 64,
-        "entity": "customer",
-    }
 
 
 def _with_other_leaves(original: bytes, seed: int) -> bytes:

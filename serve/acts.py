@@ -15,11 +15,11 @@ from lineage.errors import UnavailableError
 from lineage.settings import Settings
 from serve.fleet import Fleet
 from serve.jobs import JobView
+from serve.proof import shared
 from serve.rollback import Replay
-from serve.routes import Target
-from serve.store import load_verified
-from validators.scoring.bundle import GOLDEN_FILE
+from validators.scoring.bundle import GOLDEN_FILE, file_of, parse_bundle
 from validators.scoring.golden import replay_golden
+from validators.scoring.verified import read_verified
 
 _ROUNDS = 40
 
@@ -38,13 +38,16 @@ def golden_rows(settings: Settings, digest: str) -> list[dict[str, Any]]:
     return rows
 
 
-def golden_here(settings: Settings, release: str, digest: str) -> dict[str, Any]:
-    """Verify and load a bundle, answer its golden rows in this process.
+def golden_here(settings: Settings, digest: str) -> dict[str, Any]:
+    """Verify a bundle, have it proven in the sandbox, then answer its golden rows in this process.
 
     Raises:
         PlimsollError: the bytes are refused or cannot be read.
     """
-    return replay_golden(load_verified(Target(release, digest), settings)).to_dict()
+    folder = settings.artefacts / digest.removeprefix("sha256:")
+    files = read_verified(folder, digest, settings)
+    shared().prove(digest, folder, files)
+    return replay_golden(parse_bundle(folder, files), file_of(folder, files, GOLDEN_FILE)).to_dict()
 
 
 async def replay_through_door(settings: Settings, fleet: Fleet, model: str, release: str, digest: str) -> Replay:

@@ -18,8 +18,12 @@ class ChallengerPort(Protocol):
     def is_ready(self, target: Target) -> bool:
         """Whether the challenger may be sent requests; until then nobody is assigned to an arm."""
 
-    async def __call__(self, target: Target, features: dict[str, Any]) -> dict[str, Any]:
-        """The fields of `Scored`. Raises UnavailableError when the pool fails."""
+    async def __call__(self, target: Target, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Of each row of named features the fields of `Scored`, or `{"refused": why}`.
+
+        Raises:
+            UnavailableError: the pool failed.
+        """
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,6 @@ class Pending:
     route: Route
     request: Request
     purpose: Purpose
-    started: float
     position: float | None = None
     arm: str | None = None
     role: str = CHAMPION

@@ -62,11 +62,6 @@ class Breakers:
         self._known[route.model] = (champion, breaker)
         return breaker
 
-    def states(self) -> dict[str, str]:
-        """State of every breaker that is not closed, with its cause."""
-        known = {model: breaker for model, (_, breaker) in self._known.items()}
-        return {model: f"{one.state}: {one.cause}" for model, one in known.items() if one.state != "closed"}
-
     def _told(self, model: str, champion: Target, change: Change) -> Told:
         data: dict[str, Any] = {"release": champion.release, "replica": self._replica, "cause": change.cause}
         if change.opened:

@@ -22,7 +22,7 @@ class Cache:
     def __init__(self, most: int = _MOST) -> None:
         self._most = most
         self._known: OrderedDict[Row, Scored] = OrderedDict()
-        self.hits = self.misses = 0
+        self.hits = 0
 
     def __len__(self) -> int:
         return len(self._known)
@@ -30,11 +30,9 @@ class Cache:
     def get(self, row: Row) -> Scored | None:
         """What was answered, or None."""
         found = self._known.get(row)
-        if found is None:
-            self.misses += 1
-            return None
-        self.hits += 1
-        self._known.move_to_end(row)
+        if found is not None:
+            self.hits += 1
+            self._known.move_to_end(row)
         return found
 
     def keep(self, row: Row, scored: Scored) -> None:

@@ -9,22 +9,16 @@ from typing import Any
 import numpy as np
 from ray import serve as ray_serve
 
-from lineage.errors import TamperedError
+from lineage.errors import PlimsollError, TamperedError
 from lineage.settings import Settings
 from serve.routes import Target
 from serve.scoring import score
+from serve.steady import STEADY
 from serve.store import BundleStore
+from validators.scoring.bundle import Bundle
 
 
-@ray_serve.deployment(
-    num_replicas=1,
-    max_ongoing_requests=256,
-    health_check_period_s=1,
-    health_check_timeout_s=10,
-    graceful_shutdown_timeout_s=10,
-    graceful_shutdown_wait_loop_s=0.5,
-    ray_actor_options={"num_cpus": 0},
-)
+@ray_serve.deployment(num_replicas=1, max_ongoing_requests=256, **STEADY)
 class Challenger:
     """Scores rows with the bundle that each call names; bundles are loaded in a thread on first sight."""
 
@@ -33,15 +27,14 @@ class Challenger:
         self._store.warm()
         self._loading = asyncio.Lock()
 
-    async def score(self, release: str, digest: str, features: dict[str, Any]) -> dict[str, Any]:
-        """The fields of `serve.decide.Scored`.
+    async def score(self, release: str, digest: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Of each row of named features the fields of `serve.answers.Scored`, or `{"refused": why}`.
 
         Raises:
             TamperedError: the bundle's bytes are refused.
-            InvalidError: the row is not what this release takes.
         """
         bundle = await self._bundle(Target(release, digest))
-        return asdict(score(bundle, features))
+        return [_scored(bundle, row) for row in rows]
 
     async def prepare(self, release: str, digest: str) -> None:
         """Load a bundle and let it answer once, before traffic needs it.
@@ -64,3 +57,10 @@ class Challenger:
         if bundle is None:
             raise TamperedError(self._store.refused.get(target.digest, "the bundle could not be loaded"))
         return bundle
+
+
+def _scored(bundle: Bundle, row: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return asdict(score(bundle, row))
+    except PlimsollError as error:  # this row's failure, and no other's
+        return {"refused": f"{type(error).__name__}: {error.message}"}

@@ -124,7 +124,7 @@ class Conduct:
 
     async def _promote(self, model: View, release: View, verdict: Judgement) -> None:
         assert self.state is not None  # noqa: S101
-        golden = await asyncio.to_thread(golden_here, self.settings, release["release"], release["digest"])
+        golden = await asyncio.to_thread(golden_here, self.settings, release["digest"])
         await self.state_fact(promote.promotion(model, release, golden, verdict))
         if model["champion"]:
             data = {"replaced_by": release["release"]}

@@ -88,12 +88,12 @@ class Decider:
                 status=503,
             )
         started = time.perf_counter()
-        pending = [self._pending(route, request, purpose, started) for request in requests]
+        pending = [self._pending(route, request, purpose) for request in requests]
         await self._champion.answer(route, pending, explain=explain)
         self._stand_in(route, [one for one in pending if one.scored is None], explain=explain)
         on_trial = [one for one in pending if one.arm == CHALLENGER]
         if on_trial:
-            await asyncio.gather(*map(self._try_challenger, on_trial))
+            await self._try_challenger(route, on_trial)
         latency_ms = round((time.perf_counter() - started) * 1000.0, 3)
         return [_weighed(one, table.version, latency_ms) for one in pending]
 
@@ -106,11 +106,11 @@ class Decider:
         position = position_of(key, route.salt)
         return position, CHALLENGER if falls_on_challenger(position, route.share) else CHAMPION
 
-    def _pending(self, route: Route, request: Request, purpose: Purpose, started: float) -> Pending:
+    def _pending(self, route: Route, request: Request, purpose: Purpose) -> Pending:
         position, arm = self.arm_of(route, request.key, purpose)
         if request.served is not None and request.served.unusable:
             position = arm = None  # the challenger may not use them either
-        return Pending(route, request, purpose, started, position, arm)
+        return Pending(route, request, purpose, position, arm)
 
     def _stand_in(self, route: Route, left: list[Pending], *, explain: bool) -> None:
         """The baseline's answers for what the champion did not answer."""
@@ -136,23 +136,30 @@ class Decider:
             field="model",
         )
 
-    async def _try_challenger(self, pending: Pending) -> None:
-        """The challenger's answer, or the control's with the failure on record: the customer is never made to wait."""
-        route = pending.route
+    async def _try_challenger(self, route: Route, on_trial: list[Pending]) -> None:
+        """The challenger's answers, or the control's with the failure on record: no customer is made to wait.
+
+        Rows that came together go together: the pool has room for few requests, not for few rows.
+        """
         target = route.challenger
         if target is None:
             return
         try:
             async with asyncio.timeout(route.challenger_timeout):
-                scored = Scored(**await self._challenger(target, dict(pending.request.features)))
+                told = await self._challenger(target, [dict(one.request.features) for one in on_trial])
         except TimeoutError:
-            pending.fallback, pending.error = "challenger_timeout", "timeout"
+            for one in on_trial:
+                one.fallback, one.error = "challenger_timeout", "timeout"
+            return
         except PlimsollError as error:
-            pending.fallback, pending.error = "challenger_failed", f"{type(error).__name__}: {error.message}"[:200]
-        else:
-            pending.role, pending.target, pending.scored = CHALLENGER, target, scored
-            pending.fallback = pending.error = None
-            pending.cached = False
+            told = [{"refused": f"{type(error).__name__}: {error.message}"}] * len(on_trial)
+        for one, said in zip(on_trial, told, strict=True):
+            if "refused" in said:
+                one.fallback, one.error = "challenger_failed", str(said["refused"])[:200]
+            else:
+                one.role, one.target, one.scored = CHALLENGER, target, Scored(**said)
+                one.fallback = one.error = None
+                one.cached = False
 
     def give(self, weighed: Weighed) -> Answer:
         """Record the decision, then hand it out.

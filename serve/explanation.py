@@ -53,10 +53,6 @@ class Explainer:
         async with asyncio.timeout(seconds):
             return await answer
 
-    def close(self) -> None:
-        """Let go of the threads."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
-
     def _run(self, line: _Line) -> None:
         group = _take(line)
         if not group:

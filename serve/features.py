@@ -16,6 +16,7 @@ from ray import serve as ray_serve
 
 from lineage.errors import PlimsollError, UnavailableError
 from lineage.settings import Settings
+from serve.steady import STEADY
 from validators.scoring.online import OnlineStore, check_entity, live_in_utc
 from validators.scoring.origin import MATERIALIZED, Mark, Origin, feast_home, mark_of, read_address, read_origin
 
@@ -183,15 +184,7 @@ def _refused(error: PlimsollError) -> dict[str, Any]:
     return {"refused": [type(error).__name__, error.message, error.field]}
 
 
-@ray_serve.deployment(
-    num_replicas=1,
-    max_ongoing_requests=512,
-    health_check_period_s=1,
-    health_check_timeout_s=10,
-    graceful_shutdown_timeout_s=5,
-    graceful_shutdown_wait_loop_s=0.5,
-    ray_actor_options={"num_cpus": 0},
-)
+@ray_serve.deployment(num_replicas=1, max_ongoing_requests=512, **STEADY)
 class Features:
     """The room as a deployment."""
 

@@ -36,6 +36,7 @@ from serve.pool import ChallengerPool
 from serve.predictions import Predictions
 from serve.routes import RouteTable, accepts
 from serve.spool import Spool
+from serve.steady import STEADY
 from serve.store import BundleStore
 from serve.telling import Telling
 
@@ -50,11 +51,7 @@ _LOADING_SECONDS = 2.0
     num_replicas=Settings().gateway_replicas,
     max_ongoing_requests=2000,
     max_queued_requests=-1,
-    health_check_period_s=1,
-    health_check_timeout_s=10,  # shorter ones fail a busy machine's healthy replicas
-    graceful_shutdown_timeout_s=10,
-    graceful_shutdown_wait_loop_s=0.5,
-    ray_actor_options={"num_cpus": 0},
+    **STEADY,
 )
 class Gateway:
     """A plain `__call__`: FastAPI as ingress costs up to half of the throughput."""
@@ -77,10 +74,10 @@ class Gateway:
         record = Spool(settings.spool, self._replica).write
         champion = Champion(self._store, self._breakers, Explainer(), Cache())
         decider = Decider(self._store, champion, record, self._pool, self._replica)
-        metrics = Metrics(self._store, champion.cache, decider.shadow)
+        admission = Admission(settings.gateway_inflight)
+        metrics = Metrics(self._store, champion.cache, decider.shadow, admission)
         predictions = Predictions(decider, self._store, self._replica, metrics, features)
         hosts = ("127.0.0.1", "localhost", settings.host)
-        admission = Admission(settings.gateway_inflight)
         return Desk(predictions, self._store, record, self._replica, hosts=hosts, admission=admission)
 
     async def _until_ready(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ray.serve import metrics as ray_metrics
 
+from serve.admission import Admission
 from serve.answers import Answer
 from serve.cache import Cache
 from serve.shadow import Shadow
@@ -16,8 +17,8 @@ _EVERY = 64  # answers between two looks at what only changes slowly
 class Metrics:
     """Counts answers and times them; now and then says what is in memory."""
 
-    def __init__(self, store: BundleStore, cache: Cache, shadow: Shadow) -> None:
-        self._store, self._cache, self._shadow = store, cache, shadow
+    def __init__(self, store: BundleStore, cache: Cache, shadow: Shadow, admission: Admission) -> None:
+        self._store, self._cache, self._shadow, self._admission = store, cache, shadow, admission
         self._answers = 0
         self._predictions = ray_metrics.Counter(
             "predictions_total",
@@ -42,6 +43,7 @@ class Metrics:
                 ("model_memory_bytes", "Memory that they take, in bytes."),
                 ("model_evictions", "Models that had to leave memory since the start."),
                 ("prediction_cache_hits", "Decisions answered from memory since the start."),
+                ("requests_refused", "Requests that found no place in this replica since the start."),
                 ("shadow_copies_dropped", "Copies for shadows that found no room since the start."),
             )
         }
@@ -64,6 +66,7 @@ class Metrics:
             "model_memory_bytes": self._store.memory_bytes,
             "model_evictions": self._store.evictions,
             "prediction_cache_hits": self._cache.hits,
+            "requests_refused": self._admission.refused,
             "shadow_copies_dropped": self._shadow.dropped,
         }
         for name, value in seen.items():

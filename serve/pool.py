@@ -62,11 +62,11 @@ class ChallengerPool:
             log.error("challenger %s could not be prepared: %s", target.release, _first_line(error))
         self._ready.add(target.digest)
 
-    async def __call__(self, target: Target, features: dict[str, Any]) -> dict[str, Any]:
-        """The fields of `serve.answers.Scored`.
+    async def __call__(self, target: Target, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Of each row the fields of `serve.answers.Scored`, or `{"refused": why}`.
 
         Raises:
-            UnavailableError: the pool failed, refused the bundle or the row, rests after a failure, or has no room.
+            UnavailableError: the pool failed, refused the bundle, rests after a failure, or has no room.
         """
         if self._clock() < self._rests_until:
             raise UnavailableError("the challenger's pool failed a moment ago")
@@ -74,7 +74,7 @@ class ChallengerPool:
             raise UnavailableError("the challenger's pool has no room for another request")
         self._under_way += 1
         try:
-            scored = await self._score(target, features)
+            scored = await self._score(target, rows)
         except asyncio.CancelledError:  # the caller's time-out
             self._rest()
             raise
@@ -89,14 +89,14 @@ class ChallengerPool:
     def _rest(self) -> None:
         self._failing, self._rests_until = True, self._clock() + _REST_SECONDS
 
-    async def _score(self, target: Target, features: dict[str, Any]) -> dict[str, Any]:
+    async def _score(self, target: Target, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Ask, and once more where the process that was asked died: another may be there, and scoring may be repeated.
 
         What the scorer itself raised is an answer, and is not asked for again.
         """
-        asked = (target.release, target.digest, features)
+        asked = (target.release, target.digest, rows)
         try:
-            scored: dict[str, Any] = await self._handle.score.remote(*asked)
+            scored: list[dict[str, Any]] = await self._handle.score.remote(*asked)
         except RayTaskError:
             raise
         except (RayError, RayServeException) as error:

@@ -72,6 +72,9 @@ class Route:
         return self.standing + trial
 
 
+_TARGETS = ("champion", "previous", "baseline", "challenger", "shadow")
+
+
 @dataclass(frozen=True)
 class RouteTable:
     """All routes, and the tokens that may ask: SHA-256 of the token -> (account, role)."""
@@ -164,10 +167,10 @@ def _serving(content: bytes) -> Serving:
 
 
 def _to_dict(route: Route) -> dict[str, Any]:
-    return asdict(route) | {"serving": route.serving.model_dump(mode="json")}
+    targets = {name: asdict(target) if (target := getattr(route, name)) else None for name in _TARGETS}
+    return vars(route) | targets | {"serving": route.serving.model_dump(mode="json")}
 
 
 def _route(content: Mapping[str, Any]) -> Route:
-    names = ("champion", "previous", "baseline", "challenger", "shadow")
-    targets = {name: Target(**content[name]) if content.get(name) else None for name in names}
+    targets = {name: Target(**content[name]) if content.get(name) else None for name in _TARGETS}
     return Route(**{**content, **targets, "serving": _serving(orjson.dumps(content.get("serving", {})))})

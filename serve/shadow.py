@@ -77,7 +77,8 @@ class Shadow:
         began, error, scored = time.perf_counter(), None, None
         try:
             async with asyncio.timeout(_SECONDS):
-                scored = Scored(**await self._challenger(copy.target, dict(copy.features)))
+                (said,) = await self._challenger(copy.target, [dict(copy.features)])
+            error, scored = (said["refused"][:200], None) if "refused" in said else (None, Scored(**said))
         except TimeoutError:
             error = "timeout"
         except PlimsollError as failure:

@@ -211,13 +211,3 @@ class BundleStore:
             self._refused_at = {digest: at for digest, at in self._refused_at.items() if digest in self.refused}
             kept = {one: known for one, known in self._baselines.items() if one in wanted or one in self._models}
             self._baselines = kept
-
-
-def load_verified(target: Target, settings: Settings) -> Bundle:
-    """Verify digest and signature of a bundle's bytes, then parse those, in this process.
-
-    Raises:
-        TamperedError: the bytes are not those the ledger approved, or the signature does not hold.
-        UnavailableError: a file cannot be read.
-    """
-    return verified.load_verified(settings.artefacts / target.folder, target.digest, settings)

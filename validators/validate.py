@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from lineage.digest import digest_file, digest_folder
+from lineage.digest import digest_file, digest_files, read_folder
 from lineage.errors import InvalidError, TamperedError
 from lineage.settings import Settings
-from lineage.signing import verify
 from validators.check import CheckResult, checks, run_check
 from validators.checks.group_fairness import FairnessLimits, disparities
 from validators.evidence import Evidence
 from validators.policy import Policy, policy_digest
 from validators.report import Report, write_report
-from validators.scoring.bundle import Bundle, load_bundle
+from validators.scoring.bundle import Bundle, parse_bundle
+from validators.scoring.verified import load_verified
 
 
 class Ledger(Protocol):
@@ -118,23 +118,22 @@ def champion_of(model: str, state: dict[str, Any], settings: Settings) -> tuple[
     name = state["models"].get(model, {}).get("champion")
     if name is None:
         return None
-    recorded = state["releases"][name]["digest"]
-    folder = settings.artefacts / recorded.removeprefix("sha256:")
-    if digest_folder(folder) != recorded:
-        raise TamperedError(f"champion {name} is not the bytes on record; restore artefact {recorded}")
-    verify(folder, settings)
-    return str(name), load_bundle(folder)
+    recorded: str = state["releases"][name]["digest"]
+    return str(name), load_verified(settings.artefacts / recorded.removeprefix("sha256:"), recorded, settings)
 
 
 def open_candidate(digest: str, settings: Settings) -> Bundle:
-    """The candidate's bundle, its digest taken before any parser sees it.
+    """The candidate's bundle, parsed from the bytes whose digest was taken. A check looks at its signature.
 
     Raises:
+        InvalidError: this is no digest, or the folder holds other things than files.
+        UnavailableError: the bundle is not here.
         TamperedError: the folder does not have that digest.
     """
     if not digest.startswith("sha256:"):
         raise InvalidError(f"digest is {digest!r}; expected sha256: and 64 hexadecimal digits", field="digest")
     folder = settings.artefacts / digest.removeprefix("sha256:")
-    if digest_folder(folder) != digest:
+    files = read_folder(folder)
+    if digest_files(folder.name, files) != digest:
         raise TamperedError(f"bundle {folder.name[:12]} is not the bytes on record; train again")
-    return load_bundle(folder)
+    return parse_bundle(folder, files)

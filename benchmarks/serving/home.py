@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -102,23 +103,37 @@ def build_home(
 def _bundle(settings: Settings, name: str, number: int, explain: Explain, policy_digest: str, reference: Path) -> Json:
     """Write, digest and sign a bundle; return what the facts say about it."""
     booster = shape.varied(number)
-    draft = settings.artefacts / f"draft-{number}"
-    draft.mkdir()
-    booster.save_model(draft / "model.ubj")
-    (draft / REFERENCE_FILE).write_bytes(reference.read_bytes())
+    threshold = shape.threshold_of(booster)
+    files = {REFERENCE_FILE: reference.read_bytes()}
+    spec = describe(name, explain, threshold, policy_digest)
+    digest, score = write_bundle(settings, bytes(booster.save_raw("ubj")), spec, files)
+    return {"model": name, "digest": digest, "threshold": threshold, "score": score}
+
+
+def write_bundle(settings: Settings, model: bytes, spec: Json, files: Mapping[str, bytes]) -> tuple[str, float]:
+    """Write, digest and sign a bundle.
+
+    Args:
+        model: a booster in UBJ.
+        spec: what release.json says, by `describe`.
+        files: further ones, by name.
+
+    Returns:
+        The digest, and the score of the first golden row.
+    """
+    draft = Path(tempfile.mkdtemp(prefix="draft-", dir=settings.artefacts))
+    draft.chmod(0o755)
     ones, none = [1.0] * shape.WIDTH, [0.0] * shape.WIDTH
     baseline = {"intercept": -1.0, "coefficients": [0.1] * shape.WIDTH, "means": none, "scales": ones}
-    (draft / "baseline.json").write_text(json.dumps(baseline))
-    threshold = shape.threshold_of(booster)
-    (draft / SPEC_FILE).write_text(json.dumps(_spec(name, explain, threshold, policy_digest)))
-    bundle = load_bundle(draft)
-    golden = answer(bundle, [named(row) for row in shape.rows(_GOLDEN_ROWS, seed=5)])
+    written = {"model.ubj": model, "baseline.json": json.dumps(baseline).encode(), SPEC_FILE: json.dumps(spec).encode()}
+    for name, content in (written | dict(files)).items():
+        (draft / name).write_bytes(content)
+    golden = answer(load_bundle(draft), [named(row) for row in shape.rows(_GOLDEN_ROWS, seed=5)])
     (draft / GOLDEN_FILE).write_text(json.dumps(golden))
     digest = digest_folder(draft)
-    final = settings.artefacts / digest.removeprefix("sha256:")
-    draft.rename(final)
+    final = draft.rename(settings.artefacts / digest.removeprefix("sha256:"))
     sign(final, settings)
-    return {"model": name, "digest": digest, "threshold": threshold, "score": float.fromhex(golden[0]["score"])}
+    return digest, float.fromhex(golden[0]["score"])
 
 
 def named(row: Any) -> dict[str, float]:
@@ -126,7 +141,8 @@ def named(row: Any) -> dict[str, float]:
     return dict(zip(shape.NAMES, (float(value) for value in row), strict=True))
 
 
-def _spec(name: str, explain: Explain, threshold: float, policy_digest: str) -> Json:
+def describe(name: str, explain: Explain, threshold: float, policy_digest: str) -> Json:
+    """What release.json says of a model over `model.NAMES`."""
     number = {"type": "number", "minimum": None, "maximum": None, "categories": None}
     return {
         "schema": 1,

@@ -7,7 +7,7 @@ which one thing is changed. Each is sent as everybody. `LEDGER_FUZZ_EXAMPLES` of
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,8 +16,6 @@ from unittest import mock
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, Phase, given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from sample_facts import MODEL, OPERATOR, SAMPLES, VALIDATOR, Hand, Teller
 from schemathesis import APIOperation, Case, GenerationMode
@@ -41,6 +39,7 @@ from lineage.state import LedgerState
 from lineage.store import QUERIES
 from lineage.verify import verify_ledger
 from lineage.writing import FACT_BYTES
+from tests.generated import for_each
 
 Json = dict[str, Any]
 Operation = APIOperation[Any, Any, Any, Any]
@@ -219,24 +218,6 @@ def service(tmp_path: Path) -> Iterator[Service]:
         mock.patch.dict(accounts_module._SCRYPT, {"n": 2}),
     ):
         yield Service(tmp_path / "var")
-
-
-def for_each(strategy: st.SearchStrategy[Request], examples: int, check: Callable[[Request], None]) -> None:
-    """The same requests in every run; what fails is told as it was sent, since sending it again may end otherwise."""
-
-    @hypothesis_settings(
-        max_examples=examples,
-        derandomize=True,
-        database=None,
-        deadline=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(strategy)
-    def each(request: Request) -> None:
-        check(request)
-
-    each()
 
 
 def made_up(operation: Operation, mode: GenerationMode) -> st.SearchStrategy[Request]:

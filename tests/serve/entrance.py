@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from starlette.types import Receive, Scope, Send
 from lineage.settings import Settings
 from serve.cluster import door_of, ray_environment
 from serve.ingress import Limits, corrected, fingerprint, standby_of
-from tests.serve.front import _PATIENCE, SERVICE, _listener, haproxy
+from tests.serve.front import SERVICE, _listener, running
 
 
 @dataclass(frozen=True)
@@ -70,17 +70,8 @@ def guarded(written: Written, folder: Path, limits: Limits) -> Iterator[int]:
     text = corrected(written.routed, "127.0.0.1", limits, fingerprint(SERVICE))
     config = folder / "haproxy.cfg"
     config.write_text(standby_of(text, f"fd@{listener.fileno()}"))  # other listeners would be in others' way
-    process = subprocess.Popen(
-        [str(haproxy()), "-db", "-q", "-f", str(config)], pass_fds=[listener.fileno()], stderr=subprocess.DEVNULL
-    )
-    try:
+    with running(config, listener):
         yield listener.getsockname()[1]
-    finally:
-        process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(_PATIENCE)
-        process.kill()
-        listener.close()
 
 
 def _write(request: dict[str, Any]) -> None:

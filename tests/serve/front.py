@@ -104,10 +104,10 @@ class Trial:
     def is_ready(self, target: Target) -> bool:
         return True
 
-    async def __call__(self, target: Target, values: dict[str, Any]) -> dict[str, Any]:
+    async def __call__(self, target: Target, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         bundle = self._store.get(target)
         assert bundle is not None
-        return asdict(score(bundle, values))
+        return [asdict(score(bundle, row)) for row in rows]
 
 
 @dataclass
@@ -214,14 +214,23 @@ def balanced(port: int, folder: Path) -> Iterator[int]:
     listener = _listener()
     config = folder / "haproxy.cfg"
     config.write_text(_HAPROXY.format(frontend=listener.fileno(), port=port))
+    with running(config, listener):
+        yield listener.getsockname()[1]
+
+
+@contextmanager
+def running(config: Path, listener: socket.socket) -> Iterator[None]:
+    """HAProxy with a configuration that names the listener's descriptor."""
     process = subprocess.Popen(
         [str(haproxy()), "-db", "-q", "-f", str(config)], pass_fds=[listener.fileno()], stderr=subprocess.DEVNULL
     )
     try:
-        yield listener.getsockname()[1]
+        yield
     finally:
         process.terminate()
-        process.wait(_PATIENCE)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_PATIENCE)
+        process.kill()
         listener.close()
 
 

@@ -162,6 +162,21 @@ def test_many_rows_are_answered_as_one_by_one(ward: Ward) -> None:
     assert {one.scored.decision for one in weighed} == {"approve", "decline"}
 
 
+def test_rows_on_trial_go_to_the_pool_together_and_each_fails_alone(ward: Ward) -> None:
+    async def picky(target: Any, values: dict[str, Any]) -> dict[str, Any]:
+        return {"refused": "not this one"} if values["late"] == 3 else await ward.bench.honest(target, values)
+
+    ward.bench.pool.behave = picky
+    rows = [features(0.1 * number, 1.0, number % 5) for number in range(60)]
+    requests = [Request(row, f"c{number}", None, number) for number, row in enumerate(rows)]
+    weighed = asyncio.run(ward.decider.weigh(ward.table(share=1.0), "loan", requests))
+    answered = [(one.pending.role, one.pending.fallback) for one in weighed]
+    assert answered == [
+        ("champion", "challenger_failed") if number % 5 == 3 else ("challenger", None) for number in range(60)
+    ]
+    assert ward.bench.pool.calls == 1
+
+
 def test_one_wrong_row_of_many_is_named_and_none_is_decided(ward: Ward) -> None:
     requests = [Request(RISKY, "a", None, 0), Request(RISKY | {"late": "often"}, "b", None, 1)]
     with pytest.raises(InvalidError, match=r"row 1: .*late") as error:

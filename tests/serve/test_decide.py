@@ -26,14 +26,15 @@ class Pool:
     """A challenger's pool that behaves as told."""
 
     def __init__(self, behave: Behaviour | None = None, ready: bool = True) -> None:
-        self.behave, self.ready = behave, ready
+        self.behave, self.ready, self.calls = behave, ready, 0
 
     def is_ready(self, target: Target) -> bool:
         return self.ready
 
-    async def __call__(self, target: Target, values: dict[str, Any]) -> dict[str, Any]:
+    async def __call__(self, target: Target, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        self.calls += 1
         assert self.behave is not None
-        return await self.behave(target, values)
+        return [await self.behave(target, row) for row in rows]
 
 
 class Bench:

@@ -17,7 +17,7 @@ import jsonschema
 import orjson
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, Phase, given
+from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from schemathesis import APIOperation, Case, GenerationMode
@@ -31,6 +31,7 @@ from schemathesis.specs.openapi.checks import (
 from lineage.settings import Settings
 from serve.openapi import document, openapi
 from serve.routes import Route, RouteTable, Target
+from tests.generated import for_each
 from tests.serve import bad_http_cases as bad
 from tests.serve.front import CLIENT, FEATURES, GOOD, KNOWN, SERVICE, Office, balanced, raw_request, send, served
 
@@ -118,24 +119,6 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     with ExitStack() as stack:
         port = stack.enter_context(served(office.app))
         yield Gateway(office, [port, stack.enter_context(balanced(port, folder))])
-
-
-def for_each(strategy: st.SearchStrategy[Case], examples: int, check: Callable[[Case], None]) -> None:
-    """The same requests in every run."""
-
-    @hypothesis_settings(
-        max_examples=examples,
-        derandomize=True,
-        database=None,
-        deadline=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(strategy)
-    def each(case: Case) -> None:
-        check(case)
-
-    each()
 
 
 STATES: dict[str, Callable[[Office], None]] = {

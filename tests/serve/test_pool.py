@@ -23,14 +23,14 @@ class Handle:
         self.asked = 0
         self.score = self.prepare = self
 
-    async def remote(self, *asked: Any) -> dict[str, Any]:
+    async def remote(self, *asked: Any) -> list[dict[str, Any]]:
         self.asked += 1
         what = self.does.pop(0) if self.does else None
         if isinstance(what, Exception):
             raise what
         if what is not None:
             await what.wait()
-        return {"score": 0.5}
+        return [{"score": 0.5}]
 
 
 class Bench:
@@ -42,8 +42,8 @@ class Bench:
         asyncio.run(self.pool.prepare(TARGET))
         self.handle.asked = 0
 
-    async def ask(self) -> dict[str, Any]:
-        return await self.pool(TARGET, {})
+    async def ask(self) -> list[dict[str, Any]]:
+        return await self.pool(TARGET, [{}])
 
 
 def test_a_full_pool_gets_nobody_and_so_nobody_is_on_an_arm() -> None:
@@ -82,7 +82,7 @@ def test_after_a_time_out_it_rests_and_then_one_request_tries() -> None:
             await bench.ask()
         never.set()
         await trying
-        assert await bench.ask() == {"score": 0.5}
+        assert await bench.ask() == [{"score": 0.5}]
 
     asyncio.run(run())
 
@@ -90,7 +90,7 @@ def test_after_a_time_out_it_rests_and_then_one_request_tries() -> None:
 def test_a_process_that_died_is_asked_once_more_and_what_the_scorer_raised_is_not() -> None:
     bench = Bench()
     bench.handle.does = [RayActorError()]
-    assert asyncio.run(bench.ask()) == {"score": 0.5}
+    assert asyncio.run(bench.ask()) == [{"score": 0.5}]
     assert bench.handle.asked == 2
     assert bench.pool.is_ready(TARGET)
     bench.handle.does = [RayTaskError("score", "trace", ValueError("row"))]

@@ -14,11 +14,11 @@ from lineage.settings import Settings
 from serve.proof import Proof, Sandbox
 from serve.residency import Residency
 from serve.routes import Target
-from serve.store import BundleStore, load_verified
+from serve.store import BundleStore
 from tests.serve.bundles import features, folder_of, make_bundle
 from tests.serve.odd_bundles import altered, end_children, of_family, sandbox_with
 from validators.scoring.bundle import Absent, Bundle, parse_features
-from validators.scoring.verified import read_verified
+from validators.scoring.verified import load_verified, read_verified
 
 
 class Watched(Sandbox):
@@ -63,6 +63,10 @@ def small(settings: Settings, models: float, sandbox: Sandbox, target: Target) -
     return settings.model_copy(update={"model_memory_mib": models * proof.memory / (1024 * 1024)})
 
 
+def _loaded(target: Target, settings: Settings) -> Bundle:
+    return load_verified(folder_of(settings, target), target.digest, settings)
+
+
 def answer(bundle: Bundle | None) -> float:
     assert bundle is not None
     return float(bundle.model.score(parse_features(bundle, features()))[0])
@@ -79,7 +83,7 @@ def test_what_is_held_answers_as_what_was_loaded_alone(
     store.hold(targets)
     assert not store.lacks(targets)
     assert (store.resident, store.refused, store.evictions) == (5, {}, 0)
-    assert [answer(store.get(one)) for one in targets] == [answer(load_verified(one, settings)) for one in targets]
+    assert [answer(store.get(one)) for one in targets] == [answer(_loaded(one, settings)) for one in targets]
     assert len({answer(store.get(one)) for one in targets}) == 5
     assert 5 * 50_000 < store.memory_bytes < 5 * 200_000
 
@@ -134,7 +138,7 @@ def test_beyond_the_budget_baselines_stay_and_models_load_on_demand(
         with pytest.raises(UnavailableError, match="not in memory"):
             answer(light)
     store.get(targets[0])
-    assert answer(asyncio.run(store.fetch(targets[4]))) == answer(load_verified(targets[4], settings))
+    assert answer(asyncio.run(store.fetch(targets[4]))) == answer(_loaded(targets[4], settings))
     assert [one for one in targets if store.get(one)] == [
         targets[0],
         targets[4],
@@ -249,7 +253,7 @@ def test_what_was_proven_is_verified_again_when_it_is_loaded_again(
 def test_room_is_taken_before_a_model_is_there_and_given_back_where_it_fails(
     settings: Settings, targets: list[Target]
 ) -> None:
-    bundle = load_verified(targets[0], settings)
+    bundle = _loaded(targets[0], settings)
     models = Residency(100)
     assert models.reserve("a", 60, ())
     assert models.get("a") is None

@@ -164,11 +164,11 @@ class Gateway:
     def is_ready(self, target: Target) -> bool:
         return self.store.get(target) is not None
 
-    async def __call__(self, target: Target, features: dict[str, Any]) -> dict[str, Any]:
+    async def __call__(self, target: Target, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The challenger's pool: honest work, in this process."""
         bundle = self.store.get(target)
         assert bundle is not None
-        return asdict(score(bundle, features))
+        return [asdict(score(bundle, row)) for row in rows]
 
     def take(self, table: RouteTable, fleet: Fleet) -> None:
         """Every replica takes the table and says so."""
@@ -317,7 +317,7 @@ class Bank:
         release, now = state["releases"][model["challenger"]], self.clock()
         intention = canary.step(model, release, verdict, now) or promote.step(release, verdict, now)
         if intention is None and promote.is_ready(release, verdict):
-            golden = golden_here(self.settings, release["release"], release["digest"])
+            golden = golden_here(self.settings, release["digest"])
             intention = promote.promotion(model, release, golden)
         return self.state(intention) if intention else None
 

@@ -19,7 +19,7 @@ def test_an_approved_release_ramps_up_and_the_former_champion_stands_by(approved
     assert bank.release(SECOND)["share"] == 0.75
 
     # and may not be made the champion before it has carried everything
-    golden = golden_here(bank.settings, SECOND, bank.release(SECOND)["digest"])
+    golden = golden_here(bank.settings, bank.release(SECOND)["digest"])
     with pytest.raises(Refused) as refused:
         bank.state(promote.promotion(bank.model, bank.release(SECOND), golden))
     assert refused.value.code == "share"
@@ -56,7 +56,7 @@ def test_golden_rows_that_come_out_otherwise_end_the_release(approved: Bank) -> 
     bank.goes_on_until("RolloutStepped")
 
     # When one of its golden rows is answered otherwise than when it was made
-    golden = golden_here(bank.settings, SECOND, bank.release(SECOND)["digest"])
+    golden = golden_here(bank.settings, bank.release(SECOND)["digest"])
     one_off = golden | {"matched": golden["count"] - 1}
     data = {"digest": bank.release(SECOND)["digest"], "replaced": FIRST, "golden": one_off}
     with pytest.raises(Refused) as refused:  # the ledger would not take the promotion

@@ -110,10 +110,6 @@ class Bundle:
         """The decision of the model's score."""
         return self.spec.adverse if score >= self.spec.threshold else self.spec.favourable
 
-    def baseline_decision(self, score: float) -> str:
-        """The decision of the baseline's score; the baseline has a threshold of its own."""
-        return self.spec.adverse if score >= self.spec.baseline_threshold else self.spec.favourable
-
 
 def load_bundle(folder: Path) -> Bundle:
     """Load a bundle folder whose bytes nobody else can change, such as a draft of one's own.
@@ -190,21 +186,6 @@ def _check_width(folder: Path, spec: ReleaseSpec, role: str, scorer: Scorer) -> 
         raise TamperedError(
             f"{folder.name}: the {role} takes {scorer.width} features but {SPEC_FILE} names {len(spec.features)}"
         )
-
-
-def read_spec(folder: Path) -> ReleaseSpec:
-    """Read and check release.json alone, without loading a model.
-
-    Raises:
-        UnavailableError: the file cannot be read.
-        TamperedError: it is not a release description of this schema.
-    """
-    path = folder / SPEC_FILE
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UnavailableError(f"cannot read {path}: {error.strerror}") from error
-    return parse_spec(content, str(path))
 
 
 def parse_spec(content: bytes, path: str) -> ReleaseSpec:
