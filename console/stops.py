@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from console.words import NB, clock, plural
+from lineage.switches import stricter
 
 Json = dict[str, Any]
 ALL = "all models"
@@ -20,7 +21,6 @@ _CAUSES = {
     "constant_scores": "constant scores",
     "approval_rate": "impossible approval rate",
     "stale_features": "stale features",
-    "default_features": "default features",
     "explanation": "explanations too slow",
 }
 
@@ -73,8 +73,7 @@ def breakers(model: Json) -> list[str]:
 
 def stopped(model: Json, all_: Json | None) -> str | None:
     """What answers for a model under its switches, stricter first: `nothing`, `baseline`, or None where it runs."""
-    answers = {kill["answer"] for kill in (model.get("kill"), all_) if kill}
-    return "nothing" if "nothing" in answers else "baseline" if answers else None
+    return stricter([model.get("kill"), all_]) or None
 
 
 def who_answers(model: Json, all_: Json | None) -> str:
