@@ -50,10 +50,11 @@ class Limits:
     rushing: int = 100  # requests in a tenth of a second, for each replica
     full: int = 1_000  # after a refusal the queues stay short for so long
     connect: int = 100
+    check: int = 5_000  # of health: who is dead refuses the connection at once, who is busy is not dead
     headers: int = 5_000
     body: int = 5_000
     client: int = 15_000
-    server: int = 35_000  # the gateway itself gives up after 30 s
+    server: int = 35_000  # nothing that the gateway waits for takes so long
     keep_alive: int = 30_000
 
     @property
@@ -220,6 +221,7 @@ def _set_defaults(lines: list[str], limits: Limits) -> None:
     lines[:] = [line for line in lines if not re.match(r"\s*(timeout|errorfile)\s", line)]
     times = {
         "connect": limits.connect,
+        "check": limits.check,
         "client": limits.client,
         "server": limits.server,
         "http-request": limits.headers,
@@ -245,6 +247,10 @@ def _set_front(lines: list[str], limits: Limits, service: str, *, routed: bool) 
         f"if {{ req.body_size gt {limits.most_bytes} }}",
         # A replica's place is not for who is slow to send: the request goes on when it is here.
         f"    http-request wait-for-body time {limits.body}ms",
+        # Ray would watch each request for a caller who goes away and for its time, a task and a timer each. The request
+        # is whole when it goes on, and what the gateway waits for is bounded in the gateway and by `timeout server`.
+        "    http-request set-header x-request-disconnect-disabled ?1",
+        "    http-request set-header x-request-timeout-seconds 0",
     ]
     if routed:
         use = next((at for at, line in enumerate(lines) if line.lstrip().startswith("use_backend ")), None)

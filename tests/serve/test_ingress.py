@@ -33,6 +33,7 @@ class Replica:
         self.inside = 0
         self.most = 0
         self.came = threading.Semaphore(0)
+        self.headers: dict[bytes, bytes] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._go: asyncio.Event | None = None
 
@@ -48,6 +49,7 @@ class Replica:
             self._loop, self._go = asyncio.get_running_loop(), asyncio.Event()
         while (await receive()).get("more_body"):
             pass
+        self.headers = dict(scope["headers"])
         if scope["path"].startswith("/decide/"):
             self.inside += 1
             self.most = max(self.most, self.inside)
@@ -163,6 +165,15 @@ def test_who_finds_the_queue_full_is_refused_at_once_and_who_was_let_in_is_answe
         held.go()
         assert [read_reply(connection).status for connection in asked[:3]] == [200] * 3
     assert held.most == 1
+
+
+def test_how_ray_watches_a_request_is_not_for_callers_to_say(replica: Front, tmp_path: Path) -> None:
+    held, at = replica
+    theirs = raw_request(path="/v2", X_Request_Timeout_Seconds="0.001", X_Request_Disconnect_Disabled="?0")
+    with ExitStack() as stack:
+        assert send(_front(stack, at, tmp_path, _patient()), theirs).status == 200
+    assert held.headers[b"x-request-timeout-seconds"] == b"0"
+    assert held.headers[b"x-request-disconnect-disabled"] == b"?1"
 
 
 def test_in_a_rush_fewer_may_wait(replica: Front, tmp_path: Path) -> None:
