@@ -1,10 +1,35 @@
-"""The Serve application that the REST configuration names: `serve.app:app`."""
+"""The Serve application that the REST configuration names: `serve.app:app`.
+
+The classes are made deployments of here, not where they stand: what Ray then keeps of each is its name, and a new
+replica runs the code that is installed when it starts. A decorated class would be kept as it was, by value.
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
+from ray import serve
+
+from lineage.settings import Settings
 from serve.challenger import Challenger
 from serve.features import Features
 from serve.gateway import Gateway
 
-# Serve's decorator makes deployments of classes.
-app = Gateway.bind(Challenger.bind(), Features.bind())  # type: ignore[attr-defined]
+#: What is ill is found out at once, what is busy is not taken to be ill.
+_STEADY: dict[str, Any] = {
+    "health_check_period_s": 1,
+    "health_check_timeout_s": 10,  # shorter ones fail a busy machine's healthy replicas
+    "graceful_shutdown_wait_loop_s": 0.5,
+    "graceful_shutdown_timeout_s": 10,
+    "ray_actor_options": {"num_cpus": 0},
+}
+
+
+def _deployment(of: type, *, replicas: int, most: int) -> Any:
+    return serve.deployment(num_replicas=replicas, max_ongoing_requests=most, **_STEADY)(of)
+
+
+app = _deployment(Gateway, replicas=Settings().gateway_replicas, most=2000).bind(
+    _deployment(Challenger, replicas=1, most=256).bind(),
+    _deployment(Features, replicas=1, most=512).bind(),
+)

@@ -7,18 +7,15 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from ray import serve as ray_serve
 
 from lineage.errors import PlimsollError, TamperedError
 from lineage.settings import Settings
 from serve.routes import Target
 from serve.scoring import score
-from serve.steady import STEADY
 from serve.store import BundleStore
 from validators.scoring.bundle import Bundle
 
 
-@ray_serve.deployment(num_replicas=1, max_ongoing_requests=256, **STEADY)
 class Challenger:
     """Scores rows with the bundle that each call names; bundles are loaded in a thread on first sight."""
 

@@ -12,11 +12,8 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from ray import serve as ray_serve
-
 from lineage.errors import PlimsollError, UnavailableError
 from lineage.settings import Settings
-from serve.steady import STEADY
 from validators.scoring.online import OnlineStore, check_entity, live_in_utc
 from validators.scoring.origin import MATERIALIZED, Mark, Origin, feast_home, mark_of, read_address, read_origin
 
@@ -184,7 +181,6 @@ def _refused(error: PlimsollError) -> dict[str, Any]:
     return {"refused": [type(error).__name__, error.message, error.field]}
 
 
-@ray_serve.deployment(num_replicas=1, max_ongoing_requests=512, **STEADY)
 class Features:
     """The room as a deployment."""
 

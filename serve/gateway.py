@@ -15,7 +15,7 @@ from typing import Any
 
 import ray
 from ray import serve as ray_serve
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import ActorDiedError, RayActorError, RayError
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -36,7 +36,6 @@ from serve.pool import ChallengerPool
 from serve.predictions import Predictions
 from serve.routes import RouteTable, accepts
 from serve.spool import Spool
-from serve.steady import STEADY
 from serve.store import BundleStore
 from serve.telling import Telling
 
@@ -47,12 +46,6 @@ _RETRY_SECONDS = 0.25
 _LOADING_SECONDS = 2.0
 
 
-@ray_serve.deployment(
-    num_replicas=Settings().gateway_replicas,
-    max_ongoing_requests=2000,
-    max_queued_requests=-1,
-    **STEADY,
-)
 class Gateway:
     """A plain `__call__`: FastAPI as ingress costs up to half of the throughput."""
 
@@ -110,8 +103,8 @@ class Gateway:
                 offered = await controller.watch.remote(self._report())
             except (RayError, ValueError) as error:  # ValueError: there is no such actor (yet)
                 log.warning("no controller, the routes stay as they are: %s", type(error).__name__)
-                if not isinstance(error, RayActorError):
-                    controller = None
+                if isinstance(error, ActorDiedError) or not isinstance(error, RayActorError):
+                    controller = None  # for good: another one has the name, or will
                 await asyncio.sleep(_RETRY_SECONDS)
                 continue
             if offered is not None:

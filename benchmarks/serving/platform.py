@@ -5,21 +5,18 @@ from __future__ import annotations
 import os
 import random
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 
 from console.terminal import processes
+from console.terminal.deployment import change
 from console.terminal.up import down, up
-from lineage.errors import UnavailableError
 from lineage.settings import Settings
-from serve.cluster import block_of, token_file
-from serve.deploy import application
+from serve.cluster import block_of
 
 _PORTS = ("ledger_port", "witness_port", "gateway_port", "console_port", "ray_dashboard_port")
 _PATIENCE = 400.0  # seconds until a busy machine has started everything
@@ -61,26 +58,22 @@ def named(settings: Settings, part: str) -> list[psutil.Process]:
     return found
 
 
-def scale(settings: Settings, replicas: int, model: str = "model-000") -> None:
-    """Have so many gateway replicas, and wait until each of them answers for `model` through the front door.
+def scale(settings: Settings, replicas: int) -> None:
+    """Have so many gateway replicas, each on the newest routes.
 
     Raises:
-        UnavailableError: they do not within two minutes.
+        UnavailableError: it does not come to that.
     """
-    wanted = settings.model_copy(update={"gateway_replicas": replicas})
-    url = f"{settings.ray_dashboard_url}/api/serve/applications/"
-    headers = {"Authorization": f"Bearer {token_file(settings).read_text().strip()}"}
-    httpx.put(url, json=application(wanted), headers=headers, timeout=60.0, trust_env=False).raise_for_status()
-    asking = {"Authorization": f"Bearer {settings.token('client')}"}
-    deadline, seen = time.monotonic() + 120.0, set[str]()
-    while len(seen) < replicas:
-        if time.monotonic() > deadline:
-            raise UnavailableError(f"{len(seen)} of {replicas} gateway replicas answer")
-        reply = httpx.get(
-            f"{settings.gateway_url}/v2/models/{model}/ready", headers=asking, timeout=10.0, trust_env=False
-        )
-        seen |= {reply.headers["x-replica"]} if "x-replica" in reply.headers else set()
-        time.sleep(0.05)
+    change(settings, lambda _: None, "--replicas", str(replicas))
+
+
+def redeploy(settings: Settings) -> None:
+    """Have every process of the serving plane replaced by a new one.
+
+    Raises:
+        UnavailableError: it does not come to that.
+    """
+    change(settings, lambda _: None, "--renew")
 
 
 def free_ports(count: int) -> list[int]:

@@ -8,7 +8,21 @@ from typing import Annotated
 
 import typer
 
-from console.terminal import audit, backup, decision, demo, doctor, dossier, features, govern, lookup, session, stop, up
+from console.terminal import (
+    audit,
+    backup,
+    decision,
+    demo,
+    deployment,
+    doctor,
+    dossier,
+    features,
+    govern,
+    lookup,
+    session,
+    stop,
+    up,
+)
 from console.terminal.output import err, out, print_json, told
 from lineage.accounts import Accounts
 from lineage.settings import Settings
@@ -157,7 +171,7 @@ def version_command() -> None:
     out.print(version("plimsoll"))
 
 
-for commands in (govern, stop, decision, lookup, dossier, backup, features):
+for commands in (deployment, govern, stop, decision, lookup, dossier, backup, features):
     commands.register(app)
 
 

@@ -18,6 +18,7 @@ from console.terminal.supervisor import status_file
 from lineage.accounts import Accounts
 from lineage.errors import UnavailableError
 from lineage.settings import Settings
+from serve.deployment import forget_wish
 
 Say = Callable[[str], None]
 
@@ -58,6 +59,7 @@ def up(settings: Settings, say: Say, *, patience: float = 240.0) -> Started:
         _ports_free(settings)
         settings.root.mkdir(parents=True, exist_ok=True)
         status_file(settings).unlink(missing_ok=True)
+        forget_wish(settings)
     passwords = Accounts(settings).first_start()
     if not before["supervised"]:
         processes.start("supervisor", [sys.executable, "-m", "console.terminal.supervisor"], settings, _own(settings))

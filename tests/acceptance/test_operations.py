@@ -88,6 +88,29 @@ def test_a_killed_process_costs_no_request(platform: Platform, victims: tuple[st
     assert set(tally.releases) <= set(champions)
 
 
+@pytest.mark.parametrize(
+    ("words", "gateways", "kept"),
+    [(("redeploy",), 2, 0), (("scale", "3"), 3, 2), (("scale", "2"), 2, 2)],
+    ids=["redeployed", "more", "fewer"],
+)
+def test_other_processes_cost_no_request(platform: Platform, words: tuple[str, ...], gateways: int, kept: int) -> None:
+    rows = holdout_rows(ROOT / "examples" / "credit_default")
+    before = {process.pid for process in _gateways(platform)}
+    with platform.machine("client") as client:
+        replay = Replay(client, MODEL, rows, rate=40.0)
+        replay.start()
+        try:
+            changed = platform.command(*words, "--json")
+            _until_answered(replay, replay.tally.sent + 40)
+        finally:
+            tally = replay.stop()
+    assert changed.returncode == 0, changed.stderr
+    assert json.loads(changed.stdout)["replicas"] == gateways
+    assert tally.failed == 0, tally.failures
+    after = {process.pid for process in _gateways(platform)}
+    assert (len(after), len(after & before)) == (gateways, kept)
+
+
 def _until_answered(replay: Replay, number: int) -> None:
     deadline = time.monotonic() + 60
     while replay.tally.sent < number:

@@ -22,7 +22,7 @@ from lineage.settings import Settings
 from plimsoll import errors
 
 COMMANDS = [
-    *("up", "down", "status", "env", "doctor", "demo", "login", "logout", "version"),
+    *("up", "down", "scale", "redeploy", "status", "env", "doctor", "demo", "login", "logout", "version"),
     *("releases", "release", "train", "canary", "review", "promote", "abort", "rollback", "decide"),
     *("models", "kill", "kill-release", "shadow", "shadow start", "shadow stop"),
     *("audit", "audit verify", "audit tail", "audit query", "audit rebuild"),

@@ -1,0 +1,84 @@
+"""`plimsoll scale` and `plimsoll redeploy`: other processes for the serving plane, without losing a request."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import orjson
+import typer
+
+from console.terminal import processes, up
+from console.terminal.output import err, out, print_json, told
+from lineage.errors import UnavailableError
+from lineage.settings import Settings
+from serve.cluster import ray_client_environment
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the application."""
+    app.command("scale")(scale_command)
+    app.command("redeploy")(redeploy_command)
+
+
+def scale_command(
+    replicas: Annotated[int, typer.Argument(min=1, max=64, help="Gateway replicas until `plimsoll down`.")],
+    json: Json = False,
+) -> None:
+    """Have more or fewer gateway replicas; return when each runs the newest routes. No request is lost."""
+    with told():
+        done = change(Settings(), _say, "--replicas", str(replicas))
+        if json:
+            print_json(done)
+        else:
+            out.print(f"{done['replicas']} gateway replicas after {done['seconds']} s.")
+
+
+def redeploy_command(json: Json = False) -> None:
+    """Replace controller, feature reader, challengers' pool and gateway replicas by new processes, one after another.
+
+    They run the code that is installed now. The old ones answer until the new ones do.
+    """
+    with told():
+        done = change(Settings(), _say, "--renew")
+        if json:
+            print_json(done)
+        else:
+            out.print(f"All replaced after {done['seconds']} s.")
+
+
+def change(settings: Settings, say: Callable[[str], None], *arguments: str) -> dict[str, Any]:
+    """Run `python -m serve.deploy` with these arguments; `{"replicas", "seconds"}`.
+
+    Raises:
+        UnavailableError: nothing runs here, or it could not be done.
+    """
+    if not up.status(settings)["supervised"]:
+        raise UnavailableError("nothing is running; `plimsoll up` starts it")
+    command = [sys.executable, "-m", "serve.deploy", *arguments]
+    environment = processes.marked(settings, ray_client_environment(settings))
+    with subprocess.Popen(
+        command, env=environment, cwd=settings.root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None  # noqa: S101  for the type checker, as the next
+        assert process.stderr is not None  # noqa: S101
+        last = ""
+        for line in process.stderr:  # the last one says why, where it fails
+            if last:
+                say(last)
+            last = line.rstrip()
+        result = process.stdout.read()
+    if process.returncode:
+        raise UnavailableError(last or f"the deployment ended with {process.returncode}")
+    if last:
+        say(last)
+    done: dict[str, Any] = orjson.loads(result)
+    return done
+
+
+def _say(line: str) -> None:
+    err.print(f"  {line}")
