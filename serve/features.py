@@ -24,6 +24,7 @@ THREADS = 8
 WAITING_MOST = 128
 #: A read that takes so long hangs; when all threads do, the process is of no use.
 HANGS_SECONDS = 20.0
+_WARMING_SECONDS = 20.0
 _ORIGINS_MOST = 1000
 _OPEN_MOST = 64
 
@@ -35,6 +36,7 @@ class FeatureReader:
         self._settings = settings
         self._origins: OrderedDict[str, tuple[Mark | None, Origin]] = OrderedDict()
         self._stores: OrderedDict[str, tuple[Mark | None, OnlineStore]] = OrderedDict()
+        self._warmed: dict[str, Mark | None] = {}
 
     def read(self, model: str, digest: str, entity: dict[str, Any]) -> dict[str, Any]:
         """`{"service", "views": [fields of serve.freshness.ViewReading]}`, plain values.
@@ -78,12 +80,17 @@ class FeatureReader:
         self._store(model)
 
     def warm(self) -> None:
-        """Open the stores that were filled, so that nobody waits for Feast to be imported."""
+        """Open the stores that were filled since the last time, so that nobody waits for Feast to be imported."""
         for path in sorted(self._settings.root.glob(f"feast/*/{MATERIALIZED}")):
+            model = path.parent.name
+            mark = mark_of(self._settings, model)
+            if self._warmed.get(model, ()) == mark:
+                continue
+            self._warmed[model] = mark
             try:
-                self._store(path.parent.name)
+                self._store(model)
             except PlimsollError as error:
-                log.error("the online store of %s: %s", path.parent.name, error.message)
+                log.error("the online store of %s: %s", model, error.message)
 
     def _origin(self, model: str, digest: str) -> Origin:
         mark = mark_of(self._settings, model, digest)
@@ -126,6 +133,7 @@ class FeatureRoom:
         self._pool, self._opener = ThreadPoolExecutor(threads, "features"), ThreadPoolExecutor(1, "opener")
         self._opening: dict[tuple[str, str], Future[None]] = {}
         self._began: dict[object, float] = {}
+        self._warming: Future[None] | None = None
         self._asked: set[Future[dict[str, Any]]] = set()
 
     async def read(self, model: str, digest: str, entity: dict[str, Any]) -> dict[str, Any]:
@@ -152,9 +160,11 @@ class FeatureRoom:
             opening.add_done_callback(lambda _: self._opening.pop(name, None))
         await asyncio.shield(asyncio.wrap_future(opening))
 
-    def warm(self) -> None:
-        """Open the stores in a thread."""
-        self._opener.submit(self._reader.warm)
+    def warm(self) -> Future[None]:
+        """Open the stores that were filled since the last time, in a thread; one such look at a time."""
+        if self._warming is None or self._warming.done():
+            self._warming = self._opener.submit(self._reader.warm)
+        return self._warming
 
     @property
     def hung(self) -> bool:
@@ -182,18 +192,22 @@ def _refused(error: PlimsollError) -> dict[str, Any]:
 
 
 class Features:
-    """The room as a deployment."""
+    """The room as a deployment: it is not there for anybody before the stores are open that were filled by then."""
 
-    def __init__(self) -> None:
+    async def __init__(self) -> None:  # type: ignore[misc]
         live_in_utc()
         self._room = FeatureRoom(FeatureReader(Settings()))
-        self._room.warm()
+        warm = asyncio.wrap_future(self._room.warm())
+        done, _ = await asyncio.wait((warm,), timeout=_WARMING_SECONDS)  # a store that hangs keeps nobody out
+        for one in done:
+            one.result()
 
     async def read(self, model: str, digest: str, entity: dict[str, Any]) -> dict[str, Any]:
         """See `FeatureRoom.read`."""
         return await self._room.read(model, digest, entity)
 
     def check_health(self) -> None:
-        """Serve replaces a process all of whose threads hang."""
+        """Serve replaces a process all of whose threads hang. It asks every second: stores filled since are opened."""
+        self._room.warm()
         if self._room.hung:
             raise RuntimeError("every thread waits for an online store that does not answer")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -39,7 +40,7 @@ from training.spec import Spec, load_reasons, load_spec
 from training.split import split
 from training.train import examples
 from validators.scoring.bundle import Bundle, load_bundle, parse_features
-from validators.scoring.origin import feast_home, read_origin
+from validators.scoring.origin import STORE, STORE_FILE, feast_home, read_origin
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "credit_default"
 ROWS = 2_000
@@ -344,7 +345,37 @@ def test_the_gateway_does_not_carry_feast() -> None:
     assert subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=False).returncode == 0
 
 
-def test_warming_opens_the_stores_that_were_filled(world: World) -> None:
-    reader = FeatureReader(world.settings)
+def test_warming_opens_the_stores_that_were_filled_since(
+    world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    home = Settings(home=tmp_path)
+    reader, name = FeatureReader(home), world.spec.model.name
+    for model in (name, "another"):  # the other's address is not its own
+        shutil.copytree(feast_home(world.settings, name), feast_home(home, model))
+    shutil.copytree(world.settings.root / "keys", home.root / "keys")
     reader.warm()
-    assert [*reader._stores] == [world.spec.model.name]
+    assert [*reader._stores] == [name]
+    opened = reader._stores[name]
+    reader.warm()
+    assert reader._stores[name] is opened
+    assert [record.getMessage().partition(":")[0] for record in caplog.records] == ["the online store of another"]
+    os.utime(feast_home(home, name) / STORE / STORE_FILE)
+    reader.warm()
+    assert reader._stores[name] is not opened
+
+
+def test_one_look_for_stores_at_a_time(world: World) -> None:
+    class Slow(FeatureReader):
+        opened = threading.Event()
+
+        def warm(self) -> None:
+            assert self.opened.wait(PATIENT)
+            super().warm()
+
+    room = FeatureRoom(Slow(world.settings))
+    first = room.warm()
+    assert room.warm() is first
+    Slow.opened.set()
+    first.result(PATIENT)
+    assert room.warm() is not first
+    room.close()
