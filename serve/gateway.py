@@ -38,6 +38,7 @@ from serve.routes import RouteTable, accepts
 from serve.spool import Spool
 from serve.store import BundleStore
 from serve.telling import Telling
+from serve.whole_replies import send_replies_whole
 
 log = logging.getLogger(__name__)
 CONTROLLER, NAMESPACE = "plimsoll_controller", "plimsoll"
@@ -50,6 +51,7 @@ class Gateway:
     """A plain `__call__`: FastAPI as ingress costs up to half of the throughput."""
 
     async def __init__(self, challenger: Any, features: Any) -> None:  # type: ignore[misc]
+        send_replies_whole()
         settings = Settings()
         self._replica = ray_serve.get_replica_context().replica_id.unique_id
         self._store = BundleStore(settings)

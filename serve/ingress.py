@@ -118,6 +118,7 @@ def corrected(text: str, host: str, limits: Limits, service: str = "") -> str:
     if _expected(sections, "defaults").count(_MARK):
         return text
     _lock_up(sections, host)
+    _quiet(sections)
     _set_defaults(_expected(sections, "defaults"), limits)
     _set_front(_expected(sections, _FRONT), limits, service, routed=f"backend {CUSTOMERS}" in sections)
     sections[_NOWHERE] = [f"    http-request return {_answer(503, *_STARTING)}"]
@@ -217,6 +218,15 @@ def _lock_up(sections: Mapping[str, list[str]], host: str) -> None:
             raise UnavailableError(f"section {name!r} of HAProxy's configuration listens to everybody; expected {host}")
 
 
+def _quiet(sections: Mapping[str, list[str]]) -> None:
+    """No line of log for each request, which nobody reads: the gateway counts its answers, and there is an exporter.
+
+    Nor are bodies spliced from socket to socket: they are small, and then two pipes cost more than one copy.
+    """
+    for lines in sections.values():
+        lines[:] = [line for line in lines if not re.match(r"\s*(log\s|option (httplog|log-|splice-))", line)]
+
+
 def _set_defaults(lines: list[str], limits: Limits) -> None:
     lines[:] = [line for line in lines if not re.match(r"\s*(timeout|errorfile)\s", line)]
     times = {
@@ -280,7 +290,7 @@ def _backends(lines: list[str], limits: Limits) -> dict[str, list[str]]:
             + (" backup" if "backup" in options else "")
             for _, name, address, *options in servers
         )
-        backends[pool] = ["    log global", "    http-reuse always", *follow]
+        backends[pool] = ["    http-reuse always", *follow]
     return {f"backend {pool.name}": [*_bounds(pool, count, limits), *rest] for pool, rest in backends.items()}
 
 
@@ -296,7 +306,6 @@ def _bounds(pool: Pool, replicas: int, limits: Limits) -> Iterable[str]:
     refused = "if { var(txn.refused) -m bool }"
     yield f"    http-request set-var(txn.refused) bool(true) if {many} or {rush} or {still}"
     yield f"    http-request set-var({since}) date(0,ms) {refused}"
-    yield f"    http-request set-log-level silent {refused}"  # Ray reads each line of the log, in Python
     yield f"    http-request return {_answer(503, *_OVERLOADED)} {refused}"
 
 

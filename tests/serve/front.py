@@ -33,6 +33,7 @@ from serve.http import error_reply
 from serve.routes import Route, RouteTable, Target
 from serve.scoring import score
 from serve.store import BundleStore
+from serve.whole_replies import send_replies_whole
 from tests.serve.assembly import decider_of, desk_of
 from validators.scoring.bundle import load_bundle
 from validators.scoring.golden import answer
@@ -160,6 +161,7 @@ def _listener() -> socket.socket:
 @contextmanager
 def served(app: Callable[[Scope, Receive, Send], Any]) -> Iterator[int]:
     """Run an application under uvicorn, with the options that Ray gives it; yields the port."""
+    send_replies_whole()
     listener = _listener()
     config = uvicorn.Config(
         app,

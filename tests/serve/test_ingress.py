@@ -128,6 +128,13 @@ def test_every_listener_is_on_loopback_and_the_admin_socket_is_its_owners(writte
     assert "stats socket" not in standby
 
 
+def test_haproxy_logs_no_request_and_splices_no_body(written: Written) -> None:
+    per_request = re.compile(r"^\s*(log\s|option (httplog|splice-)).*$", re.MULTILINE)
+    assert per_request.findall(written.routed)  # so Ray writes it
+    text = corrected(written.routed, "127.0.0.1", _LIMITS)
+    assert per_request.findall(text + standby_of(text, "fd@7")) == []
+
+
 def test_correcting_again_changes_nothing(written: Written) -> None:
     text = corrected(written.routed, "127.0.0.1", _LIMITS)
     assert corrected(text, "127.0.0.1", _LIMITS) == text
