@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ray import serve
+from ray import serve as ray_serve
 
 from lineage.settings import Settings
 from serve.challenger import Challenger
@@ -26,7 +26,7 @@ _STEADY: dict[str, Any] = {
 
 
 def _deployment(of: type, *, replicas: int, most: int) -> Any:
-    return serve.deployment(num_replicas=replicas, max_ongoing_requests=most, **_STEADY)(of)
+    return ray_serve.deployment(num_replicas=replicas, max_ongoing_requests=most, **_STEADY)(of)
 
 
 app = _deployment(Gateway, replicas=Settings().gateway_replicas, most=2000).bind(

@@ -62,16 +62,20 @@ class Deployer:
         """Replace every process by a new one, in order; what was there answers until the new one does.
 
         Raises:
-            UnavailableError: as for `deploy`; what was replaced by then stays so.
+            UnavailableError: as for `deploy`. What was replaced by then stays so, the rest is as before.
         """
-        self._new_controller()
         for name in ORDER:
             began, old = time.monotonic(), self._parts()[name].replicas
-            deployment = deployment.renewed(name)
-            wish(self._settings, deployment)
+            before, deployment = deployment, deployment.renewed(name)
             self._put(deployment)
-            self._wait(partial(self._is_renewed, name, old))
+            try:
+                self._wait(partial(self._is_renewed, name, old))
+            except UnavailableError:
+                self._put(before)  # the old ones still answer, and are what is wanted again
+                raise
+            wish(self._settings, deployment)
             self._say(f"{_TITLES[name]}: {len(old)} replaced in {time.monotonic() - began:.1f} s")
+        self._new_controller()
         self._wait(lambda: self._complete(deployment) and self._answers())
         return deployment
 
@@ -82,7 +86,10 @@ class Deployer:
         return Controller.options(**options).remote()  # type: ignore[attr-defined]
 
     def _new_controller(self) -> None:
-        """It holds nothing: meanwhile routes stay as they are, and what is new is on record for its successor."""
+        """It holds nothing: meanwhile routes stay as they are, and what is new is on record for its successor.
+
+        It is the last one: code that does not even start was found out by then.
+        """
         began, old = time.monotonic(), self._status()["epoch"]
         self._ray.kill(self._controller())
         self._wait(lambda: (self._status()["epoch"] or 0) > (old or 0))
@@ -124,11 +131,14 @@ class Deployer:
     def _wait(self, done: Callable[[], bool]) -> None:
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while not done():
+            app = self._application()
+            trouble = app.get("message", "")[-1500:]
+            if app.get("status") == "DEPLOY_FAILED":
+                raise UnavailableError(f"new processes do not start: {trouble}")
             if time.monotonic() > deadline:
-                app = self._application()
-                trouble = f"{app.get('status')} {app.get('message', '')[-600:]}"
                 raise UnavailableError(
-                    f"not everything was ready within {_PATIENCE_SECONDS:g} s: {self._status()}; {trouble}"
+                    f"not everything was ready within {_PATIENCE_SECONDS:g} s: {self._status()}; "
+                    f"{app.get('status')} {trouble}"
                 )
             time.sleep(_POLL_SECONDS)
 

@@ -39,7 +39,7 @@ def scale_command(
 
 
 def redeploy_command(json: Json = False) -> None:
-    """Replace controller, feature reader, challengers' pool and gateway replicas by new processes, one after another.
+    """Replace feature reader, challengers' pool, gateway replicas and controller by new processes, one after another.
 
     They run the code that is installed now. The old ones answer until the new ones do.
     """
