@@ -132,7 +132,7 @@ class Deployer:
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while not done():
             app = self._application()
-            trouble = app.get("message", "")[-1500:]
+            trouble = _trouble(app)
             if app.get("status") == "DEPLOY_FAILED":
                 raise UnavailableError(f"new processes do not start: {trouble}")
             if time.monotonic() > deadline:
@@ -160,6 +160,13 @@ class Deployer:
         if reply.is_error:
             raise UnavailableError(f"Serve refuses {method} {url}: {reply.status_code} {reply.text[-500:]}")
         return reply
+
+
+def _trouble(application: dict[str, Any]) -> str:
+    """What Serve says is wrong, of those deployments that it names a reason of."""
+    parts = application.get("deployments", {}).values()
+    reasons = (f"{one['name']}: {one['message'].strip()[-1500:]}" for one in parts if one.get("message"))
+    return " ".join([application.get("message", ""), *reasons]).strip()
 
 
 def _arguments() -> argparse.Namespace:
