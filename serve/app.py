@@ -1,7 +1,8 @@
 """The Serve application that the REST configuration names: `serve.app:app`.
 
 The classes are made deployments of here, not where they stand: what Ray then keeps of each is its name, and a new
-replica runs the code that is installed when it starts. A decorated class would be kept as it was, by value.
+replica runs the code that is installed when it starts. A decorated class would be kept as it was, by value. How many
+replicas there are, and what may be changed under load, serve.deployment says.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from typing import Any
 
 from ray import serve as ray_serve
 
-from lineage.settings import Settings
 from serve.challenger import Challenger
 from serve.features import Features
 from serve.gateway import Gateway
@@ -21,15 +21,11 @@ _STEADY: dict[str, Any] = {
     "health_check_timeout_s": 10,  # shorter ones fail a busy machine's healthy replicas
     "graceful_shutdown_wait_loop_s": 0.5,
     "graceful_shutdown_timeout_s": 10,
-    "ray_actor_options": {"num_cpus": 0},
 }
 
 
-def _deployment(of: type, *, replicas: int, most: int) -> Any:
-    return ray_serve.deployment(num_replicas=replicas, max_ongoing_requests=most, **_STEADY)(of)
+def _deployment(of: type, most: int) -> Any:
+    return ray_serve.deployment(max_ongoing_requests=most, **_STEADY)(of)
 
 
-app = _deployment(Gateway, replicas=Settings().gateway_replicas, most=2000).bind(
-    _deployment(Challenger, replicas=1, most=256).bind(),
-    _deployment(Features, replicas=1, most=512).bind(),
-)
+app = _deployment(Gateway, 2000).bind(_deployment(Challenger, 256).bind(), _deployment(Features, 512).bind())

@@ -54,7 +54,6 @@ class Deployer:
         Raises:
             UnavailableError: Ray refuses, or not everything is ready in time.
         """
-        self._controller()
         self._put(deployment)
         self._wait(lambda: self._complete(deployment) and self._answers())
 

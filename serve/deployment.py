@@ -1,4 +1,4 @@
-"""What should be deployed: how many gateway replicas, and which generation of processes. Kept in a file until `down`.
+"""What should be deployed: how many gateway replicas, and which generation of processes. The next start forgets it.
 
 A higher generation of a deployment has its processes replaced. It is said by deployment, never for the whole
 application: then Ray would import and build it anew, and as long as it does so it sends all requests through a proxy

@@ -161,8 +161,14 @@ class FeatureRoom:
         await asyncio.shield(asyncio.wrap_future(opening))
 
     def warm(self) -> Future[None]:
-        """Open the stores that were filled since the last time, in a thread; one such look at a time."""
-        if self._warming is None or self._warming.done():
+        """Open the stores that were filled since the last time, in a thread; one such look at a time.
+
+        Raises what the last look ended on, which nobody foresaw: a store's own failure does not come out here.
+        """
+        if self._warming is not None and self._warming.done():
+            self._warming.result()
+            self._warming = None
+        if self._warming is None:
             self._warming = self._opener.submit(self._reader.warm)
         return self._warming
 

@@ -20,7 +20,8 @@ _PAUSE_SECONDS = 1.0
 class Metrics:
     """Counts answers and times them, and says what is in memory.
 
-    Counts are summed here and handed on once a second: Ray's own sums cost more than a decision's record does.
+    Counts are summed here and handed on once a second, for each of Ray's own sums costs as much as a decision's record.
+    A replica that ends takes those of its last second with it; what was decided is on record, not here.
     """
 
     def __init__(self, store: BundleStore, cache: Cache, shadow: Shadow, admission: Admission) -> None:

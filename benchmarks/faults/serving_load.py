@@ -20,7 +20,7 @@ import polars as pl
 from benchmarks.faults.history import TOLD
 
 _IDLE = 5.0  # seconds after which a kept connection is not used again: the other side may close it just then
-_PATIENCE = 40.0  # the gateway itself gives up after 30 s
+_PATIENCE = 40.0  # HAProxy gives up after 35 s
 _LENGTH = b"\r\ncontent-length:"
 
 

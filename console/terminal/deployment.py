@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 
 
 def scale_command(
-    replicas: Annotated[int, typer.Argument(min=1, max=64, help="Gateway replicas until `plimsoll down`.")],
+    replicas: Annotated[int, typer.Argument(min=1, max=64, help="Gateway replicas until the next `plimsoll up`.")],
     json: Json = False,
 ) -> None:
     """Have more or fewer gateway replicas; return when each runs the newest routes. No request is lost."""

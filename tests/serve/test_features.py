@@ -379,3 +379,16 @@ def test_one_look_for_stores_at_a_time(world: World) -> None:
     first.result(PATIENT)
     assert room.warm() is not first
     room.close()
+
+
+def test_a_look_for_stores_that_ends_on_what_nobody_foresaw_is_not_passed_over(world: World) -> None:
+    class Broken(FeatureReader):
+        def warm(self) -> None:
+            raise RuntimeError("nobody foresaw this")
+
+    room = FeatureRoom(Broken(world.settings))
+    with pytest.raises(RuntimeError, match="nobody foresaw this"):
+        room.warm().result(PATIENT)
+    with pytest.raises(RuntimeError, match="nobody foresaw this"):
+        room.warm()
+    room.close()

@@ -137,10 +137,9 @@ def test_the_same_bytes_in_fewer_writes(case: str) -> None:
 
 def test_what_is_followed_by_nothing_goes_out_too() -> None:
     """A reply whose next part waits for the caller to have the first."""
-    had = asyncio.Event
 
     async def story() -> tuple[bytes, int]:
-        first_is_there = had()
+        first_is_there = asyncio.Event()
 
         async def waits(scope: Scope, receive: Receive, send: Send) -> None:
             async def parts() -> Any:
