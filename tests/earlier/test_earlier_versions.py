@@ -1,0 +1,127 @@
+"""What earlier versions left behind still opens, verifies, replays and rolls back."""
+
+from __future__ import annotations
+
+import base64
+import json
+import tarfile
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lineage.examiner import verify as examiner
+from lineage.merkle import Tree, leaf_hash
+from lineage.restore import restore
+from lineage.settings import Settings
+from lineage.verify import verify_ledger
+from serve import rollback
+from serve.acts import golden_here
+from tests.stories.bank import FIRST, MODEL, SECOND, Bank, Stage, open_bank
+from validators.replay import replay
+
+PLACE = Path(__file__).parent
+VERSIONS = sorted(path.name.removesuffix(".tar.xz") for path in PLACE.glob("*.tar.xz"))
+Json = dict[str, Any]
+
+
+@pytest.fixture(scope="module", params=VERSIONS)
+def left(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with `home`, `backup`, `model` and `truths.json` as that version wrote them."""
+    place = tmp_path_factory.mktemp("left")
+    with tarfile.open(PLACE / f"{request.param}.tar.xz") as archive:
+        archive.extractall(place, filter="data")
+    return place
+
+
+@pytest.fixture(scope="module")
+def truths(left: Path) -> Json:
+    told: Json = json.loads((left / "truths.json").read_text())
+    return told
+
+
+@pytest.fixture
+def bank(left: Path, truths: Json, tmp_path: Path) -> Iterator[Bank]:
+    """The platform of today on a copy of the home of then."""
+    hour = datetime.fromisoformat(truths["hour"])
+    stage = Stage(left / "home", hour, truths["passwords"], left / "model", crowds=100)
+    with open_bank(tmp_path / "home", stage) as bank:
+        yield bank
+
+
+def test_there_is_one_of_every_version() -> None:
+    assert "0.1.0" in VERSIONS
+
+
+def test_the_home_as_it_lies_verifies(left: Path, truths: Json) -> None:
+    found = verify_ledger(Settings(home=left / "home"))
+    assert (found.problems, found.records) == ([], truths["records"])
+    assert (found.root, found.segments, found.bundles) == (truths["root"], truths["segments"], truths["bundles"])
+
+
+def test_an_examiner_needs_nothing_of_ours(left: Path, truths: Json) -> None:
+    facts: Json = {}
+    examiner.verify_log(facts, None, None, left / "home" / "ledger" / "log")
+    root = base64.b64decode(facts["checkpoint"]["root"]).hex()
+    assert (facts["records"], root) == (truths["records"], truths["root"])
+
+
+def test_the_backup_is_restored_and_verifies(left: Path, truths: Json, tmp_path: Path) -> None:
+    restored = restore(left / "backup", Settings(home=tmp_path / "home"))
+    assert (restored.records, restored.lost) == (truths["records"], [])
+    assert verify_ledger(Settings(home=tmp_path / "home")).ok
+
+
+def test_it_opens_and_says_what_it_said(bank: Bank, truths: Json) -> None:
+    assert {name: one["state"] for name, one in bank.controller.state()["releases"].items()} == truths["states"]
+    assert {name: bank.model[name] for name in truths["model"]} == truths["model"]
+    asof = bank.auditor.asof(MODEL, seq=truths["records"])
+    assert {name: asof[name] for name in truths["asof"]} == truths["asof"]
+    after = bank.auditor.verify()
+    assert (after["ok"], after["records"] > truths["records"]) == (True, True)
+
+
+def test_what_was_appended_since_leaves_every_earlier_line_as_it_was(bank: Bank, truths: Json) -> None:
+    tree = Tree()
+    lines = (bank.settings.log_folder / "000000000001.jsonl").read_bytes().splitlines()
+    assert len(lines) > truths["records"]
+    for line in lines[: truths["records"]]:
+        tree.append(leaf_hash(line))
+    assert tree.root().hex() == truths["root"]
+
+
+def test_every_decision_replays_bit_for_bit(bank: Bank, truths: Json) -> None:
+    assert len(truths["decisions"]) > 10
+    for name, recorded in truths["decisions"].items():
+        found = replay(bank.operator.decision(name), bank.settings)
+        assert (found.grade, found.to_dict()["recomputed"]) == ("bit-identical", recorded)
+
+
+def test_its_champion_rolls_back_to_the_one_before(bank: Bank) -> None:
+    bank.operator.rollback(MODEL, "complaints from branch 12")
+    assert bank.model["champion"] == FIRST
+    table = bank.routes()
+    assert {answer.release for answer in bank.customers_come(40)} == {FIRST}
+    assert bank.fleet.has_acked(table.order)
+    done = rollback.rolled_back(bank.model, bank.controller.state()["releases"], bank.clock(), 2)
+    assert done is not None
+    bank.state(done)
+    golden = golden_here(bank.settings, bank.release(FIRST)["digest"])
+    assert golden["matched"] == golden["count"] > 0
+    data = {"golden": golden, "milliseconds": 1.0}
+    bank.controller.append("ChampionReinstated", data=data, release=FIRST)
+    assert {name: bank.release(name)["state"] for name in (FIRST, SECOND)} == {
+        FIRST: "champion",
+        SECOND: "rolled_back",
+    }
+    assert bank.auditor.verify()["ok"]
+
+
+def test_its_releases_can_go_on(bank: Bank) -> None:
+    bank.start_canary("small-credit@3")
+    bank.customers_come(50)
+    assert bank.tick() is not None
+    bank.operator.abort("small-credit@3", "seen enough")
+    assert bank.release("small-credit@3")["state"] == "quarantined"
