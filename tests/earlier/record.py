@@ -151,7 +151,7 @@ def main(version: str) -> None:
 
             for name in ("home", "backup", "model", "truths.json"):
                 archive.add(place / name, name, filter=kept)
-    print(f"{target.name}: {target.stat().st_size:,} bytes, {told['records']} records")
+    sys.stdout.write(f"{target.name}: {target.stat().st_size:,} bytes, {told['records']} records\n")
 
 
 if __name__ == "__main__":
