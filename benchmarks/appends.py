@@ -18,11 +18,11 @@ from typing import Any
 
 import duckdb
 
-from lineage.draft import Draft
-from lineage.group import GroupCommit
-from lineage.guards import Actor
 from lineage.ledger import Ledger
-from lineage.log import Log
+from lineage.log.group_commit import GroupCommit
+from lineage.log.writer import Log
+from lineage.rules.draft import Draft
+from lineage.rules.guards import Actor
 
 WRITERS, ROUNDS, SECONDS = 64, 5, 1.5
 TEXT = "x" * 60

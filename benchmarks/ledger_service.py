@@ -26,7 +26,7 @@ import psutil
 from benchmarks import million
 from lineage.accounts import Accounts
 from lineage.ledger import Ledger
-from lineage.logkey import signer_at
+from lineage.log.signing_key import signer_at
 from lineage.settings import Settings
 from plimsoll.ledger import Ledger as Door
 

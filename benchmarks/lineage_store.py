@@ -19,7 +19,7 @@ from typing import Any, overload
 import orjson
 
 from lineage.clock import stamp
-from lineage.store import Store
+from lineage.store.duckdb_store import Store
 
 Record = dict[str, Any]
 RECORDS, MODELS, TIMES = 1_000_000, 50, 100

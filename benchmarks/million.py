@@ -12,8 +12,8 @@ from itertools import islice
 from typing import Any
 
 from lineage.clock import stamp
-from lineage.log import Log
-from lineage.logkey import signer_at
+from lineage.log.signing_key import signer_at
+from lineage.log.writer import Log
 from lineage.settings import Settings
 
 RECORDS, MODELS, RELEASES, CHECKS = 1_000_000, 500, 8, 12

@@ -26,11 +26,11 @@ from benchmarks.serving.home import describe, write_bundle
 from benchmarks.serving.model import NAMES, WIDTH, rows, trained
 from lineage.settings import Settings
 from lineage.signing import make_keys
-from serve.proof import shared
+from serve.models.bundle_store import BundleStore
+from serve.models.sandbox_client import shared
 from serve.routes import Target
-from serve.store import BundleStore
 from validators.scoring.bundle import parse_features
-from validators.scoring.xgboost_alone import import_xgboost
+from validators.scoring.xgboost_without_sklearn import import_xgboost
 
 COUNTS, ROUNDS, ASKED = (500, 5_000), 20, 500
 _MIB = 1024 * 1024

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from lineage import examiner
-from lineage.chain import Chain, segments
-from lineage.log import Log
+from lineage.log.reader import Chain, segments
+from lineage.log.writer import Log
 
 RECORDS, ROUNDS, GROUP = 1_000_000, 3, 5_000
 

@@ -21,9 +21,11 @@ from dash import Dash
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 
-from console import live, pages, shell, signin
-from console.door import Door, desk
-from console.gate import Gate
+from console import layout as shell
+from console import live_updates as live
+from console import pages, signin
+from console.access import Gate
+from console.ledger_client import Door, desk
 from console.session import Sessions
 from lineage.settings import Settings
 from plimsoll.errors import Error

@@ -18,7 +18,7 @@ from typing import Any
 
 from cryptography.fernet import Fernet, InvalidToken
 
-from console.words import moment
+from console.formatting import moment
 from lineage.errors import UnavailableError
 
 COOKIE = "plimsoll_session"

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from console.door import Door
+from console.ledger_client import Door
 from console.session import COOKIE, CSRF_COOKIE, WHO, Person, Sessions
 from plimsoll.errors import Error
 

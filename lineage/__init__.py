@@ -1,0 +1,1 @@
+"""The record: what may be recorded, what it means, and where it is kept."""

@@ -20,7 +20,7 @@ import orjson
 
 from lineage.clock import Clock, instant, now, stamp
 from lineage.errors import InvalidError, RefusedError, UnavailableError, UnknownError
-from lineage.guards import Actor
+from lineage.rules.guards import Actor
 from lineage.settings import Settings
 
 ROLES = ("scientist", "validator", "operator", "auditor")

@@ -7,18 +7,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lineage.chain import Entry
-from lineage.checkpoint import Checkpoint
 from lineage.clock import Clock, now, stamp
-from lineage.disk import Disk
-from lineage.draft import REASON_CHARACTERS, Draft, Record, authorised, model_of, parsed
 from lineage.errors import PlimsollError, RefusedError, TamperedError, UnknownError
-from lineage.group import GroupCommit, Slot
-from lineage.guards import Actor, guard
-from lineage.log import SEGMENT_BYTES, Log
-from lineage.note import Signer, Verifier
-from lineage.records import Records
-from lineage.state import LedgerState
+from lineage.log.checkpoint import Checkpoint
+from lineage.log.disk import Disk
+from lineage.log.group_commit import GroupCommit, Slot
+from lineage.log.index import Records
+from lineage.log.reader import Entry
+from lineage.log.signed_note import Signer, Verifier
+from lineage.log.writer import SEGMENT_BYTES, Log
+from lineage.rules.draft import REASON_CHARACTERS, Draft, Record, authorised, model_of, parsed
+from lineage.rules.guards import Actor, guard
+from lineage.state.fold import LedgerState
 
 Follower = Callable[[Record], None]
 Make = Callable[[LedgerState], Draft]

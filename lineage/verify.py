@@ -9,15 +9,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lineage.chain import Chain, verifier_in
 from lineage.digest import digest_file, digest_folder
-from lineage.draft import check_record
 from lineage.errors import PlimsollError, TamperedError
-from lineage.logkey import verifier_at
-from lineage.merkle import EMPTY_ROOT
+from lineage.log.merkle import EMPTY_ROOT
+from lineage.log.reader import Chain, verifier_in
+from lineage.log.signing_key import verifier_at
+from lineage.rules.draft import check_record
 from lineage.settings import Settings
 from lineage.signing import verify as verify_signature
-from lineage.state import LedgerState
+from lineage.state.fold import LedgerState
 
 
 @dataclass

@@ -1,0 +1,1 @@
+"""Serving: releases in front of customers, with canary, promotion, monitoring and rollback."""

@@ -2,7 +2,7 @@
 
 The classes are made deployments of here, not where they stand: what Ray then keeps of each is its name, and a new
 replica runs the code that is installed when it starts. A decorated class would be kept as it was, by value. How many
-replicas there are, and what may be changed under load, serve.deployment says.
+replicas there are, and what may be changed under load, serve.cluster.desired says.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Any
 
 from ray import serve as ray_serve
 
-from serve.challenger import Challenger
-from serve.features import Features
-from serve.gateway import Gateway
+from serve.decision.challenger_replica import Challenger
+from serve.decision.feature_replica import Features
+from serve.gateway.replica import Gateway
 
 #: What is ill is found out at once, what is busy is not taken to be ill.
 _STEADY: dict[str, Any] = {

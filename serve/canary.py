@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from serve.intention import Intention, View, next_step, parse_time
-from serve.judge import Judgement
+from serve.intent import Intention, View, next_step, parse_time
+from serve.judge.verdict import Judgement
 
 _SAID = 3  # reasons that a hold names
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import polars as pl
 
-from lineage.state import alert_name
-from serve.intention import Intention, View
+from lineage.state.fold import alert_name
+from serve.intent import Intention, View
 
 
 def drift_intentions(model: View, release: View, waiting: Sequence[str], data: dict[str, Any]) -> list[Intention]:

@@ -10,8 +10,8 @@ from datetime import datetime
 from typing import Any
 
 from serve.canary import hold, overdue
-from serve.intention import Intention, View, next_step
-from serve.judge import Judgement
+from serve.intent import Intention, View, next_step
+from serve.judge.verdict import Judgement
 
 
 def step(release: View, judgement: Judgement, now: datetime) -> Intention | None:

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from lineage.digest import digest_of
-from serve.intention import Intention, View, parse_time
+from serve.intent import Intention, View, parse_time
 
 BASELINE = "baseline"
 

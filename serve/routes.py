@@ -13,8 +13,8 @@ from typing import Any
 
 import orjson
 
-from lineage.release import IN_FLIGHT, State
-from lineage.switches import stricter
+from lineage.lifecycle import IN_FLIGHT, State
+from lineage.state.safety import stricter
 from validators.policy import Serving
 
 #: A challenger that has not answered by then is taken to have failed, and the champion answers.

@@ -7,9 +7,9 @@ from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from lineage.guards import Actor
 from lineage.ledger import Draft, Ledger, Record
-from lineage.release import State
+from lineage.lifecycle import State
+from lineage.rules.guards import Actor
 
 Json = dict[str, Any]
 MODEL = "credit-default"

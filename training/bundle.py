@@ -20,7 +20,7 @@ from lineage.settings import Settings
 from lineage.signing import sign, signature_of
 from training.families.port import family_of
 from training.spec import Spec
-from validators.frame import matrix, records
+from validators.feature_matrix import matrix, records
 from validators.scoring.bundle import GOLDEN_FILE, REFERENCE_FILE, SCHEMA, SPEC_FILE, load_bundle
 from validators.scoring.golden import answer
 from validators.scoring.port import Rows, load_scorer

@@ -10,7 +10,7 @@ import polars as pl
 
 from lineage.errors import InvalidError, UnavailableError
 from training.spec import Column, Spec
-from validators.document import unknown_key
+from validators.toml_document import unknown_key
 
 _PARQUET = b"PAR1"
 

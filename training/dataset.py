@@ -20,7 +20,7 @@ from lineage.errors import InvalidError, TamperedError
 from lineage.settings import Settings
 from training.datafile import read_data
 from training.spec import Spec
-from validators.document import refuse
+from validators.toml_document import refuse
 
 Fault = Literal["inverted_labels"]
 

@@ -22,8 +22,8 @@ from lineage.errors import InvalidError, UnavailableError
 from lineage.settings import Settings
 from training.dataset import Pin
 from training.spec import Spec, check_features
-from validators.document import refuse
-from validators.scoring.origin import feast_home
+from validators.scoring.feature_origin import feast_home
+from validators.toml_document import refuse
 
 DEFINITIONS, STORE = "definitions.py", "feature_store.yaml"
 STAMP = "observed_at"

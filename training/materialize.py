@@ -31,8 +31,8 @@ from training.features import load_definitions, training_frame
 from training.origin import address_of, origin_of
 from training.progress import Progress
 from training.spec import Spec, load_spec
-from validators.scoring.online import OnlineStore, live_in_utc
-from validators.scoring.origin import MATERIALIZED, Origin, View, feast_home, read_origins, write_address
+from validators.scoring.feature_origin import MATERIALIZED, Origin, View, feast_home, read_origins, write_address
+from validators.scoring.online_store import OnlineStore, live_in_utc
 
 DONE, WORLD_FAILED, INVALID = 0, 1, 2
 _NO_RELEASE = "sha256:" + "0" * 64  # an origin of the definitions as they stand, bound to nothing

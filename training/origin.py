@@ -8,7 +8,7 @@ from lineage.errors import InvalidError
 from lineage.settings import Settings
 from training.features import STORE, Definitions, load_definitions
 from training.spec import Spec
-from validators.scoring.origin import (
+from validators.scoring.feature_origin import (
     KEY_TYPES,
     Address,
     Origin,

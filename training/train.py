@@ -22,7 +22,7 @@ from training.search import Trial, best, draw, evaluate, search
 from training.spec import Spec, load_reasons
 from training.split import Split, split
 from training.tracking import Tracker
-from validators.frame import matrix
+from validators.feature_matrix import matrix
 from validators.policy import Policy, policy_digest
 from validators.validate import Ledger
 

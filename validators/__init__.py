@@ -1,0 +1,1 @@
+"""Validation: checks, drift, fairness, policies and reports."""

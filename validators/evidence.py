@@ -11,7 +11,7 @@ import numpy.typing as npt
 import polars as pl
 
 from lineage.settings import Settings
-from validators.frame import matrix
+from validators.feature_matrix import matrix
 from validators.scoring.bundle import Bundle
 from validators.scoring.port import Rows
 

@@ -15,7 +15,7 @@ from pydantic import Field, model_serializer, model_validator
 
 from lineage.digest import digest_of
 from validators.check import Limits, checks
-from validators.document import Part, parse_part, read_toml, refuse, unknown_key
+from validators.toml_document import Part, parse_part, read_toml, refuse, unknown_key
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Alpha = Annotated[float, Field(gt=0, le=0.5)]

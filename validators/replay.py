@@ -16,7 +16,7 @@ from lineage.settings import Settings
 from validators.scoring.bundle import Bundle
 from validators.scoring.port import Scorer
 from validators.scoring.reasons import adverse_reasons
-from validators.scoring.verified import load_verified
+from validators.scoring.verified_read import load_verified
 
 Grade = Literal["bit-identical", "numerically equal", "decision-equal", "different"]
 BASELINE = "baseline"

@@ -21,7 +21,7 @@ from validators.evidence import Evidence
 from validators.policy import Policy, policy_digest
 from validators.report import Report, write_report
 from validators.scoring.bundle import Bundle, parse_bundle
-from validators.scoring.verified import load_verified
+from validators.scoring.verified_read import load_verified
 
 
 class Ledger(Protocol):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lineage.disk import Disk
+from lineage.log.disk import Disk
 
 SECTOR = 512
 Call = tuple[Any, ...]

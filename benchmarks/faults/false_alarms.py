@@ -17,12 +17,12 @@ from typing import Any
 
 from benchmarks.faults.disk import after_power_loss
 from benchmarks.faults.power_loss import lay, memory, record, write_trace
-from lineage.chain import Chain
 from lineage.errors import TamperedError
 from lineage.examiner import verify
-from lineage.log import Log
-from lineage.logkey import signer_at
-from lineage.note import Signer
+from lineage.log.reader import Chain
+from lineage.log.signed_note import Signer
+from lineage.log.signing_key import signer_at
+from lineage.log.writer import Log
 
 READINGS = 10_000
 _SEGMENT_BYTES = 30_000

@@ -20,10 +20,10 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from lineage.state import LedgerState
-from serve.assignment import falls_on_challenger, position_of
-from serve.evidence import CHALLENGER, CHAMPION
-from serve.intention import parse_time
+from lineage.state.fold import LedgerState
+from serve.decision.traffic_split import falls_on_challenger, position_of
+from serve.intent import parse_time
+from serve.judge.evidence import CHALLENGER, CHAMPION
 from serve.routes import BASELINE, Route, Target, routes_from
 
 Fact = dict[str, Any]

@@ -20,12 +20,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lineage.disk import Disk
-from lineage.draft import Draft
 from lineage.errors import PlimsollError
-from lineage.guards import Actor
 from lineage.ledger import Ledger
-from lineage.logkey import signer_at
+from lineage.log.disk import Disk
+from lineage.log.signing_key import signer_at
+from lineage.rules.draft import Draft
+from lineage.rules.guards import Actor
 
 KILLS, PER_FOLDER, WRITERS = 1_000, 25, 8
 SEGMENT_BYTES = 20_000

@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.faults.power_loss import memory, record
-from lineage.chain import Chain
 from lineage.digest import digest_file
 from lineage.errors import TamperedError
 from lineage.examiner import verify
-from lineage.log import Log
-from lineage.logkey import signer_at
-from lineage.note import Signer
+from lineage.log.reader import Chain
+from lineage.log.signed_note import Signer
+from lineage.log.signing_key import signer_at
+from lineage.log.writer import Log
 from tests.lineage.mutations import KINDS, mutate
 
 TRIALS, PER_LOG, OF_SEGMENTS = 100_000, 500, 0.1

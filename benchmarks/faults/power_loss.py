@@ -15,9 +15,9 @@ from typing import Any
 
 from benchmarks.faults.disk import RecordingDisk, after_power_loss, files_in
 from lineage.errors import PlimsollError
-from lineage.log import Log
-from lineage.logkey import signer_at
-from lineage.note import Signer
+from lineage.log.signed_note import Signer
+from lineage.log.signing_key import signer_at
+from lineage.log.writer import Log
 
 TRIALS, PER_TRACE = 20_000, 100
 

@@ -21,14 +21,14 @@ from typing import Any
 
 import httpx
 
-from lineage.chain import CHECKPOINT, lines, segments
-from lineage.checkpoint import Checkpoint, to_sector
-from lineage.cosigning import Cosigner, OwnLog, check_against_witness
 from lineage.errors import TamperedError
-from lineage.log import Log
-from lineage.logkey import signer_at
-from lineage.merkle import Tree, leaf_hash
-from lineage.note import Signer
+from lineage.log.checkpoint import Checkpoint, to_sector
+from lineage.log.merkle import Tree, leaf_hash
+from lineage.log.reader import CHECKPOINT, lines, segments
+from lineage.log.signed_note import Signer
+from lineage.log.signing_key import signer_at
+from lineage.log.writer import Log
+from lineage.witness.cosigner import Cosigner, OwnLog, check_against_witness
 
 TRIALS = 2_000
 SEGMENT_BYTES = 20_000

@@ -26,7 +26,7 @@ from benchmarks.faults.serving_stage import Bank, decisions_of, facts_of, opened
 from benchmarks.serving import platform
 from benchmarks.serving.home import named
 from console.terminal import processes
-from serve.cluster import token_file
+from serve.cluster.ray_settings import token_file
 
 KILLS, RATE, MODELS, REPLICAS = 100, 100.0, 3, 2
 TITLES = {

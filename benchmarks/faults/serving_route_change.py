@@ -20,8 +20,8 @@ from benchmarks.faults.serving_load import Customers, Question, Reply, question,
 from benchmarks.faults.serving_moves import Mover, spares
 from benchmarks.faults.serving_stage import Bank, Fact, decisions_of, facts_of, opened, until
 from benchmarks.serving.home import named
-from lineage.state import LedgerState
-from serve.assignment import falls_on_challenger, position_of
+from lineage.state.fold import LedgerState
+from serve.decision.traffic_split import falls_on_challenger, position_of
 from serve.routes import Route, routes_from
 
 CHANGES, RATE, REPLICAS, ANSWERS = 200, 100.0, 3, 10_000

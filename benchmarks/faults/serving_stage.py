@@ -20,12 +20,12 @@ from benchmarks.serving import platform
 from benchmarks.serving.home import Champion, build_home
 from benchmarks.serving.model import Rows, rows
 from lineage.accounts import Accounts
-from lineage.chain import lines
 from lineage.digest import digest_of
+from lineage.log.reader import lines
 from lineage.settings import Settings
 from plimsoll import Client, Unavailable
 from plimsoll.ledger import Ledger
-from serve.spool import SpoolReader
+from serve.record.spool import SpoolReader
 
 Fact = dict[str, Any]
 _SCHEMA = dict.fromkeys(RECORDED, pl.String) | {"share": pl.Float64, "route_version": pl.Int64}

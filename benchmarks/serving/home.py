@@ -20,10 +20,10 @@ import polars as pl
 from benchmarks.serving import model as shape
 from lineage.clock import now, stamp
 from lineage.digest import digest_folder, digest_of
-from lineage.draft import Draft
-from lineage.guards import Actor
 from lineage.ledger import Ledger
-from lineage.logkey import signer_at
+from lineage.log.signing_key import signer_at
+from lineage.rules.draft import Draft
+from lineage.rules.guards import Actor
 from lineage.settings import Settings
 from lineage.signing import key_name, make_keys, sign
 from validators.policy import Policy

@@ -16,7 +16,7 @@ from benchmarks.serving.load import request_of
 from benchmarks.serving.model import rows
 from benchmarks.serving.rounds import QUICK, ratios, take_turns, text
 from benchmarks.serving.stage import Stage, staged
-from validators.scoring.xgboost_alone import import_xgboost
+from validators.scoring.xgboost_without_sklearn import import_xgboost
 
 MODELS = 50 if QUICK else 500
 CLIENTS = (1, 8)

@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from validators.scoring.families.boosted_trees import parse
-from validators.scoring.xgboost_alone import import_xgboost
+from validators.scoring.xgboost_without_sklearn import import_xgboost
 
 
 def application(model: Path) -> Starlette:

@@ -16,7 +16,7 @@ from console.terminal import processes
 from console.terminal.deployment import change
 from console.terminal.up import down, up
 from lineage.settings import Settings
-from serve.cluster import block_of
+from serve.cluster.ray_settings import block_of
 
 _PORTS = ("ledger_port", "witness_port", "gateway_port", "console_port", "ray_dashboard_port")
 _PATIENCE = 400.0  # seconds until a busy machine has started everything

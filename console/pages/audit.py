@@ -11,11 +11,11 @@ import dash_mantine_components as dmc
 from dash import ClientsideFunction, Input, Output, State, callback, clientside_callback, dcc, html
 from dash.exceptions import PreventUpdate
 
-from console.door import Desk, desk
+from console.formatting import clock, line, number, subject
+from console.ledger_client import Desk, desk
 from console.parts.frame import fill, frame
-from console.parts.pieces import empty, page_head, panel, release_link, status
-from console.words import clock, line, number, subject
-from lineage.facts import FACTS
+from console.parts.widgets import empty, page_head, panel, release_link, status
+from lineage.facts.kinds import FACTS
 from plimsoll.errors import Error
 
 PAGE = {"path": "/audit", "name": "Audit", "title": "Audit · Plimsoll", "icon": "book", "order": 5}

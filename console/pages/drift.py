@@ -6,14 +6,14 @@ from typing import Any
 
 from dash import Input, Output, State, callback, dcc, html
 
-from console.door import Desk, desk
-from console.needs import open_alerts
+from console.actions import Option, refusal
+from console.formatting import clock, number, percent, plural
+from console.inbox import open_alerts
+from console.ledger_client import Desk, desk
 from console.pages.overview import drift_series
 from console.parts.charts import chart
 from console.parts.frame import fill, frame
-from console.parts.pieces import VERDICT_STATUS, actions, empty, page_head, panel, release_link, status, tone_icon
-from console.verbs import Option, refusal
-from console.words import clock, number, percent, plural
+from console.parts.widgets import VERDICT_STATUS, actions, empty, page_head, panel, release_link, status, tone_icon
 
 PAGE = {"path": "/drift", "name": "Drift", "title": "Drift · Plimsoll", "icon": "wave", "order": 2}
 Json = dict[str, Any]

@@ -6,10 +6,10 @@ from typing import Any
 
 from dash import Input, Output, State, callback, dcc, html
 
-from console.door import Desk, desk
+from console.formatting import clock, interval, number, percent
+from console.ledger_client import Desk, desk
 from console.parts.frame import fill, frame
-from console.parts.pieces import VERDICT_STATUS, empty, page_head, panel, release_link, status, table
-from console.words import clock, interval, number, percent
+from console.parts.widgets import VERDICT_STATUS, empty, page_head, panel, release_link, status, table
 
 PAGE = {"path": "/fairness", "name": "Fairness", "title": "Fairness · Plimsoll", "icon": "scale", "order": 3}
 Json = dict[str, Any]

@@ -6,7 +6,7 @@ from typing import Any
 
 from dash import html
 
-from console.parts.pieces import empty, link, page_head
+from console.parts.widgets import empty, link, page_head
 
 PAGE = {"path": "/404", "name": "Not found", "title": "Not found · Plimsoll"}
 

@@ -9,16 +9,16 @@ from typing import Any
 from dash import Input, Output, callback, ctx, html
 from dash.exceptions import PreventUpdate
 
-from console import stops
-from console.door import Desk, desk
-from console.needs import Need, headline, needs
+from console import safety_text as stops
+from console.formatting import age, clock, line, moment, percent, plural, subject
+from console.inbox import Need, headline, needs
+from console.kill_switch import EVERYBODY
+from console.ledger_client import Desk, desk
 from console.parts.charts import Series, chart
 from console.parts.frame import fill, frame
-from console.parts.pieces import empty, link, page_head, panel, release_link, standing, status, table, tone_icon
-from console.parts.rail import progress
-from console.parts.stops import switch_panel
-from console.switch import EVERYBODY
-from console.words import age, clock, line, moment, percent, plural, subject
+from console.parts.journey_steps import progress
+from console.parts.safety_banner import switch_panel
+from console.parts.widgets import empty, link, page_head, panel, release_link, standing, status, table, tone_icon
 
 PAGE = {"path": "/", "name": "Overview", "title": "Overview · Plimsoll", "icon": "hand", "order": 0}
 Json = dict[str, Any]

@@ -9,12 +9,16 @@ from urllib.parse import unquote
 
 from dash import Input, Output, State, callback, dcc, html
 
-from console import stops
-from console.door import Desk, desk
-from console.needs import reason
+from console import safety_text as stops
+from console.actions import SAFE, options, traffic
+from console.formatting import age, clock, line, number, percent, plural, short
+from console.inbox import reason
+from console.ledger_client import Desk, desk
 from console.parts.frame import fill, frame
+from console.parts.journey_steps import rail
 from console.parts.judgement import checks, judgement
-from console.parts.pieces import (
+from console.parts.safety_banner import switch_panel
+from console.parts.widgets import (
     actions,
     empty,
     facts,
@@ -25,11 +29,7 @@ from console.parts.pieces import (
     standing,
     tone_icon,
 )
-from console.parts.rail import rail
-from console.parts.stops import switch_panel
-from console.sheet import hourly_rate
-from console.verbs import SAFE, options, traffic
-from console.words import age, clock, line, number, percent, plural, short
+from console.review_dialog import hourly_rate
 
 PAGE = {"path_template": "/release/<name>", "name": "Release", "title": "Release · Plimsoll"}
 Json = dict[str, Any]

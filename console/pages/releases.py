@@ -7,13 +7,13 @@ from typing import Any
 
 from dash import Input, Output, callback, html
 
-from console import stops
-from console.door import Desk, desk
+from console import safety_text as stops
+from console.formatting import age, plural
+from console.ledger_client import Desk, desk
 from console.pages.overview import where
 from console.parts.frame import fill, frame
-from console.parts.pieces import empty, page_head, panel, release_link, standing, table
-from console.parts.rail import progress
-from console.words import age, plural
+from console.parts.journey_steps import progress
+from console.parts.widgets import empty, page_head, panel, release_link, standing, table
 
 PAGE = {"path": "/releases", "name": "Releases", "title": "Releases · Plimsoll", "icon": "box", "order": 1}
 Json = dict[str, Any]

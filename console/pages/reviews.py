@@ -7,14 +7,14 @@ from typing import Any
 
 from dash import Input, Output, callback, html
 
-from console.door import Desk, desk
-from console.needs import evidence
+from console.actions import Option, label
+from console.formatting import age, clock, moment, percent, plural, span
+from console.inbox import evidence
+from console.ledger_client import Desk, desk
 from console.parts.frame import fill, frame
 from console.parts.judgement import metrics
-from console.parts.pieces import VERDICT_STATUS, actions, empty, facts, page_head, panel, release_link, status
+from console.parts.widgets import VERDICT_STATUS, actions, empty, facts, page_head, panel, release_link, status
 from console.review import why_not
-from console.verbs import Option, label
-from console.words import age, clock, moment, percent, plural, span
 
 PAGE = {"path": "/reviews", "name": "Reviews", "title": "Reviews · Plimsoll", "icon": "person", "order": 4}
 Json = dict[str, Any]

@@ -10,8 +10,8 @@ from typing import Any
 
 from dash import dcc, html
 
-from console.parts.pieces import Children, empty, panel, table
-from console.words import NB, clock, number, percent
+from console.formatting import NB, clock, number, percent
+from console.parts.widgets import Children, empty, panel, table
 
 Json = dict[str, Any]
 Series = dict[str, list[tuple[str, float]]]

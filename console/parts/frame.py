@@ -12,7 +12,7 @@ from typing import Any
 from dash import ctx, dcc, html
 from dash.exceptions import PreventUpdate
 
-from console.parts.pieces import trouble
+from console.parts.widgets import trouble
 from plimsoll.errors import Error, Unavailable
 
 Json = dict[str, Any]

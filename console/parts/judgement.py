@@ -6,8 +6,8 @@ from typing import Any
 
 from dash import html
 
-from console.parts.pieces import VERDICT_STATUS, Children, empty, status, table
-from console.words import clock, interval, number, percent, plural, span
+from console.formatting import clock, interval, number, percent, plural, span
+from console.parts.widgets import VERDICT_STATUS, Children, empty, status, table
 
 Json = dict[str, Any]
 _ORDER = {"ABORT": 0, "HOLD": 1, "ADVANCE": 2, "fail": 0, "not_evaluated": 1, "pass": 2}

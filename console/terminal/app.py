@@ -27,7 +27,7 @@ from console.terminal.output import err, out, print_json, told
 from lineage.accounts import Accounts
 from lineage.settings import Settings
 from plimsoll.wire import Wire
-from serve.cluster import ray_environment
+from serve.cluster.ray_settings import ray_environment
 
 app = typer.Typer(
     no_args_is_help=True,

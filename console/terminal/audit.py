@@ -15,10 +15,10 @@ from console.terminal.output import out, print_json, print_rows, told
 from console.terminal.session import client
 from lineage.errors import RefusedError
 from lineage.ledger import Ledger
-from lineage.logkey import signer_at
-from lineage.rows import QUERIES
+from lineage.log.signing_key import signer_at
 from lineage.settings import Settings
-from lineage.store import Store
+from lineage.store.duckdb_store import Store
+from lineage.store.rows import QUERIES
 from lineage.verify import verify_ledger
 
 app = typer.Typer(no_args_is_help=True, help="The record: verify it, read it, rebuild what is derived from it.")

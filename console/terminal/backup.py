@@ -11,15 +11,15 @@ from typing import Annotated
 import typer
 
 from console.terminal.output import out, print_json, told
-from lineage.backup import Made, create
-from lineage.chain import Chain
+from lineage.backup.create import Made, create
+from lineage.backup.restore import Restored, begin_anew, rehearse, remove, restore
 from lineage.clock import Clock, now
-from lineage.draft import Draft
 from lineage.errors import UnavailableError
-from lineage.guards import PLATFORM, Actor
 from lineage.ledger import Ledger
-from lineage.logkey import signer_at, verifier_at
-from lineage.restore import Restored, begin_anew, rehearse, remove, restore
+from lineage.log.reader import Chain
+from lineage.log.signing_key import signer_at, verifier_at
+from lineage.rules.draft import Draft
+from lineage.rules.guards import PLATFORM, Actor
 from lineage.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Backups of the platform's state: make one, put it back, rehearse that.")

@@ -14,7 +14,7 @@ from console.terminal import processes, up
 from console.terminal.output import err, out, print_json, told
 from lineage.errors import UnavailableError
 from lineage.settings import Settings
-from serve.cluster import ray_client_environment
+from serve.cluster.ray_settings import ray_client_environment
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -52,14 +52,14 @@ def redeploy_command(json: Json = False) -> None:
 
 
 def change(settings: Settings, say: Callable[[str], None], *arguments: str) -> dict[str, Any]:
-    """Run `python -m serve.deploy` with these arguments; `{"replicas", "seconds"}`.
+    """Run `python -m serve.cluster.deploy` with these arguments; `{"replicas", "seconds"}`.
 
     Raises:
         UnavailableError: nothing runs here, or it could not be done.
     """
     if not up.status(settings)["supervised"]:
         raise UnavailableError("nothing is running; `plimsoll up` starts it")
-    command = [sys.executable, "-m", "serve.deploy", *arguments]
+    command = [sys.executable, "-m", "serve.cluster.deploy", *arguments]
     environment = processes.marked(settings, ray_client_environment(settings))
     with subprocess.Popen(
         command, env=environment, cwd=settings.root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -18,9 +18,9 @@ import typer
 
 from console.terminal import session
 from console.terminal.output import out, print_json, told
-from lineage.dossier_contents import MISSING, README, SUMS
 from lineage.errors import RefusedError, TamperedError, UnavailableError
-from lineage.logkey import verifier_at
+from lineage.history.dossier_contents import MISSING, README, SUMS
+from lineage.log.signing_key import verifier_at
 from lineage.settings import Settings
 from plimsoll.wire import Wire, part
 

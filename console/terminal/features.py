@@ -13,8 +13,8 @@ from console.terminal.output import out, print_json, print_rows, told
 from lineage.clock import instant, now
 from lineage.errors import UnavailableError
 from lineage.settings import Settings
-from validators.scoring.online import live_in_utc
-from validators.scoring.origin import MATERIALIZED
+from validators.scoring.feature_origin import MATERIALIZED
+from validators.scoring.online_store import live_in_utc
 
 app = typer.Typer(no_args_is_help=True, help="Features by entity: fill the online store, say how old it is.")
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]

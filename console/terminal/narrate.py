@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from console.words import subject
+from console.formatting import subject
 
 Record = dict[str, Any]
 _QUIET = frozenset(

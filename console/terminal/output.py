@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from console.words import NB
+from console.formatting import NB
 from lineage.errors import InvalidError, PlimsollError, RefusedError
 from plimsoll.errors import Error, Invalid, Refused
 

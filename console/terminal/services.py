@@ -10,7 +10,7 @@ import httpx
 
 from console.terminal.processes import listening
 from lineage.settings import Settings
-from serve.cluster import ray_client_environment, ray_environment, ray_start_command, token_file
+from serve.cluster.ray_settings import ray_client_environment, ray_environment, ray_start_command, token_file
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def services(settings: Settings) -> list[Service]:
         Service(
             "standby",
             "Standby of the ingress",
-            [*python, "serve.standby"],
+            [*python, "serve.cluster.standby"],
             ray,
             lambda: listening(settings.host, settings.gateway_port),
         ),
@@ -71,7 +71,7 @@ def services(settings: Settings) -> list[Service]:
         Service(
             "deploy",
             "Gateway, challenger pool, controller",
-            [*python, "serve.deploy"],
+            [*python, "serve.cluster.deploy"],
             client,
             lambda: answers(f"{settings.gateway_url}/v2/health/ready"),
             needs=("ledger", "ray"),

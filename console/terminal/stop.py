@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from console import stops
+from console import safety_text as stops
 from console.terminal.output import out, plain, print_json, print_rows, told
 from console.terminal.session import client
 from lineage.errors import InvalidError, PlimsollError

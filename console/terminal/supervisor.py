@@ -19,7 +19,7 @@ import psutil
 from console.terminal import processes
 from console.terminal.services import Service, services
 from lineage.settings import Settings
-from serve.cluster import prepare
+from serve.cluster.ray_settings import prepare
 
 _TICK = 0.25
 _BACK_OFF = (1.0, 2.0, 5.0, 15.0, 30.0)

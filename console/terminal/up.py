@@ -18,7 +18,7 @@ from console.terminal.supervisor import status_file
 from lineage.accounts import Accounts
 from lineage.errors import UnavailableError
 from lineage.settings import Settings
-from serve.deployment import forget_wish
+from serve.cluster.desired import forget_wish
 
 Say = Callable[[str], None]
 

@@ -9,10 +9,10 @@ import pytest
 from benchmarks.serving.home import Champion, build_home, named
 from benchmarks.serving.model import rows
 from lineage.ledger import Ledger
-from lineage.logkey import signer_at
+from lineage.log.signing_key import signer_at
 from lineage.settings import Settings
+from serve.models.bundle_store import BundleStore
 from serve.routes import Target
-from serve.store import BundleStore
 from validators.scoring.bundle import parse_features
 
 Home = tuple[Settings, list[Champion]]

@@ -13,9 +13,9 @@ from sample_facts import Teller
 from benchmarks.faults.serving_load import Customers, Question, Reply, question, read_into, told_by
 from benchmarks.faults.serving_route_change import Change, between, measure
 from lineage.ledger import Ledger
-from lineage.logkey import signer_at
+from lineage.log.signing_key import signer_at
 from lineage.settings import Settings
-from serve.assignment import position_of
+from serve.decision.traffic_split import position_of
 from tests.serve.front import CLIENT, FEATURES, Office, served
 
 MODEL = "loan"

@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 
 from lineage.accounts import Accounts
 from lineage.digest import digest_file, digest_folder
-from lineage.service import create_app
+from lineage.service.app import create_app
 from lineage.settings import Settings
 from lineage.signing import sign
 from plimsoll.ledger import Ledger

@@ -14,7 +14,7 @@ import uvicorn
 from console_history import open_accounts, story, tell
 from starlette.testclient import TestClient
 
-from lineage.service import create_app
+from lineage.service.app import create_app
 from lineage.settings import Settings
 from plimsoll.ledger import Ledger
 

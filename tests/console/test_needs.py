@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from console.needs import evidence, headline, needs, open_alerts
+from console.inbox import evidence, headline, needs, open_alerts
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 Json = dict[str, Any]

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from console.parts.rail import steps
-from console.words import interval, line, number, percent, span
-from lineage.facts import FACTS
-from lineage.release import JOURNEY, State
+from console.formatting import interval, line, number, percent, span
+from console.parts.journey_steps import steps
+from lineage.facts.kinds import FACTS
+from lineage.lifecycle import JOURNEY, State
 
 Json = dict[str, Any]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from console.gate import content_policy
+from console.access import content_policy
 from console.session import Sessions
 from console.signin import local
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from console.actions import VERBS, call, options, refusal, sheet, traffic
+from console.kill_switch import VERBS as SWITCH
 from console.review import decide, why_not
-from console.switch import VERBS as SWITCH
-from console.verbs import VERBS, call, options, refusal, sheet, traffic
-from lineage.facts import FACTS
-from lineage.guards import PEOPLE_MAY
+from lineage.facts.kinds import FACTS
+from lineage.rules.guards import PEOPLE_MAY
 
 Json = dict[str, Any]
 POLICY = {"canary": {"steps": [0.1, 0.25]}, "rollout": {"steps": [0.5, 1.0]}, "review": {"required": True}}

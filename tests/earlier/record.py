@@ -19,12 +19,12 @@ from typing import Any
 import polars as pl
 from model_folder import customers
 
-from lineage.backup import create
+from lineage.backup.create import create
 from lineage.settings import Settings
 from plimsoll import Refused
-from serve.intention import Intention
+from serve.controller.live_fairness import disparities
+from serve.intent import Intention
 from serve.monitor import drift_intentions, fairness_intentions, window_frame
-from serve.protected import disparities
 from tests.stories.bank import FIRST, MODEL, SECOND, THIRD, Bank, folder_of_a_model, open_bank
 from training.tracking import Tracker
 from validators.drift import measure_drift

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
+from lineage.backup.restore import restore
 from lineage.examiner import verify as examiner
-from lineage.merkle import Tree, leaf_hash
-from lineage.restore import restore
+from lineage.log.merkle import Tree, leaf_hash
 from lineage.settings import Settings
 from lineage.verify import verify_ledger
 from serve import rollback
-from serve.acts import golden_here
+from serve.controller.effects import golden_here
 from tests.stories.bank import FIRST, MODEL, SECOND, Bank, Stage, open_bank
 from validators.replay import replay
 

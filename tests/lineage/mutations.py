@@ -15,10 +15,10 @@ from random import Random
 
 import orjson
 
-from lineage.checkpoint import Checkpoint, from_sector, to_sector
 from lineage.digest import canonical
-from lineage.merkle import Tree, leaf_hash
-from lineage.note import Signer, split
+from lineage.log.checkpoint import Checkpoint, from_sector, to_sector
+from lineage.log.merkle import Tree, leaf_hash
+from lineage.log.signed_note import Signer, split
 
 MOST_BYTES = 48
 Mutation = Callable[[bytes, Random], bytes]

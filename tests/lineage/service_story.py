@@ -16,9 +16,9 @@ from starlette.testclient import TestClient
 from lineage import accounts as accounts_module
 from lineage.accounts import Accounts
 from lineage.digest import digest_bytes
-from lineage.office import Office
-from lineage.release import IN_FLIGHT, State
-from lineage.service import create_app
+from lineage.lifecycle import IN_FLIGHT, State
+from lineage.service.app import create_app
+from lineage.service.context import Office
 from lineage.settings import Settings
 
 Json = dict[str, Any]

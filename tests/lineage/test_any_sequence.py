@@ -14,14 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sample_facts import AUTHOR, CONTROLLER, OPERATOR, POLICY, VALIDATOR, digest, judgement, sample
 
-from lineage.draft import Draft
 from lineage.errors import PlimsollError
-from lineage.facts import FACTS, subject_of
-from lineage.guards import Actor
+from lineage.facts.kinds import FACTS, subject_of
 from lineage.ledger import Ledger
-from lineage.release import IN_FLIGHT, State
-from lineage.state import LedgerState, Release
-from lineage.terms import terms_of
+from lineage.lifecycle import IN_FLIGHT, State
+from lineage.rules.draft import Draft
+from lineage.rules.guards import Actor
+from lineage.rules.policy_terms import terms_of
+from lineage.state.fold import LedgerState, Release
 
 MATCHED = {"count": 2, "matched": 2}
 POLICIES = [POLICY, POLICY | {"review": {"required": False}}, POLICY | {"canary": {"steps": [0.25]}}]

@@ -18,17 +18,17 @@ from sample_facts import CONTROLLER, MODEL, OPERATOR, POLICY, VALIDATOR, Hand, T
 from service_story import open_story
 from test_any_sequence import next_draft
 
-from lineage.asof import BARRING, DECIDING, answering, moment
 from lineage.clock import instant
-from lineage.draft import Draft
 from lineage.errors import InvalidError, PlimsollError, UnknownError
-from lineage.facts import FACTS, subject_of
-from lineage.guards import Actor
+from lineage.facts.kinds import FACTS, subject_of
+from lineage.history.as_of import BARRING, DECIDING, answering, moment
 from lineage.ledger import Ledger
-from lineage.release import State
-from lineage.routes_store import deciding, twins
+from lineage.lifecycle import State
+from lineage.rules.draft import Draft
+from lineage.rules.guards import Actor
+from lineage.service.history import deciding, twins
 from lineage.settings import Settings
-from lineage.state import LedgerState
+from lineage.state.fold import LedgerState
 
 Record = dict[str, Any]
 FIRST, SECOND = f"{MODEL}@1", f"{MODEL}@2"

@@ -26,29 +26,29 @@ from typer.testing import CliRunner
 from watched_log import key_of, serving
 
 from console.terminal import backup as backup_terminal
-from lineage import backup as backup_module
 from lineage.accounts import Accounts, write_secret
-from lineage.backup import Made, create
-from lineage.backup_folder import MANIFEST, alone, read_manifest
-from lineage.chain import Chain
-from lineage.cosigning import Cosigner, OwnLog
+from lineage.backup import create as backup_module
+from lineage.backup.create import Made, create
+from lineage.backup.manifest import MANIFEST, alone, read_manifest
+from lineage.backup.restore import begin_anew, rehearse, restore
 from lineage.digest import canonical, digest_folder, digest_of
-from lineage.disk import Disk
 from lineage.errors import InvalidError, RefusedError, TamperedError, UnavailableError, UnknownError
-from lineage.guards import PLATFORM, Actor
 from lineage.ledger import Draft, Ledger
-from lineage.logkey import _pem, signer_at
-from lineage.note import Signer
-from lineage.office import Office
-from lineage.restore import begin_anew, rehearse, restore
+from lineage.log.disk import Disk
+from lineage.log.reader import Chain
+from lineage.log.signed_note import Signer
+from lineage.log.signing_key import _pem, signer_at
+from lineage.privacy.key_vault import Vault
+from lineage.rules.guards import PLATFORM, Actor
+from lineage.service.context import Office
 from lineage.settings import Settings
 from lineage.signing import make_keys, sign
-from lineage.subjects import Vault
 from lineage.verify import verify_ledger
-from lineage.witness import Witness, create_app
-from serve import keeper as keeper_module
-from serve.keeper import Keeper
-from serve.spool import Spool
+from lineage.witness.cosigner import Cosigner, OwnLog
+from lineage.witness.server import Witness, create_app
+from serve.record import decision_log as keeper_module
+from serve.record.decision_log import Keeper
+from serve.record.spool import Spool
 from tests.serve.records import NOW, decision
 
 LEDGER = Actor("ledger", PLATFORM)

@@ -15,12 +15,12 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from watched_log import ShownLog, key_of, listening, serving
 
-from lineage.cosigning import Cosigner, OwnLog, check_against_copy, check_against_witness, rest_after
-from lineage.disk import Disk
 from lineage.errors import InvalidError, RefusedError, TamperedError, UnavailableError
-from lineage.note import Signer, Verifier
-from lineage.witness import Witness, create_app
-from lineage.witness_keys import register
+from lineage.log.disk import Disk
+from lineage.log.signed_note import Signer, Verifier
+from lineage.witness.cosigner import Cosigner, OwnLog, check_against_copy, check_against_witness, rest_after
+from lineage.witness.known_logs import register
+from lineage.witness.server import Witness, create_app
 
 TRIALS = 300
 

@@ -18,15 +18,15 @@ from service_story import Story, open_story
 from typer.testing import CliRunner
 
 from console.terminal import decision as commands
-from lineage.decisions import READABLE
 from lineage.digest import digest_file
-from lineage.draft import Draft
-from lineage.erasure import RETENTION_DAYS, Subjects
+from lineage.privacy.decisions import READABLE
+from lineage.privacy.erasure import RETENTION_DAYS, Subjects
+from lineage.rules.draft import Draft
 from lineage.settings import Settings
 from plimsoll import Client
-from serve.keeper import Keeper
-from serve.sealing import SCHEMA
-from serve.spool import Spool
+from serve.record.decision_log import Keeper
+from serve.record.sealing import SCHEMA
+from serve.record.spool import Spool
 from tests.serve.records import decision, outcome
 
 Json = dict[str, Any]

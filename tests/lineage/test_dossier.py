@@ -20,16 +20,16 @@ from typer.testing import CliRunner
 from watched_log import serving
 
 from console.terminal import dossier as dossier_terminal
-from lineage import dossier as dossier_module
-from lineage import routes_dossier
 from lineage.accounts import Accounts
 from lineage.digest import digest_bytes, digest_folder, digest_of
-from lineage.dossier import MISSING, README, SUMS, about, build_dossier, to_zip
 from lineage.errors import RefusedError, TamperedError, UnknownError
-from lineage.guards import PLATFORM, Actor
+from lineage.history import dossier as dossier_module
+from lineage.history.dossier import MISSING, README, SUMS, about, build_dossier, to_zip
 from lineage.ledger import Draft, Ledger
-from lineage.logkey import signer_at
-from lineage.service import create_app
+from lineage.log.signing_key import signer_at
+from lineage.rules.guards import PLATFORM, Actor
+from lineage.service import dossier as routes_dossier
+from lineage.service.app import create_app
 from lineage.settings import Settings
 from plimsoll.wire import Wire
 

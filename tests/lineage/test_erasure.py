@@ -13,10 +13,10 @@ import pytest
 from sample_facts import MODEL, Hand
 from test_decisions import Archive, open_archive
 
-from lineage.erasure import RETENTION_DAYS, Touched
 from lineage.errors import UnavailableError
+from lineage.privacy.erasure import RETENTION_DAYS, Touched
+from lineage.privacy.key_vault import Vault
 from lineage.settings import Settings
-from lineage.subjects import Vault
 from lineage.verify import verify_ledger
 from tests.serve.records import decision
 
@@ -391,7 +391,7 @@ def test_what_is_decided_while_a_person_is_erased_is_kept(
     real, other = old.subjects._touched, Vault(settings)
     other.pseudonym("grace-hopper")
     with monkeypatch.context() as patient:
-        patient.setattr("lineage.subjects._BUSY_SECONDS", 0.0)
+        patient.setattr("lineage.privacy.key_vault._BUSY_SECONDS", 0.0)
         impatient = Vault(settings)
         impatient.known("grace-hopper")
 

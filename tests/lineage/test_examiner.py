@@ -23,13 +23,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from mutations import KINDS, cut_tail, fork, mutate, put_back, segments_in, sign_anew, stored_lines
 from sample_facts import Teller
 
-from lineage.checkpoint import Checkpoint, from_sector, to_sector
 from lineage.digest import canonical
 from lineage.examiner import verify
 from lineage.ledger import Ledger
-from lineage.merkle import Tree, leaf_hash
-from lineage.note import Signer
-from lineage.release import State
+from lineage.lifecycle import State
+from lineage.log.checkpoint import Checkpoint, from_sector, to_sector
+from lineage.log.merkle import Tree, leaf_hash
+from lineage.log.signed_note import Signer
 from lineage.settings import Settings
 
 PROGRAM = Path(verify.__file__)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from lineage.group import GroupCommit, Slot
+from lineage.log.group_commit import GroupCommit, Slot
 
 
 class Desk:

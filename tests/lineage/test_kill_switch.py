@@ -19,14 +19,14 @@ from sample_facts import (
     sample,
 )
 
-from lineage.draft import Draft
 from lineage.errors import InvalidError, PlimsollError, RefusedError, UnknownError
-from lineage.facts import FACTS
-from lineage.guards import PEOPLES, PLATFORM, Actor
+from lineage.facts.kinds import FACTS
 from lineage.ledger import Ledger
-from lineage.release import State
-from lineage.state import LedgerState
-from lineage.switches import stricter
+from lineage.lifecycle import State
+from lineage.rules.draft import Draft
+from lineage.rules.guards import PEOPLES, PLATFORM, Actor
+from lineage.state.fold import LedgerState
+from lineage.state.safety import stricter
 
 SECOND = Actor("second-operator", "operator")
 EACH = [MODEL, None]

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from sample_facts import MODEL, TRAINER, Hand, Teller, digest, sample
 
-from lineage.checkpoint import open_checkpoint
-from lineage.disk import Disk
-from lineage.draft import Draft
 from lineage.errors import RefusedError, UnavailableError, UnknownError
 from lineage.ledger import Ledger
-from lineage.merkle import check_consistency, check_inclusion, leaf_hash
+from lineage.log.checkpoint import open_checkpoint
+from lineage.log.disk import Disk
+from lineage.log.merkle import check_consistency, check_inclusion, leaf_hash
+from lineage.rules.draft import Draft
 
 
 class Full(Disk):

@@ -16,12 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sample_facts import MODEL, TRAINER, Teller, sample
 
-from lineage.chain import CHECKPOINT, ZERO, lines, segments
-from lineage.draft import Draft
 from lineage.errors import InvalidError, RefusedError, TamperedError, UnavailableError
 from lineage.ledger import Ledger
-from lineage.log import Log
-from lineage.merkle import leaf_hash
+from lineage.log.merkle import leaf_hash
+from lineage.log.reader import CHECKPOINT, ZERO, lines, segments
+from lineage.log.writer import Log
+from lineage.rules.draft import Draft
 
 
 def envelope(data: dict[str, Any]) -> dict[str, Any]:
@@ -221,7 +221,7 @@ def test_a_second_ledger_is_refused_here_and_from_another_process(tmp_path: Path
     with pytest.raises(RefusedError) as caught:
         Ledger(tmp_path)
     assert caught.value.code == "already_open"
-    code = f"from pathlib import Path; from lineage.log import Log; Log(Path({str(tmp_path)!r}))"
+    code = f"from pathlib import Path; from lineage.log.writer import Log; Log(Path({str(tmp_path)!r}))"
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert other.returncode == 1
     assert "another ledger service has" in other.stderr

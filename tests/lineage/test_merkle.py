@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lineage.merkle import EMPTY_ROOT, ProofError, Tree, check_consistency, check_inclusion, leaf_hash, node_hash
+from lineage.log.merkle import EMPTY_ROOT, ProofError, Tree, check_consistency, check_inclusion, leaf_hash, node_hash
 
 #: Inputs and roots of the test vectors of Certificate Transparency's reference implementation.
 CT_LEAVES = ["", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f"]

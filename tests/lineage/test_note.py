@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from lineage.checkpoint import SECTOR_BYTES, Checkpoint, from_sector, open_checkpoint, to_sector
 from lineage.errors import UnavailableError
-from lineage.logkey import signer_at, verifier_at
-from lineage.note import NoteError, Signer, Verifier, split
+from lineage.log.checkpoint import SECTOR_BYTES, Checkpoint, from_sector, open_checkpoint, to_sector
+from lineage.log.signed_note import NoteError, Signer, Verifier, split
+from lineage.log.signing_key import signer_at, verifier_at
 
 #: The example key and note in the documentation of Go's golang.org/x/mod/sumdb/note.
 GO_VKEY = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW"

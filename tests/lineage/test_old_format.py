@@ -9,13 +9,13 @@ import orjson
 import pytest
 from sample_facts import Hand, Teller
 
-from lineage.chain import CHECKPOINT, OLD_HEAD, segments
 from lineage.digest import canonical
 from lineage.errors import TamperedError
 from lineage.examiner import verify
 from lineage.ledger import Ledger
-from lineage.logkey import signer_at
-from lineage.release import State
+from lineage.lifecycle import State
+from lineage.log.reader import CHECKPOINT, OLD_HEAD, segments
+from lineage.log.signing_key import signer_at
 from lineage.settings import Settings
 from lineage.verify import verify_ledger
 

@@ -29,16 +29,16 @@ from starlette.testclient import TestClient
 
 from lineage import accounts as accounts_module
 from lineage.accounts import Accounts
-from lineage.draft import Draft
-from lineage.facts import FACTS, subject_of
-from lineage.office import Office
-from lineage.release import State, after
-from lineage.service import create_app
+from lineage.facts.kinds import FACTS, subject_of
+from lineage.lifecycle import State, after
+from lineage.rules.draft import Draft
+from lineage.service.app import create_app
+from lineage.service.context import Office
+from lineage.service.writes import FACT_BYTES
 from lineage.settings import Settings
-from lineage.state import LedgerState
-from lineage.store import QUERIES
+from lineage.state.fold import LedgerState
+from lineage.store.duckdb_store import QUERIES
 from lineage.verify import verify_ledger
-from lineage.writing import FACT_BYTES
 from tests.generated import for_each
 
 Json = dict[str, Any]

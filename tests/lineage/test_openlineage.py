@@ -16,8 +16,8 @@ from jsonschema import Draft202012Validator, FormatChecker
 from sample_facts import MODEL, SAMPLES, VALIDATOR, Hand, Teller, record_of, sample
 
 from lineage.ledger import Ledger
-from lineage.openlineage import NAMESPACE, Event, Translator, encode
-from lineage.release import State
+from lineage.lifecycle import State
+from lineage.openlineage.events import NAMESPACE, Event, Translator, encode
 from lineage.settings import Settings
 from validators.check import Finding
 

@@ -31,12 +31,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 from sample_facts import MODEL, Hand, Teller
 
-from lineage.chain import Entry, Line
 from lineage.errors import InvalidError, UnavailableError
 from lineage.ledger import Ledger
-from lineage.openlineage import Translator, encode
-from lineage.openlineage_outbox import FileTarget, HttpTarget, Outbox, read_receiver
-from lineage.records import Records
+from lineage.log.index import Records
+from lineage.log.reader import Entry, Line
+from lineage.openlineage.events import Translator, encode
+from lineage.openlineage.outbox import FileTarget, HttpTarget, Outbox, read_receiver
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 60
@@ -443,7 +443,7 @@ import sys
 from pathlib import Path
 from sample_facts import Teller
 from lineage.ledger import Ledger
-from lineage.openlineage_outbox import HttpTarget, Outbox
+from lineage.openlineage.outbox import HttpTarget, Outbox
 
 folder, url, name = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 ledger = Ledger(folder / "log")

@@ -9,9 +9,9 @@ from sample_facts import MODEL, OPERATOR, Hand, Teller, digest
 from service_story import open_story
 
 from lineage.errors import InvalidError, UnknownError
+from lineage.history.provenance import TOLD, graph
 from lineage.ledger import Ledger
-from lineage.provenance import TOLD, graph
-from lineage.release import State
+from lineage.lifecycle import State
 from lineage.settings import Settings
 
 Json = dict[str, Any]
@@ -197,7 +197,7 @@ def test_what_is_not_on_record_is_named(told: Teller) -> None:
 def test_what_takes_too_long_to_read_is_refused(
     settings: Settings, clock: Hand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lineage.routes_store._MOST_TOLD", 12)
+    monkeypatch.setattr("lineage.service.history._MOST_TOLD", 12)
     with open_story(settings, clock) as story:
         story.teller.champion()
         Teller(story.office.ledger, "other").train()

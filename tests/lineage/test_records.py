@@ -9,9 +9,9 @@ import orjson
 import pytest
 from sample_facts import CONTROLLER, Teller
 
-from lineage import records as module
 from lineage.ledger import Ledger
-from lineage.records import Records
+from lineage.log import index as module
+from lineage.log.index import Records
 
 
 @pytest.fixture

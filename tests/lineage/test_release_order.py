@@ -7,11 +7,11 @@ from itertools import product
 import pytest
 from sample_facts import CONTROLLER, MODEL, VALIDATOR, Teller, sample
 
-from lineage.draft import Draft
 from lineage.errors import PlimsollError, RefusedError
-from lineage.facts import FACTS, subject_of
+from lineage.facts.kinds import FACTS, subject_of
 from lineage.ledger import Ledger
-from lineage.release import BARRED, IN_FLIGHT, JOURNEY, TRANSITIONS, State, after, allowed
+from lineage.lifecycle import BARRED, IN_FLIGHT, JOURNEY, TRANSITIONS, State, after, allowed
+from lineage.rules.draft import Draft
 
 ABOUT_RELEASES = [kind for kind in FACTS if subject_of(kind) == "release"]
 ILLEGAL = [pair for pair in product(State, ABOUT_RELEASES) if pair not in TRANSITIONS]

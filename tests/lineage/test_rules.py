@@ -19,12 +19,12 @@ from sample_facts import (
     sample,
 )
 
-from lineage.draft import Draft
 from lineage.errors import InvalidError, PlimsollError, RefusedError, UnknownError
-from lineage.facts import FACTS
-from lineage.guards import PEOPLE_MAY, RULES, Actor
+from lineage.facts.kinds import FACTS
 from lineage.ledger import Ledger
-from lineage.release import State
+from lineage.lifecycle import State
+from lineage.rules.draft import Draft
+from lineage.rules.guards import PEOPLE_MAY, RULES, Actor
 
 
 def refused(teller: Teller, code: str, kind: str, release: str | None, *actor: Any, **data: Any) -> RefusedError:

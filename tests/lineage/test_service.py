@@ -14,8 +14,8 @@ from sample_facts import MODEL, Hand, sample
 from service_story import Story, open_story
 from starlette.testclient import TestClient
 
-from lineage.facts import FACTS
-from lineage.service import BODY_BYTES
+from lineage.facts.kinds import FACTS
+from lineage.service.app import BODY_BYTES
 from lineage.settings import Settings
 
 Json = dict[str, Any]

@@ -16,16 +16,16 @@ import pytest
 from sample_facts import AUTHOR, CONTROLLER, MODEL, OPERATOR, VALIDATOR, Hand, Teller, sample
 from service_story import open_story
 
-from lineage import rows
-from lineage.decisions import OF_THE_SUBJECT
-from lineage.draft import Draft
 from lineage.errors import InvalidError, RefusedError, UnavailableError, UnknownError
-from lineage.guards import Actor
 from lineage.ledger import Ledger
-from lineage.release import State
-from lineage.rows import QUERIES, named_queries
+from lineage.lifecycle import State
+from lineage.privacy.decisions import OF_THE_SUBJECT
+from lineage.rules.draft import Draft
+from lineage.rules.guards import Actor
 from lineage.settings import Settings
-from lineage.store import Store
+from lineage.store import rows
+from lineage.store.duckdb_store import Store
+from lineage.store.rows import QUERIES, named_queries
 
 Record = dict[str, Any]
 FIRST, SECOND = f"{MODEL}@1", f"{MODEL}@2"
@@ -345,7 +345,7 @@ def test_a_segment_on_record_that_is_gone_is_told(store: Store, segments: Segmen
 
 
 def test_too_many_segments_are_refused_and_not_cut_off(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lineage.store._MOST_SEGMENTS", 1)
+    monkeypatch.setattr("lineage.store.duckdb_store._MOST_SEGMENTS", 1)
     with pytest.raises(InvalidError) as caught:
         store.query("decisions")
     assert "1 segments" in caught.value.message

@@ -18,8 +18,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from lineage.errors import TamperedError, UnavailableError, UnknownError
+from lineage.privacy.key_vault import Vault
 from lineage.settings import Settings
-from lineage.subjects import Vault
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
@@ -235,7 +235,7 @@ OTHER = """
 import sys
 from pathlib import Path
 from lineage.settings import Settings
-from lineage.subjects import Vault
+from lineage.privacy.key_vault import Vault
 vault = Vault(Settings(home=Path(sys.argv[1])))
 for turn in range(20):
     names = vault.identify([(f"subject-{n}", "2026-11-23T10:00:00Z") for n in range(turn, turn + 30)])

@@ -10,15 +10,15 @@ import orjson
 import pytest
 from sample_facts import MODEL, Hand, Teller
 
-from lineage.chain import CHECKPOINT, ZERO, segments
-from lineage.checkpoint import Checkpoint, to_sector
 from lineage.digest import canonical, digest_file, digest_folder
 from lineage.errors import TamperedError
 from lineage.ledger import Ledger
-from lineage.logkey import signer_at
-from lineage.merkle import Tree, leaf_hash
-from lineage.note import Signer
-from lineage.release import State
+from lineage.lifecycle import State
+from lineage.log.checkpoint import Checkpoint, to_sector
+from lineage.log.merkle import Tree, leaf_hash
+from lineage.log.reader import CHECKPOINT, ZERO, segments
+from lineage.log.signed_note import Signer
+from lineage.log.signing_key import signer_at
 from lineage.settings import Settings
 from lineage.signing import make_keys, sign, signature_of
 from lineage.verify import verify_ledger

@@ -16,17 +16,17 @@ from sample_facts import Hand
 from starlette.testclient import TestClient
 from watched_log import ShownLog, history, key_of, listening, opened, post
 
-from lineage.checkpoint import Checkpoint, open_checkpoint
 from lineage.errors import (
     InvalidError,
     RefusedError,
     TamperedError,
     UnavailableError,
 )
-from lineage.note import Signer, split
-from lineage.witness import create_app
-from lineage.witness_keys import register
-from lineage.witnessing import BODY_BYTES
+from lineage.log.checkpoint import Checkpoint, open_checkpoint
+from lineage.log.signed_note import Signer, split
+from lineage.witness.known_logs import register
+from lineage.witness.protocol import BODY_BYTES
+from lineage.witness.server import create_app
 
 ROOT = Path(__file__).parents[2]
 SHOWN = ShownLog(size=40)

@@ -22,11 +22,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from sample_facts import Hand
 from watched_log import ShownLog, history, listening, opened, post
 
-from lineage.checkpoint import open_checkpoint
-from lineage.disk import Disk
 from lineage.errors import PlimsollError, RefusedError, TamperedError, UnavailableError, UnknownError
-from lineage.witness import Witness
-from lineage.witness_keys import register
+from lineage.log.checkpoint import open_checkpoint
+from lineage.log.disk import Disk
+from lineage.witness.known_logs import register
+from lineage.witness.server import Witness
 
 ROOT = Path(__file__).parents[2]
 SHOWN = ShownLog(size=40)
@@ -242,8 +242,8 @@ CHILD = """
 import os, signal, socket, sys
 from pathlib import Path
 import uvicorn
-from lineage.disk import Disk
-from lineage.witness import create_app
+from lineage.log.disk import Disk
+from lineage.witness.server import create_app
 
 folder, number, left = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 

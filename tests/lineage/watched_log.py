@@ -16,12 +16,12 @@ import uvicorn
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sample_facts import Hand
 
-from lineage.checkpoint import Checkpoint
-from lineage.cosigning import OwnLog
-from lineage.merkle import Tree, leaf_hash
-from lineage.note import Signer
-from lineage.witness import Witness
-from lineage.witnessing import Submission
+from lineage.log.checkpoint import Checkpoint
+from lineage.log.merkle import Tree, leaf_hash
+from lineage.log.signed_note import Signer
+from lineage.witness.cosigner import OwnLog
+from lineage.witness.protocol import Submission
+from lineage.witness.server import Witness
 
 
 def key_of(seed: str) -> Ed25519PrivateKey:

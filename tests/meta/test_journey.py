@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from lineage.facts import FACTS
-from lineage.guards import PEOPLE_MAY, RULES
-from lineage.release import JOURNEY, TRANSITIONS, Verb
+from lineage.facts.kinds import FACTS
+from lineage.lifecycle import JOURNEY, TRANSITIONS, Verb
+from lineage.rules.guards import PEOPLE_MAY, RULES
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"

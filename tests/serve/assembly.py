@@ -6,16 +6,16 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from serve.answers import Answer, ChallengerPort
-from serve.breakers import Breakers, Told
-from serve.cache import Cache
-from serve.champion import Champion
-from serve.decide import Decider
-from serve.desk import Desk
-from serve.explanation import Explainer
-from serve.freshness import FeaturePort
-from serve.predictions import Predictions
-from serve.store import BundleStore
+from serve.decision.answers import Answer, ChallengerPort
+from serve.decision.champion import Champion
+from serve.decision.circuit_breakers import Breakers, Told
+from serve.decision.decider import Decider
+from serve.decision.explainer import Explainer
+from serve.decision.freshness import FeaturePort
+from serve.decision.score_cache import Cache
+from serve.gateway.predictions import Predictions
+from serve.gateway.router import Desk
+from serve.models.bundle_store import BundleStore
 
 Record = Callable[[dict[str, Any]], None]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from serve.body import BODY_MOST
+from serve.gateway.body import BODY_MOST
 from tests.serve.front import FEATURES, GOOD, raw_request
 
 DESK, UVICORN, HAPROXY = "desk", "uvicorn", "haproxy"

@@ -20,8 +20,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from lineage.settings import Settings
-from serve.cluster import door_of, ray_environment
-from serve.ingress import Limits, corrected, fingerprint, standby_of
+from serve.cluster.haproxy_config import Limits, corrected, fingerprint, standby_of
+from serve.cluster.ray_settings import door_of, ray_environment
 from tests.serve.front import SERVICE, _listener, running
 
 

@@ -29,11 +29,11 @@ from lineage.digest import digest_folder
 from lineage.errors import PlimsollError
 from lineage.settings import Settings
 from lineage.signing import make_keys, sign
-from serve.http import error_reply
+from serve.decision.scoring import score
+from serve.gateway.messages import error_reply
+from serve.gateway.single_write import send_replies_whole
+from serve.models.bundle_store import BundleStore
 from serve.routes import Route, RouteTable, Target
-from serve.scoring import score
-from serve.store import BundleStore
-from serve.whole_replies import send_replies_whole
 from tests.serve.assembly import decider_of, desk_of
 from validators.scoring.bundle import load_bundle
 from validators.scoring.golden import answer

@@ -11,7 +11,7 @@ from pathlib import Path
 from lineage.digest import digest_folder
 from lineage.settings import Settings
 from lineage.signing import sign
-from serve.proof import Sandbox
+from serve.models.sandbox_client import Sandbox
 from serve.routes import Target
 from tests.serve.bundles import folder_of
 
@@ -50,8 +50,8 @@ def sandbox_with(place: Path, patience: float = 120.0, families: dict[str, str] 
         text = f"VERDICT = {_VERDICT!r}\ndef parse(name, content):\n    {body}\n"
         (place / f"{name}.py").write_text(text)
     start = (
-        "from validators.scoring import families; import serve.sandbox; "
-        f"families.__path__.append({str(place)!r}); serve.sandbox.main()"
+        "from validators.scoring import families; import serve.models.sandbox_server; "
+        f"families.__path__.append({str(place)!r}); serve.models.sandbox_server.main()"
     )
     return Sandbox(1.0, patience, (sys.executable, "-c", start, "1", str(patience)))
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lineage.errors import RefusedError
-from serve.admission import Admission
+from serve.gateway.admission import Admission
 
 
 def test_when_it_is_full_customers_are_refused_and_services_are_not() -> None:

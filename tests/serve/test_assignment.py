@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve.assignment import falls_on_challenger, position_of
+from serve.decision.traffic_split import falls_on_challenger, position_of
 
 
 def test_the_position_is_reproducible_by_anyone_with_the_salt() -> None:

@@ -29,7 +29,7 @@ from typing import Any
 import pytest
 
 from lineage.settings import Settings
-from serve.ingress import limits_for
+from serve.cluster.haproxy_config import limits_for
 from tests.serve.bad_http_cases import CASES, DESK, HAPROXY, INFER, TEXT, UVICORN, Case, chunks, tensors
 from tests.serve.entrance import guarded, healthy, ray_writes
 from tests.serve.front import GOOD, Office, connect, good, raw_request, read_reply, send, served

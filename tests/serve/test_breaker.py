@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from serve.breaker import Breaker, Change, Failure
+from serve.decision.circuit_breaker import Breaker, Change, Failure
 from validators.policy import BreakerLimits
 
 LIMITS = BreakerLimits(

@@ -13,9 +13,9 @@ import pytest
 
 from lineage.errors import InvalidError, RefusedError
 from lineage.settings import Settings
-from serve.answers import Answer, Request, Served
-from serve.breakers import Told
-from serve.decide import Decider
+from serve.decision.answers import Answer, Request, Served
+from serve.decision.circuit_breakers import Told
+from serve.decision.decider import Decider
 from serve.routes import RouteTable
 from tests.serve.assembly import decider_of
 from tests.serve.bundles import features

@@ -14,7 +14,7 @@ import pytest
 from tritonclient.utils import InferenceServerException
 
 from lineage.settings import Settings
-from serve.http import PACK_LEAST
+from serve.gateway.messages import PACK_LEAST
 from tests.serve.front import CLIENT, FEATURES, GOOD, Office, served
 
 with warnings.catch_warnings():  # gevent, of which Triton's client is made, warns of what it does itself

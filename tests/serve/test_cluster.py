@@ -11,8 +11,16 @@ from pathlib import Path
 import pytest
 
 from lineage.settings import Settings
-from serve.cluster import block_of, door_of, prepare, ray_environment, ray_start_command, token_file, wrapper_file
-from serve.haproxy import Door
+from serve.cluster.haproxy_wrapper import Door
+from serve.cluster.ray_settings import (
+    block_of,
+    door_of,
+    prepare,
+    ray_environment,
+    ray_start_command,
+    token_file,
+    wrapper_file,
+)
 
 
 @pytest.fixture
@@ -71,5 +79,5 @@ def test_what_ray_starts_in_place_of_haproxy_becomes_haproxy_in_the_same_process
 
 
 def test_importing_it_does_not_import_ray() -> None:
-    code = "import serve.cluster, sys; sys.exit('ray' in sys.modules)"
+    code = "import serve.cluster.ray_settings, sys; sys.exit('ray' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

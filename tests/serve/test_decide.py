@@ -11,10 +11,10 @@ import pytest
 
 from lineage.errors import InvalidError, UnavailableError, UnknownError
 from lineage.settings import Settings
-from serve.answers import Answer, Request
+from serve.decision.answers import Answer, Request
+from serve.decision.scoring import score
+from serve.models.bundle_store import BundleStore
 from serve.routes import Route, RouteTable, Target
-from serve.scoring import score
-from serve.store import BundleStore
 from tests.serve.assembly import decider_of
 from tests.serve.bundles import features, folder_of, make_bundle
 

@@ -9,7 +9,7 @@ import pytest
 
 from lineage.errors import UnavailableError
 from lineage.settings import Settings
-from serve.deployment import ORDER, Deployment, forget_wish, wanted, wish
+from serve.cluster.desired import ORDER, Deployment, forget_wish, wanted, wish
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ from starlette.routing import Route as Path_
 
 from lineage.errors import PlimsollError, UnknownError
 from lineage.settings import Settings
-from serve.freshness import Served as Looked
-from serve.http import error_reply
+from serve.decision.freshness import Served as Looked
+from serve.gateway.messages import error_reply
 from tests.serve.assembly import desk_of
 from tests.serve.bundles import features
 from tests.serve.test_decide import RISKY, Bench

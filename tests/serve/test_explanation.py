@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from lineage.errors import UnavailableError
-from serve.cache import Cache
-from serve.explanation import Explainer, explanation_header
+from serve.decision.explainer import Explainer, explanation_header
+from serve.decision.score_cache import Cache
 from tests.serve.test_decide import RISKY, Bench, bench  # noqa: F401  the fixture
 from validators.scoring.bundle import parse_features
 from validators.scoring.port import Rows

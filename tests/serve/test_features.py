@@ -26,9 +26,9 @@ from lineage.clock import instant
 from lineage.errors import InvalidError, PlimsollError, TamperedError, UnavailableError, UnknownError
 from lineage.settings import Settings
 from lineage.signing import make_keys
-from serve.features import HANGS_SECONDS, FeatureReader, FeatureRoom
-from serve.freshness import Served, usable
-from serve.lookup import Lookup
+from serve.decision.feature_client import Lookup
+from serve.decision.feature_replica import HANGS_SECONDS, FeatureReader, FeatureRoom
+from serve.decision.freshness import Served, usable
 from training.bundle import Trained, write_bundle
 from training.dataset import pin_dataset
 from training.families.port import family_of
@@ -40,7 +40,7 @@ from training.spec import Spec, load_reasons, load_spec
 from training.split import split
 from training.train import examples
 from validators.scoring.bundle import Bundle, load_bundle, parse_features
-from validators.scoring.origin import STORE, STORE_FILE, feast_home, read_origin
+from validators.scoring.feature_origin import STORE, STORE_FILE, feast_home, read_origin
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "credit_default"
 ROWS = 2_000

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve.freshness import SKEW_SECONDS, ViewReading, judge, usable
+from serve.decision.freshness import SKEW_SECONDS, ViewReading, judge, usable
 from validators.scoring.features import Feature
 
 NOW = 1_800_000_000.0

@@ -11,11 +11,11 @@ import pytest
 from sample_facts import CONTROLLER, OPERATOR, Hand, Teller
 
 from benchmarks.faults.history import RECORDED, TOLD, Verdict, check
-from lineage.draft import Draft
 from lineage.ledger import Ledger
-from lineage.logkey import signer_at
-from lineage.state import LedgerState
-from serve.assignment import falls_on_challenger, position_of
+from lineage.log.signing_key import signer_at
+from lineage.rules.draft import Draft
+from lineage.state.fold import LedgerState
+from serve.decision.traffic_split import falls_on_challenger, position_of
 from serve.routes import Route, RouteTable, routes_from
 
 Row = dict[str, Any]

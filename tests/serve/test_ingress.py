@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from lineage.errors import UnavailableError
 from lineage.settings import Settings
-from serve.ingress import Limits, bound_to, corrected, is_routed, limits_for, nothing_behind, standby_of
+from serve.cluster.haproxy_config import Limits, bound_to, corrected, is_routed, limits_for, nothing_behind, standby_of
 from tests.serve.entrance import Written, guarded, ray_writes
 from tests.serve.front import SERVICE, Reply, connect, haproxy, raw_request, read_reply, send, served
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve.evidence import Evidence
-from serve.judge import Judgement, judge
+from serve.judge.evidence import Evidence
+from serve.judge.verdict import Judgement, judge
 from tests.serve.records import NOW, SALT, decision, outcome
 from validators.policy import Canary
 

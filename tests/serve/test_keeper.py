@@ -9,13 +9,13 @@ from typing import Any
 
 import polars as pl
 
-from lineage.decisions import ERASED, READABLE, reveal
+from lineage.privacy.decisions import ERASED, READABLE, reveal
+from lineage.privacy.key_vault import Vault
 from lineage.settings import Settings
-from lineage.subjects import Vault
-from serve.keeper import Keeper
-from serve.measure import counting_erased
-from serve.sealing import SCHEMA, read_segments
-from serve.spool import Spool
+from serve.controller.measurements import counting_erased
+from serve.record.decision_log import Keeper
+from serve.record.sealing import SCHEMA, read_segments
+from serve.record.spool import Spool
 from tests.serve.records import NOW, SALT, decision, outcome
 
 RELEASE: dict[str, Any] = {
@@ -158,7 +158,7 @@ def test_without_the_vault_nothing_is_taken_and_nothing_is_lost(tmp_path: Path, 
         raise sqlite3.OperationalError("disk I/O error")
 
     with monkeypatch.context() as meanwhile:
-        meanwhile.setattr("lineage.subjects._kept", broken)
+        meanwhile.setattr("lineage.privacy.key_vault._kept", broken)
         assert keeper.take() == 0
         assert keeper.next_segments() == []
     assert keeper.take() == 1

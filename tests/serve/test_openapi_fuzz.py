@@ -29,7 +29,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from lineage.settings import Settings
-from serve.openapi import document, openapi
+from serve.gateway.openapi import document, openapi
 from serve.routes import Route, RouteTable, Target
 from tests.generated import for_each
 from tests.serve import bad_http_cases as bad

@@ -9,7 +9,7 @@ import pytest
 from ray.exceptions import RayActorError, RayTaskError
 
 from lineage.errors import UnavailableError
-from serve.pool import ChallengerPool
+from serve.decision.challenger_client import ChallengerPool
 from serve.routes import Target
 
 TARGET = Target("loan@2", "sha256:" + "2" * 64)

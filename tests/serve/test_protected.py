@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from lineage.settings import Settings
-from serve.protected import disparities
+from serve.controller.live_fairness import disparities
 from tests.serve.records import decision
 
 LIMITS = {"ratio_limit": 0.8, "minimum_group": 50, "confidence": 0.95, "every_seconds": 20}

@@ -9,9 +9,16 @@ import numpy as np
 import pytest
 
 from lineage.errors import InvalidError
-from serve.decide import Answer
-from serve.http import RequestError
-from serve.protocol import OUTPUTS, Inference, answer_inference, check_text, model_metadata, read_inference
+from serve.decision.decider import Answer
+from serve.gateway.messages import RequestError
+from serve.gateway.open_inference import (
+    OUTPUTS,
+    Inference,
+    answer_inference,
+    check_text,
+    model_metadata,
+    read_inference,
+)
 from validators.scoring.features import Feature
 
 FEATURES = (

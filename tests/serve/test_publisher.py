@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from serve.fleet import SILENT_SECONDS, Fleet
-from serve.publisher import Publisher
+from serve.controller.replicas import SILENT_SECONDS, Fleet
+from serve.controller.route_publisher import Publisher
 from tests.serve.test_routes import table
 
 

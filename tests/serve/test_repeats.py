@@ -9,8 +9,8 @@ import pytest
 from starlette.responses import Response
 
 from lineage.errors import InvalidError, RefusedError
-from serve.http import pack
-from serve.repeats import Name, Repeats
+from serve.gateway.idempotency import Name, Repeats
+from serve.gateway.messages import pack
 
 NAME: Name = ("client", "/decide/loan", "k1")
 TWICE: Name = ("client", "/decide/loan", "k2")

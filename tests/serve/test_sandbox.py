@@ -15,11 +15,11 @@ import pytest
 
 from lineage.errors import RefusedError, UnavailableError
 from lineage.settings import Settings
-from serve.proof import Sandbox
+from serve.models.sandbox_client import Sandbox
 from tests.serve.bundles import folder_of, make_bundle
 from tests.serve.odd_bundles import end_children, of_family, sandbox_with
-from validators.scoring.verified import read_verified
-from validators.scoring.xgboost_alone import import_xgboost
+from validators.scoring.verified_read import read_verified
+from validators.scoring.xgboost_without_sklearn import import_xgboost
 
 Files = dict[str, bytes]
 PLACE = Path("bundle")
@@ -186,6 +186,6 @@ def test_no_secret_reaches_the_sandbox(sandbox: Sandbox, monkeypatch: pytest.Mon
 def test_the_sandbox_ends_when_nobody_is_there_to_ask() -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
-        process = subprocess.Popen((sys.executable, "-m", "serve.sandbox"), stdin=theirs.fileno())
+        process = subprocess.Popen((sys.executable, "-m", "serve.models.sandbox_server"), stdin=theirs.fileno())
     ours.close()
     assert process.wait(timeout=60) == 0

@@ -8,10 +8,10 @@ from types import SimpleNamespace
 from typing import Any
 
 from lineage.settings import Settings
-from serve.conduct import Conduct
-from serve.keeper import Keeper
-from serve.sealing import read_segments
-from serve.spool import Spool
+from serve.controller.reconciler import Conduct
+from serve.record.decision_log import Keeper
+from serve.record.sealing import read_segments
+from serve.record.spool import Spool
 from tests.serve.records import decision
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve.sequential import (
+from serve.judge.sequential import (
     log_e_multinomial,
     log_e_rate_above,
     log_e_rate_below,

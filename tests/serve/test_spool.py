@@ -13,14 +13,14 @@ from typing import Any
 import polars as pl
 import pytest
 
-from lineage.decisions import READABLE, reveal
 from lineage.errors import TamperedError, UnavailableError
+from lineage.privacy.decisions import READABLE, reveal
+from lineage.privacy.key_vault import Vault
 from lineage.settings import Settings
-from lineage.subjects import Vault
-from serve.fleet import process_alive
-from serve.keeper import Keeper
-from serve.sealing import Sealer, read_segments
-from serve.spool import Spool, SpoolReader, blank, remove_finished
+from serve.controller.replicas import process_alive
+from serve.record.decision_log import Keeper
+from serve.record.sealing import Sealer, read_segments
+from serve.record.spool import Spool, SpoolReader, blank, remove_finished
 from tests.serve.records import decision, outcome
 
 ROOT = Path(__file__).parents[2]
@@ -234,7 +234,7 @@ WRITER = """
 import os, sys
 from itertools import count
 from pathlib import Path
-from serve.spool import Spool
+from serve.record.spool import Spool
 from tests.serve.records import decision
 spool = Spool(Path(sys.argv[1]), sys.argv[2], turn_bytes=30_000)
 for number in count():

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from lineage.settings import Settings
-from serve.cluster import door_of, prepare, wrapper_file
-from serve.haproxy import Door
-from serve.standby import Standby
+from serve.cluster.haproxy_wrapper import Door
+from serve.cluster.ray_settings import door_of, prepare, wrapper_file
+from serve.cluster.standby import Standby
 from tests.serve.entrance import Written, ray_writes
 from tests.serve.front import Reply, _listener, raw_request, send, served
 from tests.serve.test_ingress import Replica

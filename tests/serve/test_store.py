@@ -11,14 +11,14 @@ import pytest
 
 from lineage.errors import UnavailableError
 from lineage.settings import Settings
-from serve.proof import Proof, Sandbox
-from serve.residency import Residency
+from serve.models.bundle_store import BundleStore
+from serve.models.memory_budget import Residency
+from serve.models.sandbox_client import Proof, Sandbox
 from serve.routes import Target
-from serve.store import BundleStore
 from tests.serve.bundles import features, folder_of, make_bundle
 from tests.serve.odd_bundles import altered, end_children, of_family, sandbox_with
 from validators.scoring.bundle import Absent, Bundle, parse_features
-from validators.scoring.verified import load_verified, read_verified
+from validators.scoring.verified_read import load_verified, read_verified
 
 
 class Watched(Sandbox):

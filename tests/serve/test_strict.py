@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lineage.errors import InvalidError
-from serve.http import RequestError
-from serve.strict import are_exact, read_object, refuse_inexact
+from serve.gateway.messages import RequestError
+from serve.gateway.strict_json import are_exact, read_object, refuse_inexact
 
 _SCALARS = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
 _VALUES = st.recursive(

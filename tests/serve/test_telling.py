@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from serve.breakers import Told
-from serve.telling import Telling
+from serve.decision.circuit_breakers import Told
+from serve.gateway.event_reporter import Telling
 
 
 def test_what_is_not_on_record_yet_is_told_again_under_the_same_key() -> None:

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lineage.errors import InvalidError
-from serve.http import RequestError
-from serve.tensors import BYTES, NUMBERS, Blob, read_tensor, to_bytes
+from serve.gateway.messages import RequestError
+from serve.gateway.tensors import BYTES, NUMBERS, Blob, read_tensor, to_bytes
 
 
 def _json(datatype: str, data: Any, shape: Any = None, **more: Any) -> dict[str, Any]:

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from serve import canary, jobs, promote, rollback
-from serve.jobs import JobView
-from serve.judge import Judgement
+from serve import canary, promote, rollback
+from serve.controller import training_jobs as jobs
+from serve.controller.training_jobs import JobView
+from serve.judge.verdict import Judgement
 from serve.monitor import candidates_waiting, drift_intentions, fairness_intentions
 from serve.rollback import Replay
 from tests.serve.records import NOW

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lineage.settings import Settings
-from serve.assignment import falls_on_challenger, position_of
+from serve.decision.traffic_split import falls_on_challenger, position_of
 from tests.serve.bad_http_cases import tensors
 from tests.serve.front import CLIENT, SERVICE, Office, Reply, raw_request, send, served
 

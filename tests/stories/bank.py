@@ -31,27 +31,28 @@ from starlette.responses import Response
 from starlette.routing import Route as Path_
 from starlette.testclient import TestClient
 
-from lineage import actions
 from lineage.accounts import Accounts
-from lineage.release import JOURNEY
-from lineage.service import create_app
+from lineage.lifecycle import JOURNEY
+from lineage.rules import actions
+from lineage.service.app import create_app
 from lineage.settings import Settings
 from plimsoll import Client
 from plimsoll.ledger import Ledger
-from serve import canary, jobs, promote
-from serve.acts import golden_here
-from serve.answers import Answer
-from serve.answers import Request as Row
-from serve.decide import Decider
-from serve.desk import Desk
-from serve.fleet import Fleet
-from serve.intention import Intention, View
-from serve.judge import Judgement, judge
-from serve.keeper import Keeper
+from serve import canary, promote
+from serve.controller import training_jobs as jobs
+from serve.controller.effects import golden_here
+from serve.controller.replicas import Fleet
+from serve.decision.answers import Answer
+from serve.decision.answers import Request as Row
+from serve.decision.decider import Decider
+from serve.decision.scoring import score
+from serve.gateway.router import Desk
+from serve.intent import Intention, View
+from serve.judge.verdict import Judgement, judge
+from serve.models.bundle_store import BundleStore
+from serve.record.decision_log import Keeper
+from serve.record.spool import Spool
 from serve.routes import RouteTable, Target, accepts, routes_from
-from serve.scoring import score
-from serve.spool import Spool
-from serve.store import BundleStore
 from tests.serve.assembly import decider_of, desk_of
 from training.fingerprint import environment_digest
 from training.pipeline import judge as run_checks

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from serve import jobs
-from serve.jobs import JobView
+from serve.controller import training_jobs as jobs
+from serve.controller.training_jobs import JobView
 from tests.stories.bank import FIRST, MODEL, SECOND, Bank, Stage, Workshop, folder_of_a_model, open_bank
 from training.tracking import Tracker
 

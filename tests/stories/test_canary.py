@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from plimsoll import Refused
-from serve.assignment import falls_on_challenger, position_of
+from serve.decision.traffic_split import falls_on_challenger, position_of
 from tests.stories.bank import FIRST, SECOND, Bank, facts_of
 
 

@@ -9,12 +9,12 @@ import pytest
 from model_folder import customers
 
 from lineage.digest import digest_file
-from lineage.erasure import RETENTION_DAYS
+from lineage.privacy.erasure import RETENTION_DAYS
 from plimsoll.errors import Refused
-from serve import jobs
-from serve.intention import Intention
+from serve.controller import training_jobs as jobs
+from serve.controller.live_fairness import disparities
+from serve.intent import Intention
 from serve.monitor import drift_intentions, fairness_intentions, window_frame
-from serve.protected import disparities
 from tests.stories.bank import FIRST, MODEL, Bank, facts_of
 from validators.drift import measure_drift
 from validators.policy import Policy

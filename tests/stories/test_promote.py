@@ -6,7 +6,7 @@ import pytest
 
 from plimsoll import Refused
 from serve import promote
-from serve.acts import golden_here
+from serve.controller.effects import golden_here
 from tests.stories.bank import FIRST, SECOND, Bank, facts_of
 
 

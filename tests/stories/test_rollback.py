@@ -8,7 +8,7 @@ import pytest
 
 from plimsoll import Refused
 from serve import rollback
-from serve.acts import golden_rows
+from serve.controller.effects import golden_rows
 from serve.rollback import Replay
 from tests.stories.bank import FIRST, MODEL, SECOND, THIRD, Bank, facts_of
 

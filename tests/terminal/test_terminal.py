@@ -17,7 +17,7 @@ from console.terminal.app import app
 from console.terminal.narrate import _DETAILS, _QUIET, narrate
 from console.terminal.output import print_json, print_rows, told
 from lineage.errors import InvalidError, PlimsollError, RefusedError, TamperedError, UnavailableError, UnknownError
-from lineage.facts import FACTS
+from lineage.facts.kinds import FACTS
 from lineage.settings import Settings
 from plimsoll import errors
 
@@ -171,7 +171,7 @@ def test_the_store_is_rebuilt_from_the_log(run: Any, settings: Settings) -> None
     from sample_facts import Teller
 
     from lineage.ledger import Ledger
-    from lineage.logkey import signer_at
+    from lineage.log.signing_key import signer_at
 
     ledger = Ledger(settings.log_folder, signer=signer_at(settings.log_key))
     Teller(ledger).train()

@@ -10,7 +10,7 @@ import uvicorn
 from model_folder import write_folder
 
 from lineage.accounts import Accounts
-from lineage.service import create_app
+from lineage.service.app import create_app
 from lineage.settings import Settings
 from lineage.signing import make_keys
 from plimsoll.ledger import Ledger

@@ -25,8 +25,8 @@ from training.materialize import DONE, INVALID, WORLD_FAILED, Materialized, main
 from training.origin import bind_features, origin_of
 from training.progress import Progress
 from training.spec import Spec, load_spec
-from validators.scoring.online import OnlineStore, live_in_utc
-from validators.scoring.origin import MATERIALIZED, feast_home, read_address, read_origin
+from validators.scoring.feature_origin import MATERIALIZED, feast_home, read_address, read_origin
+from validators.scoring.online_store import OnlineStore, live_in_utc
 
 RELEASE = "sha256:" + "ab" * 32
 EARLIER = datetime(2026, 1, 5, 12, tzinfo=UTC)

@@ -11,7 +11,7 @@ from model_folder import SPEC, write_folder
 
 from lineage.errors import InvalidError, UnavailableError
 from training.spec import FILE, Spec, check_spec, load_reasons, load_spec
-from validators.document import parse_part
+from validators.toml_document import parse_part
 
 CREDIT = Path("examples/credit_default")
 

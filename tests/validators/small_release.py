@@ -16,7 +16,7 @@ from training.families.boosted_trees import family as trees
 from training.families.logistic import family as logistic
 from training.families.port import Examples
 from validators.evidence import Evidence
-from validators.frame import matrix, records
+from validators.feature_matrix import matrix, records
 from validators.policy import Policy
 from validators.scoring.bundle import load_bundle
 from validators.scoring.features import Feature

@@ -8,9 +8,9 @@ import numpy as np
 import polars as pl
 import shap
 
-from validators.frame import matrix
+from validators.feature_matrix import matrix
 from validators.scoring.bundle import load_bundle
-from validators.scoring.xgboost_alone import import_xgboost
+from validators.scoring.xgboost_without_sklearn import import_xgboost
 
 
 def test_contributions_of_trees_are_those_of_the_shap_package(folder: Path, holdout: pl.DataFrame) -> None:

@@ -14,8 +14,8 @@ import pytest
 
 from lineage.errors import TamperedError, UnavailableError
 from lineage.settings import Settings
-from serve.answers import Request
-from serve.store import BundleStore
+from serve.decision.answers import Request
+from serve.models.bundle_store import BundleStore
 from tests.serve.assembly import decider_of
 from tests.serve.bundles import features, folder_of
 from tests.serve.test_decide import RISKY, Bench

@@ -18,15 +18,15 @@ from small_release import FEATURES, customers, description, write
 
 from lineage.errors import InvalidError, TamperedError, UnavailableError, UnknownError
 from lineage.settings import Settings
-from validators.frame import matrix, records
-from validators.scoring import xgboost_direct
+from validators.feature_matrix import matrix, records
+from validators.scoring import xgboost_c_api as xgboost_direct
 from validators.scoring.bundle import Bundle, load_bundle, parse_features, parse_spec
 from validators.scoring.families import boosted_trees
 from validators.scoring.features import Feature, parse_row
 from validators.scoring.golden import replay_golden
 from validators.scoring.port import family_names, load_scorer
 from validators.scoring.reasons import adverse_reasons
-from validators.scoring.xgboost_alone import import_xgboost
+from validators.scoring.xgboost_without_sklearn import import_xgboost
 
 xgb = import_xgboost()
 

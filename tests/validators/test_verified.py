@@ -17,11 +17,11 @@ from lineage.digest import FOLDER_MOST, digest_files, digest_folder, read_folder
 from lineage.errors import InvalidError, PlimsollError, TamperedError, UnavailableError
 from lineage.settings import Settings
 from lineage.signing import signature_of, verify, verify_files
-from validators.frame import matrix
+from validators.feature_matrix import matrix
 from validators.scoring.bundle import parse_bundle
 from validators.scoring.port import Rows
-from validators.scoring.verified import load_verified, read_verified
-from validators.scoring.xgboost_alone import import_xgboost
+from validators.scoring.verified_read import load_verified, read_verified
+from validators.scoring.xgboost_without_sklearn import import_xgboost
 
 Copy = Callable[[Path], tuple[Settings, Path]]
 ROUNDS = 1_000

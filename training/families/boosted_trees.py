@@ -6,7 +6,7 @@ from typing import Any
 
 from lineage.errors import InvalidError
 from training.families.port import Examples, Params, Range, check_params
-from validators.scoring.xgboost_alone import import_xgboost
+from validators.scoring.xgboost_without_sklearn import import_xgboost
 
 
 class BoostedTrees:

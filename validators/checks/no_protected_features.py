@@ -10,7 +10,7 @@ from pydantic import Field
 
 from validators.check import Edges, Finding, Limits, NotEvaluated
 from validators.evidence import Evidence
-from validators.frame import matrix
+from validators.feature_matrix import matrix
 from validators.statistics.auc import auc
 
 

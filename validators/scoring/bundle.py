@@ -1,7 +1,7 @@
 """A release bundle in memory: what `release.json` says, the model and the baseline, ready to answer.
 
-No parser sees bytes that the ledger did not approve: `validators.scoring.verified` reads a folder once, checks digest
-and signature over the bytes it read, and has those parsed.
+No parser sees bytes that the ledger did not approve: `validators.scoring.verified_read` reads a folder once, checks
+digest and signature over the bytes it read, and has those parsed.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class Bundle:
 def load_bundle(folder: Path) -> Bundle:
     """Load a bundle folder whose bytes nobody else can change, such as a draft of one's own.
 
-    What anybody else made goes through `validators.scoring.verified`, which parses the very bytes it verified.
+    What anybody else made goes through `validators.scoring.verified_read`, which parses the very bytes it verified.
 
     Raises:
         InvalidError: the folder holds a thing that is not a regular file.

@@ -1,6 +1,7 @@
 """Features as a caller sends them: named values in, one row of numbers out, or an error that names the field.
 
-A category is encoded as its position in `categories`; training encodes with the same code (`validators.frame`).
+A category is encoded as its position in `categories`; training encodes with the same code
+(`validators.feature_matrix`).
 """
 
 from __future__ import annotations

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from lineage.errors import PlimsollError, TamperedError
-from validators.scoring import xgboost_direct
+from validators.scoring import xgboost_c_api as xgboost_direct
 from validators.scoring.port import Rows
-from validators.scoring.xgboost_alone import import_xgboost
+from validators.scoring.xgboost_without_sklearn import import_xgboost
 
 log = logging.getLogger(__name__)
 xgb = import_xgboost()

@@ -1,0 +1,132 @@
+"""The console's outer door: session, CSRF and security headers for every request and socket.
+
+A plain ASGI class, because `BaseHTTPMiddleware` never sees a websocket. Without a session there are only the sign-in
+page, static assets and `/healthz`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import quote
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse, RedirectResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from console.ledger_client import DOOR, Door
+from console.session import COOKIE, WHO, Person, Sessions
+
+OPEN = ("/assets/", "/healthz", "/sign-in", "/favicon.ico", "/_favicon.ico")
+#: These read their token from the form themselves.
+FORMS = ("/sign-in", "/sign-out")
+CSRF_HEADER = "x-csrftoken"
+
+_FIXED = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=(), payment=(), usb=()",
+}
+
+
+def content_policy(hashes: list[str]) -> str:
+    """The content security policy of console pages: no eval, no inline script but those with a hash.
+
+    `style-src 'unsafe-inline'` stays: the component libraries add style elements; style attributes are barred.
+    """
+    scripts = " ".join(["'self'", *hashes])
+    return (
+        f"default-src 'none'; script-src {scripts}; style-src 'self' 'unsafe-inline'; style-src-attr 'none'; "
+        "img-src 'self' data:; font-src 'self' data:; connect-src 'self'; worker-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'; object-src 'none'"
+    )
+
+
+class Gate:
+    """Wraps the whole application.
+
+    Args:
+        hashes: gives the inline scripts' hashes. Asked at response time: Dash adds one at its first request.
+    """
+
+    def __init__(self, app: ASGIApp, sessions: Sessions, door: Door, hashes: Callable[[], list[str]]) -> None:
+        self.app = app
+        self._door = door
+        self._sessions = sessions
+        self._hashes = hashes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self._http(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await self._socket(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        person, path = self._who(scope), scope["path"]
+        guarded = self._headers(scope, send)
+        if person is None and not path.startswith(OPEN):
+            await self._turn_away(scope, receive, guarded)
+            return
+        changes = scope["method"] not in ("GET", "HEAD", "OPTIONS") and path not in FORMS
+        if changes and (person is None or not person.sent(Headers(scope=scope).get(CSRF_HEADER))):
+            refusal = JSONResponse({"error": "this request does not carry its session's token; reload"}, 403)
+            await refusal(scope, receive, guarded)
+            return
+        await self._as(person, scope, receive, guarded)
+
+    async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        person = self._who(scope)
+        if person is None:
+            await receive()
+            await send({"type": "websocket.close", "code": 4001, "reason": "sign in"})
+            return
+        scope["person"] = person
+        await self._as(person, scope, receive, send)
+
+    async def _as(self, person: Person | None, scope: Scope, receive: Receive, send: Send) -> None:
+        before, door = WHO.set(person), DOOR.set(self._door)
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            DOOR.reset(door)
+            WHO.reset(before)
+
+    def _who(self, scope: Scope) -> Person | None:
+        jar: SimpleCookie = SimpleCookie()
+        try:
+            jar.load(Headers(scope=scope).get("cookie", ""))
+        except CookieError:
+            return None
+        return self._sessions.open(jar[COOKIE].value) if COOKIE in jar else None
+
+    async def _turn_away(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"]
+        if scope["method"] != "GET" or path.startswith("/_dash-"):
+            await JSONResponse({"error": "sign in first"}, 401)(scope, receive, send)
+            return
+        query = scope["query_string"].decode("latin-1")
+        target = quote(path + (f"?{query}" if query else ""), safe="")
+        await RedirectResponse(f"/sign-in?next={target}", 303)(scope, receive, send)
+
+    def _headers(self, scope: Scope, send: Send) -> Send:
+        static = scope["path"].startswith(("/assets/", "/_dash-component-suites/"))
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _FIXED.items():
+                    headers[name] = value
+                if scope.get("scheme") == "https":
+                    headers["Strict-Transport-Security"] = "max-age=31536000"
+                if not static:
+                    headers["Cache-Control"] = "no-store"
+                if "content-security-policy" not in headers:
+                    headers["Content-Security-Policy"] = content_policy(self._hashes())
+            await send(message)
+
+        return with_headers

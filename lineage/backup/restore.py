@@ -1,0 +1,340 @@
+"""The way back from a backup: lay it, verify all of it, hold it against the witness, and put losses on record."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from lineage.backup.manifest import (
+    COSIGNED,
+    CURSOR,
+    PENDING,
+    REASON,
+    Entry,
+    Manifest,
+    bytes_of,
+    chunks_of,
+    copy_log,
+    is_segment,
+    is_written,
+    read_manifest,
+    telling,
+)
+from lineage.clock import Clock, now
+from lineage.errors import InvalidError, RefusedError, TamperedError, UnavailableError
+from lineage.ledger import Ledger
+from lineage.log.checkpoint import Checkpoint, to_sector
+from lineage.log.disk import Disk
+from lineage.log.merkle import Tree
+from lineage.log.reader import CHECKPOINT, VKEY, Chain, segments, verifier_in
+from lineage.log.signed_note import Verifier
+from lineage.log.signing_key import signer_at, verifier_at
+from lineage.privacy.key_vault import Vault
+from lineage.rules.draft import REASON_CHARACTERS, Draft
+from lineage.rules.guards import PLATFORM, Actor
+from lineage.settings import Settings
+from lineage.signing import make_keys
+from lineage.verify import verify_ledger
+from lineage.witness.cosigner import check_against_copy, check_against_witness
+from lineage.witness.protocol import file_name
+
+_LEDGER = Actor("ledger", PLATFORM)
+
+
+@dataclass
+class Restored:
+    """A home that was put back and verified.
+
+    `erased` persons were still known to the vault and are not any more; `seen` records a witness vouches for (None:
+    none could be asked); `lost` says what is gone; `continues` is the log in whose place a new one was begun.
+    """
+
+    log: str
+    records: int
+    files: int
+    bytes: int
+    segments: int
+    bundles: int
+    keys: bool
+    erased: int = 0
+    seen: int | None = None
+    lost: list[str] = field(default_factory=list)
+    continues: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form."""
+        return asdict(self)
+
+
+def restore(
+    source: Path,
+    settings: Settings,
+    *,
+    log: Path | None = None,
+    accept_loss: str | None = None,
+    clock: Clock = now,
+    disk: Disk | None = None,
+) -> Restored:
+    """Put a backup back into a home that holds nothing, verify all of it, and ask the witness what it saw.
+
+    Args:
+        log: a newer copy of the same log, e.g. of the damaged home or another backup; it is taken instead.
+        accept_loss: why what is gone may be gone; it goes on record. Where a witness saw records that are gone, the
+            log cannot go on under its name: a new one is begun that holds the same records and says what it continues.
+
+    Raises:
+        RefusedError: the home holds something; or something is gone (code `loss`) and nobody accepts it.
+        TamperedError: the backup is unfinished or was changed (`field` names the file), the log does not verify, or
+            the witness saw another history.
+        InvalidError: the log given is no newer one, or the reason is empty.
+        UnavailableError: a file cannot be read or written.
+    """
+    _check_reason(accept_loss)
+    manifest, disk = read_manifest(source), disk or Disk()
+    with telling("nothing was restored"), _staging(settings.root) as staging:
+        home = _at(settings, staging)
+        _lay(source, manifest, staging, disk)
+        if log is not None:
+            _take_newer(log, home, disk)
+        found, tree = _examine(home, manifest)
+        if log is not None and found.erased:
+            _rename_spools(home)
+        behind = _compare(settings, home, tree, found)
+        if found.lost:
+            _accept(home, manifest, found, accept_loss)
+            if behind:
+                found.continues = begin_anew(home)
+                found.log = _verifier(home).name
+            _put_on_record(home, found, f"of {manifest['at']}: {'; '.join(found.lost)}", str(accept_loss), clock)
+        return found
+
+
+def rehearse(source: Path, settings: Settings) -> Restored:
+    """Put a backup without keys back, for measuring: the witness is not asked, and the home can sign nothing.
+
+    Raises:
+        RefusedError: the backup has keys; only `restore` makes a home to work with.
+        As `restore`.
+    """
+    manifest = read_manifest(source)
+    if manifest["keys"]:
+        raise RefusedError("a rehearsal takes a backup without keys; `restore` is for real", code="keys")
+    with telling("nothing was restored"), _staging(settings.root) as staging:
+        _lay(source, manifest, staging, Disk())
+        return _examine(_at(settings, staging), manifest)[0]
+
+
+def begin_anew(settings: Settings) -> str:
+    """Go on with the same records under a new name and key; the log must not be open. Returns the old name.
+
+    Of the old log its last checkpoint and its public key are kept in `ledger/ended/`, its private key is not: nothing
+    can be signed in its name here any more. A witness remembers it as it was and meets the new one as a new log.
+
+    Raises:
+        RefusedError: a ledger has the log open.
+        TamperedError: the log does not verify.
+    """
+    log, old = settings.log_folder, _verifier(settings)
+    if is_written(log):
+        raise RefusedError(f"a ledger service has {log} open; stop it first", code="already_open")
+    tree, _ = _read_log(log, old)
+    ended = log.parent / "ended" / old.name.rpartition("/")[2]
+    ended.mkdir(parents=True, mode=0o700)
+    for name in (CHECKPOINT, VKEY, COSIGNED):
+        if (log / name).exists():
+            (log / name).rename(ended / name)
+    for path in (settings.log_key, settings.log_key.with_suffix(".vkey")):
+        path.unlink(missing_ok=True)
+    signer, disk = signer_at(settings.log_key), Disk()
+    disk.replace(log / VKEY, f"{signer.verifier.vkey}\n".encode())
+    disk.replace(log / CHECKPOINT, to_sector(Checkpoint(signer.name, len(tree), tree.root()).sign(signer)))
+    return old.name
+
+
+def remove(folder: Path) -> None:
+    """Delete a folder also where folders in it may not be written."""
+    for here, folders, _ in os.walk(folder):
+        for name in folders:
+            if not Path(here, name).is_symlink():
+                Path(here, name).chmod(0o700)
+    shutil.rmtree(folder)
+
+
+@contextmanager
+def _staging(root: Path) -> Iterator[Path]:
+    """Where a home is put together; it becomes the home when all went well, and nothing is left of it when not."""
+    existed = root.exists()
+    if existed and (not root.is_dir() or any(root.iterdir())):
+        raise RefusedError(f"{root} is not empty; restore into a home that holds nothing", code="not_empty")
+    staging = root / ".restoring"
+    staging.mkdir(parents=True, mode=0o700)
+    try:
+        yield staging
+        for path in sorted(staging.iterdir(), key=lambda path: path.name == "ledger"):  # the ledger last
+            path.rename(root / path.name)
+        staging.rmdir()
+        Disk().flush_folder(root)
+    except BaseException:
+        remove(staging)
+        if not existed and not any(root.iterdir()):
+            root.rmdir()
+        raise
+
+
+def _lay(source: Path, manifest: Manifest, target: Path, disk: Disk) -> None:
+    """Every file of the manifest, if it is what was backed up."""
+    for name in sorted(manifest["folders"]):
+        (target / name).mkdir(parents=True, exist_ok=True, mode=0o700)
+    for name, entry in manifest["files"].items():
+        stored = source / "log" / Path(name).name if is_segment(name) else source / "files" / entry["sha256"]
+        (target / name).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        found = hashlib.sha256()
+        descriptor = disk.open(target / name)
+        try:
+            with stored.open("rb") as file:
+                for chunk in chunks_of(file, entry["size"]):
+                    disk.append(descriptor, chunk)
+                    found.update(chunk)
+            if found.hexdigest() != entry["sha256"]:
+                where = stored.relative_to(source)
+                raise TamperedError(f"{name} is not what was backed up ({where} was changed)", field=name)
+            disk.flush(descriptor)
+        except FileNotFoundError as error:
+            raise TamperedError(f"{name} is missing: there is no {stored.relative_to(source)}", field=name) from error
+        finally:
+            disk.close(descriptor)
+        (target / name).chmod(entry["mode"])
+    for folder in sorted({(target / name).parent for name in manifest["files"]}):
+        disk.flush_folder(folder)
+    for name, mode in sorted(manifest["folders"].items(), reverse=True):
+        (target / name).chmod(mode)
+
+
+def _take_newer(log: Path, home: Settings, disk: Disk) -> None:
+    """Put a newer copy of the log in the place of the backup's."""
+    verifier, log = _verifier(home), log.expanduser().resolve()
+    if not segments(log):
+        raise InvalidError(f"{log} holds no log; expected a folder with segments and a checkpoint", field="log")
+    known, _ = _read_log(home.log_folder, verifier)
+    newer = home.log_folder.with_name("newer")
+    newer.mkdir(mode=0o700)
+    copy_log(log, newer, verifier, disk, {}, len(known))
+    tree, _ = _read_log(newer, verifier)
+    if tree.root(len(known)) != known.root():
+        raise TamperedError(f"the log in {log} is another history than the backup's, under the same key", field="log")
+    remove(home.log_folder)
+    newer.rename(home.log_folder)
+
+
+def _rename_spools(home: Settings) -> None:
+    """Have what is spooled sealed under other names than before somebody in it was erased: its bytes are others now."""
+    for path in home.spool.glob("*.jsonl"):
+        path.rename(path.with_name(f"restored-{path.name}"))
+    for name in (CURSOR, PENDING):
+        data = bytes_of(home.root / name)
+        if data is not None:
+            renamed = {f"restored-{spool}": where for spool, where in orjson.loads(data).items()}
+            Disk().replace(home.root / name, orjson.dumps(renamed))
+
+
+def _examine(home: Settings, manifest: Manifest) -> tuple[Restored, Tree]:
+    """Verify a home that was laid, and forget again whom its record says to be erased."""
+    verifier = _verifier(home)
+    tree, erased = _read_log(home.log_folder, verifier)
+    result = verify_ledger(home)
+    if result.records < len(tree):
+        first = result.problems[0]
+        raise TamperedError(f"record {first['record']}: {first['problem']}", record=first["record"])
+    size = sum(one["size"] for one in manifest["files"].values())
+    counts = (result.records, len(manifest["files"]), size, result.segments, result.bundles, manifest["keys"])
+    found = Restored(verifier.name, *counts)
+    found.lost = [f"record {one['record']}: {one['problem']}" for one in result.problems]
+    if home.vault.exists() and (home.secrets / "vault.key").exists():  # else the ledger service does it when it starts
+        with closing(Vault(home)) as vault:
+            found.erased = vault.apply_erasures(erased)
+    return found, tree
+
+
+def _compare(settings: Settings, home: Settings, tree: Tree, found: Restored) -> bool:
+    """Ask the witness, or where none answers its folder on this machine; whether it saw records that are gone."""
+    own, url = _verifier(home), settings.witness_url or settings.own_witness_url
+    try:
+        try:
+            head = check_against_witness(url, home.witness_pin, own, len(tree), tree.root)
+        except TamperedError:
+            raise
+        except UnavailableError:
+            memory = settings.witness_home / "seen" / f"{file_name(own.name)}.note"
+            head = check_against_copy(memory, home.witness_pin, own, len(tree), tree.root)
+    except TamperedError as error:
+        seen = error.detail.get("seen", 0)
+        if seen <= len(tree):
+            raise  # not an older record but another
+        found.seen = seen
+        gone = f"the witness saw {seen} records of {own.name}, here are {len(tree)}: {seen - len(tree)} are gone"
+        found.lost.insert(0, f"{gone}, and with them every erasure that they may hold")
+        return True
+    found.seen = head.size if head else None
+    return False
+
+
+def _check_reason(reason: str | None) -> None:
+    if reason is not None and not 0 < len(reason.strip()) <= REASON:
+        message = f"say why the loss is accepted, in at most {REASON} characters; it goes on record"
+        raise InvalidError(message, field="accept_loss")
+
+
+def _accept(home: Settings, manifest: Manifest, found: Restored, reason: str | None) -> None:
+    if reason is None:
+        told = "; ".join(found.lost[:5]) + (f"; and {len(found.lost) - 5} more" if len(found.lost) > 5 else "")
+        raise RefusedError(
+            f"{told}. Give a newer copy of the log (--log: of the old home, of another backup), or say why this may "
+            "be gone (--accept-loss), which goes on record",
+            code="loss",
+            seen=found.seen,
+            size=found.records,
+        )
+    if not manifest["keys"] or not home.log_key.exists():
+        raise RefusedError(
+            "the loss has to go on record, and this backup holds no keys; take one that does", code="keys"
+        )
+
+
+def _put_on_record(home: Settings, found: Restored, what: str, reason: str, clock: Clock) -> None:
+    """The first record of a home with a loss says what it continues, what is gone and who accepted it for what."""
+    began = f"It continues {found.continues}, which ended. " if found.continues else ""
+    told = f"{began}Restored from a backup {what}"[: REASON_CHARACTERS - REASON - len(". Accepted: ")]
+    ledger = Ledger(home.log_folder, clock=clock, signer=signer_at(home.log_key))
+    try:
+        data = {"records": len(ledger.records), "torn_bytes": ledger.torn_bytes, "signing_key": make_keys(home)}
+        ledger.append(Draft("LedgerOpened", _LEDGER, data, reason=f"{told}. Accepted: {reason}"))
+        found.records = len(ledger.records)
+    finally:
+        ledger.close()
+
+
+def _read_log(folder: Path, verifier: Verifier) -> tuple[Tree, list[Entry]]:
+    """The tree over a whole log and its erasures; raises TamperedError where it does not hold."""
+    whole = Chain(folder, verifier)
+    erased = [entry.record for entry in whole if entry.record["kind"] == "SubjectErased"]
+    return whole.tree, erased
+
+
+def _verifier(home: Settings) -> Verifier:
+    verifier = verifier_at(home.log_key) or verifier_in(home.log_folder)
+    if verifier is None:
+        raise TamperedError("nothing names the key of the log", field="keys")
+    return verifier
+
+
+def _at(settings: Settings, home: Path) -> Settings:
+    """The same settings for another home; the witness stays where it is."""
+    return Settings(**settings.model_dump() | {"home": home})

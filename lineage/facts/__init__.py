@@ -1,0 +1,1 @@
+"""Kinds of facts and the fields that each has."""

@@ -1,0 +1,342 @@
+"""Every kind of fact the ledger may hold: what it is about, who may state it, and what it must say.
+
+A fact is never edited. Constants that moved a verdict travel inside the fact, so that a reader needs nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from lineage.digest import canonical
+from lineage.errors import InvalidError
+from lineage.facts import data_subjects as subject_facts
+from lineage.facts import safety as stop_facts
+from lineage.facts.base import Dataset, Fact, Golden, Json, ModelFact, PlatformFact, Share, Subject, SwitchFact, Uri
+
+
+class DatasetPinned(ModelFact):
+    """A training data set was fixed by version and content digest."""
+
+    dataset: str
+    uri: Uri
+    version: int = Field(ge=0)
+    digest: str
+    rows: int = Field(ge=1)
+    columns: list[str]
+
+
+class ModelTrained(ModelFact):
+    """A candidate was trained; the ledger gives it the model's next release number."""
+
+    author: str = Field(min_length=1)
+    request: int | None = None
+    run_id: str
+    family: str
+    params: Json
+    metrics: dict[str, float]
+    dataset: Dataset
+    digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
+    signature_key: str
+    code_digest: str
+    environment_digest: str
+    seed: int
+    policy: Json
+    policy_digest: str
+    features: list[str] = Field(min_length=1)
+    threshold: float = Field(ge=0, le=1)
+    seconds: float = Field(ge=0)
+    fingerprint: str
+
+
+class CheckCompleted(Fact):
+    """A validator looked at the candidate and says what it saw."""
+
+    check: str
+    code: str
+    title: str
+    status: Literal["pass", "fail", "not_evaluated"]
+    findings: list[Json]
+    policy_digest: str
+    seconds: float = Field(ge=0)
+
+
+class CandidateValidated(Fact):
+    """Every check the policy names has passed."""
+
+    checks: list[str] = Field(min_length=1)
+    report_digest: str
+
+
+class CandidateRejected(Fact):
+    """At least one check did not pass; the candidate goes no further."""
+
+    failed: list[str] = Field(min_length=1)
+    report_digest: str
+
+
+class ReleaseRegistered(Fact):
+    """The candidate is a release: its bytes, signature and fingerprint are fixed."""
+
+    digest: str
+    mlflow_version: str
+    fingerprint: str
+
+
+class CanaryStarted(Fact):
+    """A share of live traffic goes to the release."""
+
+    share: Share = Field(gt=0, le=1)
+    salt: str = Field(min_length=8)
+    control: str
+
+
+class CanaryStepped(Fact):
+    """The judge let the canary take its next, larger share."""
+
+    share: Share = Field(gt=0, le=1)
+    judgement: Json
+
+
+class CanaryHeld(Fact):
+    """The judge waits, and why."""
+
+    why: str
+    judgement: Json
+
+
+class CanaryAborted(Fact):
+    """All traffic is back with the champion; the release is quarantined."""
+
+    why: str
+    judgement: Json | None = None
+
+
+class ReviewRequested(Fact):
+    """The canary's evidence suffices; a second person has to decide."""
+
+    judgement: Json
+    due_at: str
+
+
+class ReviewDecided(Fact):
+    """A person approved or rejected the release."""
+
+    decision: Literal["approve", "reject"]
+    digest: str
+
+
+class RolloutStepped(Fact):
+    """The approved release takes a larger share of live traffic."""
+
+    share: Share = Field(gt=0, le=1)
+    judgement: Json | None = None
+
+
+class ReleasePromoted(Fact):
+    """The release is the champion and answers all ordinary traffic."""
+
+    digest: str
+    replaced: str | None
+    golden: Golden
+    judgement: Json | None = None
+
+
+class ChampionRetired(Fact):
+    """The former champion stands by as the target of a rollback."""
+
+    replaced_by: str
+
+
+class DecisionsSealed(ModelFact):
+    """Answered requests were written to a segment whose digest is hereby on record."""
+
+    segment: str
+    uri: Uri
+    digest: str
+    rows: int = Field(ge=0)
+    outcomes: int = Field(ge=0)
+    from_: str = Field(alias="from")
+    to: str
+    releases: dict[str, int]
+
+
+class DriftMeasured(ModelFact):
+    """Live inputs were compared with the release's reference."""
+
+    release: str
+    window: Json
+    features: list[Json]
+    share_drifted: float | None
+    limit: float
+    verdict: Literal["ok", "drift", "not_enough_data"]
+    report_digest: str | None = None
+
+
+class FairnessMeasured(ModelFact):
+    """Favourable rates of groups were compared."""
+
+    release: str
+    stage: Literal["validation", "live"]
+    attribute: str
+    groups: list[Json]
+    ratio: float | None
+    ratio_interval: list[float] | None
+    limit: float
+    verdict: Literal["ok", "breach", "not_enough_data"]
+    erased: int = Field(default=0, ge=0)  # decisions passed over because their person was erased
+
+
+class AlertRaised(ModelFact):
+    """Somebody should look."""
+
+    alert: str
+    about: str | None = None  # a release or an attribute: the same alert about the same thing is raised once
+    severity: Literal["page", "ticket"]
+    summary: str
+    evidence: int | None = None
+
+
+class RetrainRequested(ModelFact):
+    """A training run is wanted."""
+
+    folder: str = Field(min_length=1)
+    why: str
+    author: str
+    evidence: int | None = None
+    options: Json = Field(default_factory=dict)
+
+
+class RollbackOrdered(Fact):
+    """The champion steps down at once."""
+
+    to: str
+
+
+class ReleaseRolledBack(Fact):
+    """No replica answers with the release any more."""
+
+    to: str
+    milliseconds: float = Field(ge=0)
+    replicas: int = Field(ge=1)
+
+
+class ChampionReinstated(Fact):
+    """The previous champion answers on every replica, and its golden vectors came back."""
+
+    golden: Golden
+    milliseconds: float = Field(ge=0)
+
+
+class LedgerOpened(PlatformFact):
+    """The ledger service began to write."""
+
+    records: int = Field(ge=0)
+    torn_bytes: int = Field(ge=0)
+    signing_key: str
+
+
+class AccountAdded(PlatformFact):
+    """An account was made."""
+
+    account: str
+    role: str
+
+
+class PasswordReset(PlatformFact):
+    """An account was given a new password on the machine itself."""
+
+    account: str
+
+
+class SignedIn(PlatformFact):
+    """A person signed in."""
+
+    account: str
+
+
+class ActionRefused(PlatformFact):
+    """A control refused what somebody tried."""
+
+    attempted: str
+    code: str
+    message: str
+
+
+class ControllerStarted(PlatformFact):
+    """A controller took over; its epoch is the sequence number of this fact."""
+
+    replicas: int = Field(ge=0)
+
+
+class JobStarted(ModelFact):
+    """A requested training run was submitted to Ray."""
+
+    request: int
+    job_id: str
+
+
+class JobFinished(ModelFact):
+    """A training run ended."""
+
+    request: int
+    job_id: str
+    status: Literal["succeeded", "failed", "stopped"]
+    message: str
+
+
+class RouteApplied(ModelFact):
+    """Every gateway replica has acknowledged a route."""
+
+    version: int = Field(ge=0)
+    champion: str | None
+    challenger: str | None
+    share: Share = Field(ge=0, le=1)
+    killed: Literal["", "baseline", "nothing"] = ""
+    shadow: str | None = None
+    replicas: int = Field(ge=0)
+    milliseconds: float = Field(ge=0)
+
+
+_BASES = (Fact, ModelFact, SwitchFact, PlatformFact)
+FACTS: dict[str, type[Fact]] = {
+    name: kind
+    for names in (list(globals().items()), vars(subject_facts).items(), vars(stop_facts).items())
+    for name, kind in names
+    if isinstance(kind, type) and issubclass(kind, Fact) and kind not in _BASES
+}
+
+
+def parse_fact(kind: str, data: Json) -> Json:
+    """Check `data` against the kind and return it in its stored form.
+
+    Raises:
+        InvalidError: unknown kind, missing or extra field, or a value of the wrong type or range,
+            or one that JSON has no form for.
+    """
+    fact = fact_of(kind)
+    canonical(data)  # refuses what JSON cannot say, which would be turned into null on the way
+    try:
+        return fact.model_validate(data).model_dump(mode="json", by_alias=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "data"
+        raise InvalidError(f"{kind}.{field}: {first['msg']}, got {first['input']!r:.120}", field=field) from error
+
+
+def subject_of(kind: str) -> Subject:
+    """`model`, `release`, `one_or_all` (of the models) or `platform`: what a fact of this kind is about."""
+    return fact_of(kind).subject
+
+
+def fact_of(kind: str) -> type[Fact]:
+    """The class of a kind.
+
+    Raises:
+        InvalidError: there is no such kind.
+    """
+    try:
+        return FACTS[kind]
+    except KeyError:
+        raise InvalidError(f"there is no fact {kind!r}; expected one of {', '.join(FACTS)}", field="kind") from None

@@ -1,0 +1,1 @@
+"""The append-only log: segment files, Merkle tree, checkpoints, group commit."""

@@ -1,0 +1,284 @@
+"""The log as it lies on disk, checked: each line is vouched for by the line behind it, all of them by the checkpoint.
+
+    000000000001.jsonl   records, one a line; a segment is named by the number of its first record
+    checkpoint           how many records were acknowledged and the root of their Merkle tree, signed
+    vkey                 the public key of the log, for whoever has not got it from elsewhere
+
+A record without `v` is of the first format, whose `prev` is the plain SHA-256 of the line before; since `v` 2 it is
+that line's leaf hash in the Merkle tree. A log of the first format has a `head` in place of the checkpoint.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain as joined
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+
+from lineage.errors import TamperedError
+from lineage.log.checkpoint import Checkpoint, from_sector, open_checkpoint
+from lineage.log.merkle import Tree, leaf_hash
+from lineage.log.signed_note import NoteError, Verifier
+
+ZERO = "0" * 64
+FORMAT = 2
+CHECKPOINT, VKEY, OLD_HEAD = "checkpoint", "vkey", "head"
+_HASH = re.compile("[0-9a-f]{64}")
+_ENVELOPE = {"seq", "at", "kind", "model", "release", "actor", "reason", "data", "key", "prev"}
+
+
+class Line(NamedTuple):
+    """One whole line: its bytes without the newline, its segment and where in it the line begins."""
+
+    data: bytes
+    segment: Path
+    offset: int
+
+
+class Entry(NamedTuple):
+    """A record that has been vouched for, with its line and the line's leaf hash."""
+
+    record: dict[str, Any]
+    line: Line
+    leaf: bytes
+
+
+@dataclass(frozen=True)
+class Head:
+    """What vouches for the last record: a checkpoint, or the plain hash in a log of the first format."""
+
+    size: int
+    checkpoint: Checkpoint | None = None
+    plain: str | None = None
+
+    def holds(self, line: bytes, tree: Tree) -> bool:
+        """Whether `line`, the last of `size`, with the tree over all of them, is what was acknowledged."""
+        if self.checkpoint is not None:
+            return tree.root(self.size) == self.checkpoint.root
+        return hashlib.sha256(line).hexdigest() == self.plain
+
+
+def segments(folder: Path) -> list[Path]:
+    """Segment files, oldest first."""
+    return sorted(folder.glob("[0-9]" * 12 + ".jsonl"))
+
+
+def lines(folder: Path) -> Iterator[Line]:
+    """Every whole line of the log, oldest first.
+
+    Raises:
+        TamperedError: a segment that is not the last one ends within a line.
+    """
+    files, number = segments(folder), 0
+    for path in files:
+        offset = 0
+        with path.open("rb") as file:
+            for data in file:
+                number += 1
+                if data.endswith(b"\n"):
+                    yield Line(data[:-1], path, offset)
+                    offset += len(data)
+                elif path != files[-1]:
+                    raise TamperedError(f"segment {path.name} ends within record {number}", record=number)
+
+
+def verifier_in(folder: Path) -> Verifier | None:
+    """The key that the folder itself names; None where it names none.
+
+    Raises:
+        TamperedError: what is there is no key.
+    """
+    try:
+        return Verifier.parse((folder / VKEY).read_text())
+    except FileNotFoundError:
+        return None
+    except (NoteError, UnicodeDecodeError) as error:
+        raise TamperedError(f"the log's public key cannot be read: {error}", record=0) from error
+
+
+def _stored_key(folder: Path) -> str | None:
+    try:
+        return (folder / VKEY).read_bytes().decode(errors="replace")
+    except FileNotFoundError:
+        return None
+
+
+def read_checkpoint(folder: Path, verifier: Verifier) -> Checkpoint | None:
+    """The newest checkpoint, its signature checked; None where none is kept.
+
+    Raises:
+        TamperedError: it is not one, or the log's key did not sign it.
+    """
+    note = read_note(folder)
+    try:
+        return None if note is None else open_checkpoint(note, verifier)
+    except NoteError as error:
+        raise TamperedError(f"the checkpoint cannot be relied on: {error}", record=0) from error
+
+
+def read_note(folder: Path) -> bytes | None:
+    """The newest checkpoint as a signed note, unchecked; None where none is kept.
+
+    Raises:
+        TamperedError: the file is not one.
+    """
+    path = folder / CHECKPOINT
+    try:
+        data = path.read_bytes()
+        while (again := path.read_bytes()) != data:  # the writer was overwriting it
+            data = again
+    except FileNotFoundError:
+        return None
+    try:
+        return from_sector(data)
+    except NoteError as error:
+        raise TamperedError(f"the checkpoint cannot be relied on: {error}", record=0) from error
+
+
+def read_head(folder: Path, verifier: Verifier | None) -> Head | None:
+    """What vouches for the end of the log; None for a log that has nothing yet.
+
+    Raises:
+        TamperedError: it is missing or unreadable.
+    """
+    if verifier is not None and _stored_key(folder) not in (None, f"{verifier.vkey}\n"):
+        raise TamperedError("the log's own public key is not the one that it is verified with", record=0)
+    checkpoint = read_checkpoint(folder, verifier) if verifier else None
+    if checkpoint is not None:
+        return Head(checkpoint.size, checkpoint)
+    if verifier is None and (folder / CHECKPOINT).exists():
+        raise TamperedError("the log has a checkpoint but names no key; nothing vouches for it", record=0)
+    first = next(lines(folder), None)
+    old = _old_head(folder)
+    if old is not None or first is None:
+        return old
+    raise TamperedError("the checkpoint of the log is missing; nothing vouches for its last record", record=0)
+
+
+def _old_head(folder: Path) -> Head | None:
+    path = folder / OLD_HEAD
+    if not path.is_file() or not path.stat().st_size:
+        return None
+    number, _, digest = path.read_bytes().decode(errors="replace").partition(" ")
+    size = int(number) if number.isdecimal() and len(number) == 12 else -1
+    if size < 0 or len(digest) != 65 or f"{size:012d} {digest}".encode() != path.read_bytes():
+        raise TamperedError("the head of the log is unreadable; nothing vouches for its last record", record=0)
+    return Head(size, plain=digest.strip())
+
+
+class Chain:
+    """Every record of a log, oldest first, each once it has been vouched for. Iterate once.
+
+    Behind the checkpoint lies at most what was being written when the machine or the process went down: a group of
+    lines that nobody was told of, of which a disk may have kept any sectors. So what is no JSON there is a torn tail;
+    anywhere else, and where it is JSON but not the next record, it is tampering.
+
+    Args:
+        verifier: the log's public key; None for a log of the first format.
+
+    Raises (while iterating):
+        TamperedError: `detail["record"]` is the number of the first record that was changed, moved or taken away.
+    """
+
+    def __init__(self, folder: Path, verifier: Verifier | None) -> None:
+        self._folder = folder
+        self.head = read_head(folder, verifier)  # before the lines: the writer may go on meanwhile
+        self.tree = Tree()
+        self.whole_bytes = 0  # of the last segment, once all is read; what is behind them is torn
+
+    @property
+    def acknowledged(self) -> int:
+        """Records that the checkpoint counts."""
+        return self.head.size if self.head else 0
+
+    def __iter__(self) -> Iterator[Entry]:
+        held: Entry | None = None
+        ends: list[Line | None] = [None]
+        for line, follower in pairwise(joined(lines(self._folder), ends)):
+            assert line is not None  # noqa: S101  only the last of the pairs ends in None
+            seq = len(self.tree) + 1
+            if seq > self.acknowledged and not _is_json(line.data) and line.segment == segments(self._folder)[-1]:
+                break
+            entry = _linked(line, follower, seq, held, self.head, self.tree)
+            if held is not None:
+                yield held
+            held = entry
+            if self.head is not None and self.head.size == seq and not self.head.holds(line.data, self.tree):
+                raise TamperedError(f"record {seq} is not the one that was acknowledged", record=seq)
+        here = len(self.tree)
+        if self.acknowledged > here:
+            gone = f"{self.acknowledged} records were acknowledged; from record {here + 1} on they are gone"
+            raise TamperedError(gone, record=here + 1)
+        if held is not None:
+            self.whole_bytes = held.line.offset + len(held.line.data) + 1
+            yield held
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return False
+    return True
+
+
+def _linked(line: Line, follower: Line | None, seq: int, held: Entry | None, head: Head | None, tree: Tree) -> Entry:
+    """The line as record number `seq`; where the link to the line before is broken, say which of the two changed."""
+    record, leaf = parse_line(line.data, seq), leaf_hash(line.data)
+    tree.append(leaf)
+    if line.offset == 0 and int(line.segment.stem) != seq:
+        raise TamperedError(f"segment {line.segment.name} begins with record {seq}", record=seq)
+    if head is not None and head.plain is not None and "v" in record:
+        raise TamperedError(f"record {seq} needs a checkpoint, and the log has none", record=seq)
+    if record["prev"] == _link(record, held):
+        return Entry(record, line, leaf)
+    vouched = head is not None and head.size == seq and _is_the_last(line, record, head, tree)
+    named = (leaf.hex(), hashlib.sha256(line.data).hexdigest())
+    vouched |= follower is not None and any(f'"prev":"{name}"'.encode() in follower.data for name in named)
+    changed = seq - 1 if vouched and seq > 1 else seq
+    raise TamperedError(f"record {changed} was changed after it was recorded", record=changed)
+
+
+def _is_the_last(line: Line, record: dict[str, Any], head: Head, tree: Tree) -> bool:
+    """Whether the acknowledged root comes out with the leaf that the last line names for the one before it."""
+    if head.checkpoint is not None:
+        before = bytes.fromhex(record["prev"]) if _HASH.fullmatch(record["prev"]) else b""
+        leaf = tree.leaf(head.size - 1)
+        tree.truncate(max(0, head.size - 2))
+        tree.extend([before, leaf] if head.size > 1 else [leaf])
+    return len(tree) == head.size and head.holds(line.data, tree)
+
+
+def _link(record: dict[str, Any], before: Entry | None) -> str:
+    if before is None:
+        return ZERO
+    return before.leaf.hex() if "v" in record else hashlib.sha256(before.line.data).hexdigest()
+
+
+def parse_line(line: bytes, seq: int) -> dict[str, Any]:
+    """A line as record number `seq`.
+
+    Raises:
+        TamperedError: it is not one.
+    """
+    try:
+        record = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        raise TamperedError(f"record {seq} is not JSON: {error}", record=seq) from error
+    if not isinstance(record, dict) or record.get("seq") != seq or isinstance(record["seq"], bool):
+        raise TamperedError(f"record {seq} is missing or out of order", record=seq)
+    if "v" in record and (record["v"] != FORMAT or isinstance(record["v"], bool)):
+        raise TamperedError(
+            f"record {seq} is of format {record['v']!r:.20}, which this version cannot read", record=seq
+        )
+    actor = record.get("actor")
+    whole = record.keys() - {"v"} == _ENVELOPE and isinstance(record["data"], dict) and isinstance(record["prev"], str)
+    if not whole or not isinstance(actor, dict) or actor.keys() != {"name", "role"}:
+        raise TamperedError(f"record {seq} does not have the fields of a record", record=seq)
+    return record

@@ -1,0 +1,1 @@
+"""OpenLineage events made from facts, and their outbox."""

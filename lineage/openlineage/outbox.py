@@ -1,0 +1,349 @@
+"""Delivery of OpenLineage events: everything on record, in order, at least once; never in the ledger's way.
+
+Invariants:
+- nothing leaves this machine unless the user named a receiver;
+- an append only rings a bell; what fails here fails here;
+- the cursor passes an event when the receiver has it, or when it lies in the dead-letter file with the reason; after
+  a crash in between it is sent again, the same bytes with the same run id;
+- a receiver that is away, shut, slow or broken is asked again, less and less often, for as long as it takes.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import ssl
+import threading
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import httpx
+import orjson
+import structlog
+from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
+
+from lineage.clock import Clock, now, stamp
+from lineage.digest import canonical, digest_of
+from lineage.errors import InvalidError, RefusedError, UnavailableError
+from lineage.log.disk import Disk
+from lineage.log.index import Record, Records
+from lineage.openlineage.events import NAMESPACE, Translator, encode
+
+#: Answers that speak of the receiver and not of the event: it is asked again. Any other 4xx sets the event aside.
+LATER = frozenset({401, 403, 404, 405, 407, 408, 425, 429})
+_BATCH_EVENTS, _REPLY_CHUNKS = 50, 16
+_FIRST_WAIT, _LONGEST_WAIT = 1.0, 300.0
+_KEYS = AliasChoices(*(AliasPath("auth", name) for name in ("apiKey", "apikey", "api_key")))
+_CA = AliasChoices(*(AliasPath(name, "caCertPath") for name in ("sslContext", "ssl_context")))
+log = structlog.get_logger("plimsoll.openlineage")
+
+
+class _Transport(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    type: Literal["http", "file", "console"]
+    url: str = ""
+    endpoint: str = "api/v1/lineage"
+    timeout: float = Field(5.0, gt=0, le=60)
+    verify: Literal[True] = True
+    auth: Literal["api_key"] | None = Field(None, validation_alias=AliasPath("auth", "type"))
+    key: SecretStr | None = Field(None, validation_alias=_KEYS)
+    ca: Path | None = Field(None, validation_alias=_CA)
+    log_file_path: Path = Path("openlineage.jsonl")
+    append: Literal[True] = True
+
+
+class _Receiver(BaseSettings):
+    """What the user set, under the names that OpenLineage's own clients read."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="OPENLINEAGE__", env_nested_delimiter="__", env_ignore_empty=True, extra="forbid"
+    )
+    transport: _Transport | None = None
+    url: str | None = Field(None, validation_alias="OPENLINEAGE_URL")
+    endpoint: str = Field("api/v1/lineage", validation_alias="OPENLINEAGE_ENDPOINT")
+    key: SecretStr | None = Field(None, validation_alias="OPENLINEAGE_API_KEY")
+    namespace: str = Field(NAMESPACE, validation_alias="OPENLINEAGE_NAMESPACE")
+    disabled: bool = Field(False, validation_alias="OPENLINEAGE_DISABLED")
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], *_: Any, **sources: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The file goes before the variables, as with OpenLineage's own clients; none is looked for at home."""
+        file = YamlConfigSettingsSource(settings_cls, os.environ.get("OPENLINEAGE_CONFIG") or "openlineage.yml")
+        return file, sources["env_settings"]
+
+
+class HttpTarget:
+    """A receiver of POSTs. Neither redirects nor proxies are followed."""
+
+    def __init__(self, url: str, key: str | None = None, timeout: float = 5.0, ca: Path | None = None) -> None:
+        try:
+            parts = httpx.URL(url)
+        except httpx.InvalidURL:
+            parts = httpx.URL("")
+        possible = parts.scheme in ("http", "https") and parts.host and (parts.port or 0) < 65_536
+        if not possible or parts.userinfo or parts.query:
+            raise InvalidError("the OpenLineage address must be http(s)://host[:port][/path], no more", field="url")
+        if key and not (key.isascii() and key.isprintable()):
+            raise InvalidError("the OpenLineage key holds what no header can carry", field="api_key")
+        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
+        verify = ssl.create_default_context(cafile=ca) if ca else True
+        self.url = url
+        self._client = httpx.Client(headers=headers, timeout=timeout, verify=verify, trust_env=False)
+
+    def send(self, body: bytes) -> None:
+        """Deliver one event.
+
+        Raises:
+            RefusedError: it will never be taken.
+            UnavailableError: it may be taken later.
+        """
+        try:
+            with self._client.stream("POST", self.url, content=body) as reply:
+                said = b"".join(islice(reply.iter_bytes(), _REPLY_CHUNKS)).decode(errors="replace")
+        except httpx.HTTPError as error:
+            raise UnavailableError(f"{self.url}: {type(error).__name__}: {error}") from error
+        why = f"{self.url} answered {reply.status_code}: {said[:300]!r}"
+        if reply.is_client_error and reply.status_code not in LATER:
+            raise RefusedError(why, code="rejected")
+        if not reply.is_success:
+            raise UnavailableError(why)
+
+
+class FileTarget:
+    """A file that is given one event a line."""
+
+    def __init__(self, path: Path) -> None:
+        self.url, self._path = f"file:{path}", path
+
+    def send(self, body: bytes) -> None:
+        """Deliver one event; OSError when the disk does not take it now."""
+        _append(self._path, body)
+
+
+class LogTarget:
+    """The service's own log."""
+
+    url = "console"
+
+    def send(self, body: bytes) -> None:
+        """Deliver one event."""
+        log.info("openlineage", body=body.decode())
+
+
+Target = HttpTarget | FileTarget | LogTarget
+
+
+def read_receiver() -> tuple[Target | None, str]:
+    """The receiver that the user named, None where nobody did, and the namespace of what it is sent.
+
+    Raises:
+        InvalidError: what was set is not understood. Values are not shown: there may be a secret among them.
+    """
+    named = os.environ.get("OPENLINEAGE_CONFIG")
+    if named and not Path(named).is_file():
+        raise InvalidError(f"OPENLINEAGE_CONFIG is {named!r}, which is no file", field="OPENLINEAGE_CONFIG")
+    try:
+        read = _Receiver()
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        field = ".".join(map(str, first["loc"]))
+        raise InvalidError(f"OpenLineage's configuration: {field}: {first['msg']}", field=field) from None
+    except Exception as error:  # whatever its parser makes of a broken file
+        raise InvalidError(f"OpenLineage's configuration cannot be read: {type(error).__name__}") from error
+    way = read.transport
+    if read.disabled or (way is None and read.url is None):
+        return None, read.namespace
+    if way is None:
+        way = _Transport(type="http", url=read.url or "", endpoint=read.endpoint).model_copy(update={"key": read.key})
+    if way.type == "http":
+        key = way.key.get_secret_value() if way.key else None
+        url = f"{way.url.strip().rstrip('/')}/{way.endpoint.strip('/')}"
+        return HttpTarget(url, key, way.timeout, way.ca), read.namespace
+    return (FileTarget(way.log_file_path.absolute()) if way.type == "file" else LogTarget()), read.namespace
+
+
+class Cursor(BaseModel):
+    """How far it got: `seq` records wholly and `part` events of the next; and what was sent and set aside so far."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    ledger: str = ""
+    seq: int = Field(0, ge=0)
+    part: int = Field(0, ge=0)
+    sent: int = Field(0, ge=0)
+    dead: int = Field(0, ge=0)
+
+
+class Outbox:
+    """Follows the records of one ledger in a thread of its own, from where its cursor stands.
+
+    Args:
+        records: the ledger's.
+        folder: holds `openlineage.cursor` and `openlineage.dead.jsonl`.
+        target: None delivers nothing; `why` then says so in `state`.
+        chance: spreads the waits of those who wait for the same receiver.
+    """
+
+    def __init__(
+        self,
+        records: Records,
+        folder: Path,
+        target: Target | None,
+        namespace: str = NAMESPACE,
+        *,
+        clock: Clock = now,
+        chance: random.Random | None = None,
+        why: str | None = None,
+    ) -> None:
+        self._records, self._target, self._clock, self._why = records, target, clock, why
+        self._file, self.dead_letters = folder / "openlineage.cursor", folder / "openlineage.dead.jsonl"
+        self._translator = Translator(records, namespace)
+        self._chance, self._tries = chance or random.Random(), 0  # noqa: S311  no secret
+        self._at = self._saved = Cursor()
+        self._aside: str | None = None
+        self._failing_since: str | None = None
+        self._news, self._closing = threading.Event(), threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @classmethod
+    def of_user(cls, records: Records, folder: Path, *, clock: Clock = now) -> Outbox:
+        """To the receiver that the user named. What cannot be understood stops deliveries, not the ledger."""
+        try:
+            target, namespace = read_receiver()
+        except (InvalidError, OSError) as error:
+            log.error("nothing is sent to OpenLineage", why=str(error))
+            return cls(records, folder, None, why=str(error))
+        return cls(records, folder, target, namespace, clock=clock, why=None if target else "no receiver is set")
+
+    def start(self) -> None:
+        """Begin to deliver, where there is a receiver."""
+        if self._target is not None:
+            self._thread = threading.Thread(target=self._run, name="openlineage", daemon=True)
+            self._thread.start()
+
+    def wake(self, _: Record | None = None) -> None:
+        """There is news. Takes no time; can be given to `Ledger.follow`."""
+        self._news.set()
+
+    def close(self, seconds: float = 2.0) -> None:
+        """Stop after the event under way, waiting so long for it; call before the ledger closes."""
+        self._closing.set()
+        self._news.set()
+        if self._thread is not None:
+            self._thread.join(seconds)
+
+    def state(self) -> dict[str, Any]:
+        """`{"url", "sent", "waiting", "dead", "failing_since", "why"}`: events sent and dead, records waiting."""
+        at, target = self._at, self._target
+        waiting = len(self._records) - at.seq if target else 0
+        told = {"url": target.url if target else None, "sent": at.sent, "waiting": waiting, "dead": at.dead}
+        return told | {"failing_since": self._failing_since, "why": self._why}
+
+    def step(self) -> float | None:
+        """Deliver one batch: the seconds to wait before the next, None when everything was told."""
+        if self._target is None:
+            return None
+        try:
+            more = self._deliver(self._target)
+        except (UnavailableError, OSError) as error:
+            return self._failed(error)
+        self._well()
+        return 0.0 if more else None
+
+    def _run(self) -> None:
+        try:
+            while not self._closing.is_set():
+                self._news.clear()
+                wait = self.step()
+                (self._news if wait is None else self._closing).wait(wait)
+        except BaseException as error:  # a fault of our own: the thread ends, and `state` says so
+            self._failed(error)
+            raise
+
+    def _deliver(self, target: Target) -> bool:
+        """Tell the next records; whether there are more."""
+        if len(self._records) and not self._at.ledger:
+            self._at = self._saved = self._load()
+        enough = self._at.sent + self._at.dead + _BATCH_EVENTS
+        try:
+            while self._at.seq < len(self._records) and self._at.sent + self._at.dead < enough:
+                self._tell(self._records[self._at.seq], target)
+                if self._closing.is_set():
+                    break
+        finally:
+            if self._at != self._saved:
+                Disk().replace(self._file, self._at.model_dump_json().encode())
+                self._saved = self._at
+        return self._at.seq < len(self._records)
+
+    def _tell(self, record: Record, target: Target) -> None:
+        bodies = []
+        try:
+            bodies = [encode(event) for event in self._translator.events(record)]
+        except (AttributeError, LookupError, TypeError, ValueError, InvalidError) as error:
+            self._set_aside(record, f"it cannot be told: {error!r}", None)
+        for body in bodies[self._at.part :]:
+            if self._closing.is_set():
+                return
+            try:
+                target.send(body)
+                self._move(sent=self._at.sent + 1, part=self._at.part + 1)
+            except RefusedError as error:
+                self._set_aside(record, error.message, body)
+            self._well()
+        self._move(seq=record["seq"], part=0)
+
+    def _set_aside(self, record: Record, why: str, body: bytes | None) -> None:
+        log.warning("an event for OpenLineage is set aside", seq=record["seq"], why=why)
+        line = {"at": stamp(self._clock()), "seq": record["seq"], "kind": record["kind"], "why": why}
+        _append(self.dead_letters, canonical(line | {"event": orjson.loads(body) if body else None}))
+        self._aside = why
+        self._move(dead=self._at.dead + 1, part=self._at.part + 1)
+
+    def _move(self, **to: int) -> None:
+        self._at = self._at.model_copy(update=to)
+
+    def _load(self) -> Cursor:
+        """Where the file says it got; the beginning where it speaks of another ledger, or of more than there is."""
+        ledger = digest_of(self._records[0])
+        try:
+            read = Cursor.model_validate_json(self._file.read_bytes())
+        except FileNotFoundError:
+            return Cursor(ledger=ledger)
+        except ValidationError:
+            read = Cursor()
+        if read.ledger == ledger and read.seq <= len(self._records):
+            return read
+        log.warning("the cursor is not of this ledger as it stands; everything is sent again", seq=read.seq)
+        return Cursor(ledger=ledger)
+
+    def _failed(self, error: BaseException) -> float:
+        """Seconds until the next try: doubling, and cut by up to a half by chance."""
+        self._why = str(error) or repr(error)
+        if self._failing_since is None:
+            self._failing_since = stamp(self._clock())
+            log.warning("OpenLineage events wait", why=self._why)
+        wait = min(_FIRST_WAIT * 2.0 ** min(self._tries, 30), _LONGEST_WAIT)
+        self._tries += 1
+        return wait * self._chance.uniform(0.5, 1.0)
+
+    def _well(self) -> None:
+        if self._failing_since is not None:
+            log.info("OpenLineage events are delivered again", since=self._failing_since)
+        self._failing_since, self._why, self._tries = None, self._aside, 0
+
+
+def _append(path: Path, line: bytes) -> None:
+    """Put a line at the end of a file and on the disk; what a crash left of another line stays a line of its own."""
+    disk = Disk()
+    descriptor = disk.open(path)
+    try:
+        size = disk.size(descriptor)
+        torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+        disk.append(descriptor, (b"\n" if torn else b"") + line + b"\n")
+        disk.flush(descriptor)
+    finally:
+        disk.close(descriptor)

@@ -1,0 +1,1 @@
+"""Keys of data subjects, decisions about them, and erasure."""

@@ -1,0 +1,313 @@
+"""Finding decisions: one by its id or all of one person, in sealed segments and in what is spooled and not yet sealed.
+
+A segment is parsed only when its bytes are those that its DecisionsSealed fact names. Which segment holds what is kept
+in an index beside the segments: ids and pseudonyms, nothing about anybody; it is made anew whenever it is not there or
+does not fit the log.
+"""
+
+from __future__ import annotations
+
+import io
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+import polars as pl
+
+from lineage.digest import digest_bytes
+from lineage.errors import PlimsollError, TamperedError, UnavailableError, UnknownError
+from lineage.log.index import Records
+from lineage.privacy.key_vault import Vault
+from lineage.settings import Settings
+
+Row = dict[str, Any]
+#: What a decision says about the person: sealed under the person's key. `key_hash_share` is a hash of the key with a
+#: salt that stands in the ledger, and an error may repeat a value that was sent. Score and decision are the bank's own
+#: acts: without the rest they lead to nobody, and drift and the judge have to count them.
+OF_THE_SUBJECT = ("key", "key_hash_share", "features", "reasons", "error")
+_SELECT = "SELECT record, segment, uri, digest FROM segments"
+READABLE, PLAIN, ERASED, MISSING = "readable", "plain", "erased", "missing"
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS segments (record INTEGER PRIMARY KEY, segment TEXT NOT NULL, uri TEXT NOT NULL,
+    digest TEXT NOT NULL, plain INTEGER NOT NULL DEFAULT 0, fault TEXT);
+CREATE TABLE IF NOT EXISTS places (name TEXT, kind TEXT, record INTEGER, PRIMARY KEY (name, kind, record))
+    WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A sealed segment and the record that names it."""
+
+    record: int
+    segment: str
+    uri: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """One decision: its row with what could be opened, where it lies (None: still spooled), and what came of it."""
+
+    row: Row
+    place: Place | None
+    outcomes: list[Row] = field(default_factory=list)
+
+
+def belongs_to(row: Row) -> bytes:
+    """What sealed data is bound to: it opens for this decision of this model only."""
+    return f"{row['decision_id']}\0{row['model']}".encode()
+
+
+def reveal(rows: Iterable[Row], vault: Vault) -> list[Row]:
+    """Rows of a segment with what is sealed opened, where a key is left.
+
+    Each decision is told to be `person`: readable, plain (sealed before there were keys), erased or missing (the vault
+    knows neither key nor erasure). Of the last two the fields of the person are None; `error` keeps its kind.
+
+    Raises:
+        TamperedError: sealed data is not what was sealed for this decision.
+    """
+    rows = list(rows)
+    sealed = [row for row in rows if row["type"] == "decision" and "sealed" in row]
+    opened = vault.open([(row["subject"], belongs_to(row), row["sealed"]) for row in sealed])
+    gone = vault.standing({row["subject"] for row, data in zip(sealed, opened, strict=True) if data is None})
+    told = {id(row): (data, gone.get(row["subject"])) for row, data in zip(sealed, opened, strict=True)}
+    revealed = []
+    for row in rows:
+        rest = {name: value for name, value in row.items() if name != "sealed"}
+        if id(row) in told:
+            data, standing = told[id(row)]
+            hidden = {name: row.get(name) for name in OF_THE_SUBJECT}
+            rest |= hidden if data is None else orjson.loads(data)
+            rest["person"] = READABLE if data is not None else MISSING if standing == "missing" else ERASED
+        elif row["type"] == "decision":
+            rest["person"] = PLAIN
+        revealed.append(rest)
+    return revealed
+
+
+class Decisions:
+    """Looks decisions up for one home folder; shared by the threads of the ledger service.
+
+    Raises (every method):
+        UnavailableError: a segment, the index or the vault cannot be read.
+        TamperedError: a segment is not what was sealed.
+    """
+
+    def __init__(self, settings: Settings, records: Records, vault: Vault) -> None:
+        self._settings, self._vault = settings, vault
+        self._index = _Index(settings.decisions / "index.db", records, self.read)
+
+    def find(self, decision_id: str) -> Found:
+        """The decision of that id.
+
+        Raises:
+            UnknownError: there is none.
+        """
+        for look in (self._in_segments, self._in_spools, self._in_segments):  # it may be sealed while we look
+            found = look(decision_id)
+            if found is not None:
+                return found
+        unread = self._index.unread()
+        if unread:
+            names = "; ".join(f"{segment} (record {record}): {fault}" for record, segment, fault in unread[:5])
+            raise UnavailableError(
+                f"no readable segment holds decision {decision_id[:64]!r}, and {len(unread)} cannot be read: {names}",
+                field="decision_id",
+            )
+        raise UnknownError(f"there is no decision {decision_id[:64]!r} on record", field="decision_id")
+
+    def of_subject(self, subject: str) -> list[Found]:
+        """Every decision about a person that is not erased, the oldest first."""
+        self._index.catch_up()
+        pseudonym, found = self._vault.known(subject) or "", dict[str, tuple[Row, Place | None]]()
+        places = [(place, "key", subject) for place in self._index.plain()]
+        places += [(place, "subject", pseudonym) for place in self._index.places(pseudonym, "subject")]
+        for place, column, name in places:
+            rows = self.read(place).filter(pl.col(column) == name, pl.col("type") == "decision")
+            found |= {row["decision_id"]: (row, place) for row in reveal(rows.to_dicts(), self._vault)}
+        for row in spooled(self._settings.spool, subject):
+            mine = row["type"] == "decision" and row["key"] == subject and not self._vault.left(subject, row["at"])
+            if mine:
+                found.setdefault(row["decision_id"], (row | {"person": READABLE}, None))
+        outcomes = self._outcomes(set(found))
+        all_of_them = [Found(row, place, outcomes[name]) for name, (row, place) in found.items()]
+        return sorted(all_of_them, key=lambda one: (str(one.row["at"])[:19], one.row["decision_id"]))
+
+    def read(self, place: Place) -> pl.DataFrame:
+        """The rows of a segment, if its bytes are those on record."""
+        try:
+            data = (self._settings.root / place.uri).read_bytes()
+        except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+            why = error.strerror if isinstance(error, OSError) else error
+            raise UnavailableError(
+                f"segment {place.segment}, which record {place.record} names, cannot be read: {why}",
+                field="segment",
+            ) from error
+        if digest_bytes(data) != place.digest:
+            raise TamperedError(
+                f"segment {place.segment} is not what record {place.record} says was sealed", record=place.record
+            )
+        return pl.read_parquet(io.BytesIO(data))
+
+    def close(self) -> None:
+        """Give the index back."""
+        self._index.close()
+
+    def _in_segments(self, decision_id: str) -> Found | None:
+        self._index.catch_up()
+        places = self._index.places(decision_id, "decision")
+        if not places:
+            return None
+        rows = self.read(places[0]).filter(pl.col("decision_id") == decision_id, pl.col("type") == "decision")
+        (row,) = reveal(rows.to_dicts(), self._vault)
+        return Found(row, places[0], self._outcomes({decision_id})[decision_id])
+
+    def _in_spools(self, decision_id: str) -> Found | None:
+        for row in spooled(self._settings.spool, decision_id):
+            if row["type"] == "decision" and row["decision_id"] == decision_id:
+                erased = self._vault.left(str(row["key"]), row["at"]) is not None
+                hidden = dict.fromkeys(OF_THE_SUBJECT) if erased else {}
+                person = {"person": ERASED if erased else READABLE}
+                return Found(row | hidden | person, None, self._outcomes({decision_id})[decision_id])
+        return None
+
+    def _outcomes(self, names: set[str]) -> dict[str, list[Row]]:
+        """What was reported of each decision, the first report first: that one counts."""
+        told = [row for row in spooled(self._settings.spool, "outcome") if row["type"] == "outcome"]
+        for place in {place for name in names for place in self._index.places(name, "outcome")}:
+            told += self.read(place).filter(pl.col("type") == "outcome").to_dicts()
+        reports = sorted(
+            {(row["at"], row["decision_id"], row["outcome"]) for row in told if row["decision_id"] in names}
+        )
+        outcomes: dict[str, list[Row]] = {name: [] for name in names}
+        for at, name, outcome in reports:
+            outcomes[name].append({"at": at, "outcome": outcome})
+        return outcomes
+
+
+def spooled(folder: Path, word: str) -> Iterator[Row]:
+    """Lines of the spools in which a text stands, whole ones only."""
+    needle = orjson.dumps(word)
+    for path in sorted(folder.glob("*.jsonl")):
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            continue  # all of it was sealed meanwhile
+        if needle in data:
+            for line in data[: data.rfind(b"\n") + 1].splitlines():
+                row = _parsed(line) if needle in line else None
+                if row is not None:
+                    yield row
+
+
+def _parsed(line: bytes) -> Row | None:
+    try:
+        row = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None  # torn: the customer got an error, not a decision
+    return row if isinstance(row, dict) and row.get("type") in ("decision", "outcome") else None
+
+
+class _Index:
+    """Which segment holds which decision, outcome and pseudonym: an SQLite file that can be made anew at any time."""
+
+    def __init__(self, path: Path, records: Records, read: Callable[[Place], pl.DataFrame]) -> None:
+        self._records, self._read = records, read
+        self._lock = threading.Lock()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _told():
+            try:
+                self._db = _connect(path)
+            except sqlite3.DatabaseError:
+                path.unlink(missing_ok=True)
+                self._db = _connect(path)
+
+    def catch_up(self) -> None:
+        """Bring in what was sealed since the last time, and what could not be read then."""
+        with self._lock, _told():
+            newest = self._db.execute("SELECT record, digest FROM segments ORDER BY record DESC LIMIT 1").fetchone()
+            fits = newest is None or self._is_sealed(*newest)
+            unread = self._db.execute(f"{_SELECT} WHERE fault IS NOT NULL").fetchall() if fits else []
+            after = newest[0] if newest and fits else 0
+            places = [Place(*row) for row in unread]
+            places += [_place(record) for record in self._records.find(kinds=["DecisionsSealed"], after=after).records]
+            if fits and not places:
+                return
+            self._db.execute("BEGIN")
+            try:
+                if not fits:  # it was made from another log
+                    self._db.execute("DELETE FROM segments")
+                    self._db.execute("DELETE FROM places")
+                for place in places:
+                    self._take_in(place)
+                self._db.execute("COMMIT")
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+
+    def places(self, name: str, kind: str) -> list[Place]:
+        """Where a decision, an outcome (by the decision's id) or a subject (by pseudonym) is."""
+        query = f"{_SELECT} JOIN places USING (record) WHERE name = ? AND kind = ? ORDER BY record"
+        return [Place(*row) for row in self._ask(query, name, kind)]
+
+    def plain(self) -> list[Place]:
+        """Segments from before there were keys."""
+        return [Place(*row) for row in self._ask(f"{_SELECT} WHERE plain ORDER BY record")]
+
+    def unread(self) -> list[tuple[int, str, str]]:
+        """Record and name of each segment that could not be read, and why."""
+        return self._ask("SELECT record, segment, fault FROM segments WHERE fault IS NOT NULL ORDER BY record")
+
+    def close(self) -> None:
+        with self._lock:
+            self._db.close()
+
+    def _is_sealed(self, record: int, digest: str) -> bool:
+        return record <= len(self._records) and self._records[record - 1]["data"].get("digest") == digest
+
+    def _take_in(self, place: Place) -> None:
+        fault, plain, names = None, False, set()
+        try:
+            frame = self._read(place)
+            plain = "subject" not in frame.columns
+            names = set(frame.select("decision_id", "type").iter_rows())
+            if not plain:
+                names |= {(name, "subject") for name in frame["subject"].drop_nulls()}
+        except (PlimsollError, pl.exceptions.PolarsError) as error:
+            fault = str(error)
+        row = (place.record, place.segment, place.uri, place.digest, plain, fault)
+        self._db.execute("INSERT OR REPLACE INTO segments VALUES (?, ?, ?, ?, ?, ?)", row)
+        rows = [(name, kind, place.record) for name, kind in names]
+        self._db.executemany("INSERT OR IGNORE INTO places VALUES (?, ?, ?)", rows)
+
+    def _ask(self, query: str, *values: str) -> list[Any]:
+        with self._lock, _told():
+            return self._db.execute(query, values).fetchall()
+
+
+def _place(record: Row) -> Place:
+    data = record["data"]
+    return Place(record["seq"], data["segment"], data["uri"], data["digest"])
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    db.execute("PRAGMA journal_mode = WAL").fetchall()
+    db.execute("PRAGMA synchronous = NORMAL")
+    db.executescript(_SCHEMA)
+    return db
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise UnavailableError(f"the index of decisions does not answer: {error}", field="decisions") from error

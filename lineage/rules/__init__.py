@@ -1,0 +1,1 @@
+"""Who may record which fact, in which order, on which evidence."""

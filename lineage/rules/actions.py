@@ -1,0 +1,149 @@
+"""What people do, as drafts of facts: the values a person need not type are taken from the fold and the policy."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from lineage.errors import RefusedError, UnknownError
+from lineage.rules.draft import Draft
+from lineage.rules.guards import Actor
+from lineage.rules.safety import not_asked_for, not_pulled
+from lineage.state.fold import LedgerState, Model, Release
+from lineage.state.safety import Kill
+
+_TOLD = 20  # names that an error lists at most
+
+
+def release_named(state: LedgerState, name: str) -> Release:
+    """The release of that name.
+
+    Raises:
+        UnknownError: there is none.
+    """
+    try:
+        return state.releases[name]
+    except KeyError:
+        model = name.rpartition("@")[0]
+        known = [r for r in state.releases if r.startswith(f"{model}@")]
+        hint = f"releases of {model}: {_some(known)}" if known else "see `plimsoll releases`"
+        raise UnknownError(f"there is no release {name!r}; {hint}", field="release") from None
+
+
+def model_named(state: LedgerState, name: str) -> Model:
+    """The model of that name.
+
+    Raises:
+        UnknownError: there is none.
+    """
+    try:
+        return state.models[name]
+    except KeyError:
+        known = _some(list(state.models)) or "none yet; train one first"
+        raise UnknownError(f"there is no model {name!r}; known: {known}", field="model") from None
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _TOLD} more" if len(names) > _TOLD else ""
+    return ", ".join(names[-_TOLD:]) + more
+
+
+def start_canary(state: LedgerState, release: str, actor: Actor, reason: str) -> Draft:
+    """Give the release the first share of its policy, split by a fresh salt."""
+    about = release_named(state, release)
+    control = model_named(state, about.model).champion or "baseline"
+    share = _next_share(about, "canary")
+    data = {"share": share, "salt": secrets.token_hex(16), "control": control}
+    return Draft("CanaryStarted", actor, data, about.model, release, reason)
+
+
+def decide_review(state: LedgerState, release: str, actor: Actor, reason: str, decision: str) -> Draft:
+    """Approve or reject exactly the bytes on record."""
+    about = release_named(state, release)
+    return Draft("ReviewDecided", actor, {"decision": decision, "digest": about.digest}, about.model, release, reason)
+
+
+def promote(state: LedgerState, release: str, actor: Actor, reason: str) -> Draft:
+    """Begin the rollout of an approved release with the next share of its policy."""
+    about = release_named(state, release)
+    data = {"share": _next_share(about, "rollout"), "judgement": about.judgement}
+    return Draft("RolloutStepped", actor, data, about.model, release, reason)
+
+
+def abort(state: LedgerState, release: str, actor: Actor, reason: str) -> Draft:
+    """Take a release in flight out of traffic and quarantine it."""
+    about = release_named(state, release)
+    return Draft("CanaryAborted", actor, {"why": reason, "judgement": about.judgement}, about.model, release, reason)
+
+
+def roll_back(state: LedgerState, model: str, actor: Actor, reason: str, to: str | None) -> Draft:
+    """Replace the champion by the previous one, or by the baseline.
+
+    Raises:
+        RefusedError: there is no champion, or no previous one and no target was named.
+    """
+    about = model_named(state, model)
+    if about.champion is None:
+        raise RefusedError(f"{model} has no champion; the baseline answers already", code="no_champion")
+    target = to or about.previous
+    if target is None:
+        raise RefusedError(
+            f"{model} has no previous champion to return to; name `baseline` as the target to let it answer",
+            code="no_previous",
+        )
+    return Draft("RollbackOrdered", actor, {"to": target}, model, about.champion, reason)
+
+
+def kill(state: LedgerState, model: str | None, actor: Actor, reason: str, answer: str) -> Draft:
+    """Stop a model, or all of them: its baseline answers, or nothing does."""
+    if model is not None:
+        model_named(state, model)
+    return Draft("KillSwitchPulled", actor, {"answer": answer}, model, None, reason)
+
+
+def ask_kill_release(state: LedgerState, model: str | None, actor: Actor, reason: str) -> Draft:
+    """Ask to release what is pulled.
+
+    Raises:
+        RefusedError: nothing is.
+    """
+    data = {"pulled": _pulled(state, model)["seq"]}
+    return Draft("KillReleaseRequested", actor, data, model, None, reason)
+
+
+def release_kill(state: LedgerState, model: str | None, actor: Actor, reason: str) -> Draft:
+    """Confirm a request to release what is pulled.
+
+    Raises:
+        RefusedError: nothing is, or nobody asked.
+    """
+    pulled = _pulled(state, model)
+    if pulled["asked_seq"] is None:
+        raise not_asked_for(model)
+    data = {"pulled": pulled["seq"], "requested": pulled["asked_seq"]}
+    return Draft("KillSwitchReleased", actor, data, model, None, reason)
+
+
+def shadow(state: LedgerState, release: str, actor: Actor, reason: str, kind: str) -> Draft:
+    """Let a registered release score copies of live requests (`ShadowStarted`), or end that (`ShadowStopped`)."""
+    about = release_named(state, release)
+    data = {"code": None} if kind == "ShadowStopped" else {}
+    return Draft(kind, actor, data, about.model, release, reason)
+
+
+def retrain(model: str, actor: Actor, reason: str, folder: str, options: dict[str, Any]) -> Draft:
+    """Ask for a training run; the controller starts it."""
+    data = {"folder": folder, "why": reason, "author": actor.name, "options": options}
+    return Draft("RetrainRequested", actor, data, model, None, reason)
+
+
+def _pulled(state: LedgerState, model: str | None) -> Kill:
+    switch = model_named(state, model).kill if model is not None else state.kill
+    if switch is None:
+        raise not_pulled(model)
+    return switch
+
+
+def _next_share(release: Release, section: str) -> float:
+    steps = release.policy.get(section, {}).get("steps", [])
+    return float(next((step for step in steps if step > release.share), steps[-1] if steps else 1.0))

@@ -1,0 +1,1 @@
+"""The ledger service: HTTP routes over the ledger."""

@@ -1,0 +1,5 @@
+"""`python -m lineage.service`."""
+
+from lineage.service.app import main
+
+main()

@@ -1,0 +1,128 @@
+"""The ledger service: the one process that writes the log and opens the lineage store.
+
+`python -m lineage.service` serves it; it does not run on Ray, because the record must outlive the cluster it audits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import orjson
+import structlog
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from lineage.clock import Clock, now
+from lineage.errors import PlimsollError
+from lineage.service import data_subjects as routes_subjects
+from lineage.service import dossier as routes_dossier
+from lineage.service import history as routes_store
+from lineage.service import proofs as routes_proofs
+from lineage.service import reads as reading
+from lineage.service import safety as routes_stop
+from lineage.service import writes as writing
+from lineage.service.context import Office
+from lineage.settings import Settings
+
+BODY_BYTES = 4 * 1024 * 1024
+_FIELD_CHARACTERS = 200
+_GOODBYE_SECONDS = 2  # followers keep a connection open for ever; on stopping they are not waited for
+log = structlog.get_logger("plimsoll.ledger")
+
+
+def create_app(settings: Settings, *, clock: Clock = now) -> FastAPI:
+    """The service as an ASGI application on the home folder of `settings`."""
+    office = Office(settings, clock=clock)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        office.attach(asyncio.get_running_loop())
+        yield
+        office.close()
+
+    # No interactive docs: their pages load scripts from elsewhere. The schema itself is served.
+    app = FastAPI(title="Plimsoll ledger", docs_url=None, redoc_url=None, lifespan=lifespan)
+    app.state.office = office
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "testserver", settings.host])
+    app.add_middleware(_LimitBody)
+    app.add_exception_handler(PlimsollError, _answer_error)
+    app.add_exception_handler(RequestValidationError, _answer_invalid)
+    app.add_exception_handler(HTTPException, _answer_http)
+    for router in (reading.open_router, routes_proofs.open_router):
+        app.include_router(router)
+    for module in (reading, routes_dossier, routes_proofs, routes_stop, routes_store, routes_subjects, writing):
+        app.include_router(module.router, responses=reading.PROBLEMS)
+    return app
+
+
+class _LimitBody:
+    """Refuses a body that is too large or does not say its length; plain ASGI, since appends bear the cost."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            headers = Headers(scope=scope)
+            length = headers.get("content-length", "0")
+            if not length.isdecimal() or int(length) > BODY_BYTES or "transfer-encoding" in headers:
+                message = f"the body is larger than {BODY_BYTES} bytes or does not say its length"
+                refusal = JSONResponse({"error": message, "code": "too_large"}, status_code=413)
+                return await refusal(scope, receive, send)
+        return await self._app(scope, receive, send)
+
+
+async def _answer_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, PlimsollError)  # noqa: S101  registered for this class only
+    if error.status >= 500:
+        log.error("request failed", message=error.message)
+    headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else None
+    return Response(orjson.dumps(error.body()), error.status, headers, "application/json")
+
+
+async def _answer_invalid(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101
+    first = error.errors()[0]
+    broken = first["type"] == "json_invalid"
+    field = "body" if broken else ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
+    field = field.encode(errors="backslashreplace").decode()[:_FIELD_CHARACTERS]
+    given = "" if broken or first["type"] == "missing" else f", got {first.get('input')!r:.120}"
+    body = {"error": f"{field}: {first['msg']}{given}", "code": "invalid", "field": field}
+    return JSONResponse(body, status_code=422)
+
+
+async def _answer_http(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101
+    return JSONResponse({"error": str(error.detail), "code": "http"}, error.status_code, error.headers)
+
+
+def main() -> None:
+    """Serve until stopped."""
+    settings = Settings()
+    settings.logs.mkdir(parents=True, exist_ok=True)
+    gc.disable()  # while the log is read nothing of it is garbage
+    app = create_app(settings)
+    gc.collect()
+    gc.freeze()  # what was read stays: looking through a million records stops everybody for 0.2 s
+    gc.enable()
+    uvicorn.run(
+        app,
+        host=settings.host,
+        port=settings.ledger_port,
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=_GOODBYE_SECONDS,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""What callers of the ledger service may send: one model a body, unknown fields refused."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from lineage.rules.draft import REASON_CHARACTERS
+
+
+class Body(BaseModel):
+    """Base of all request bodies."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class SignIn(Body):
+    """Open a session."""
+
+    name: str = Field(min_length=1, max_length=200)
+    password: str = Field(min_length=1, max_length=1_024)
+
+
+class Statement(Body):
+    """A fact stated by a service of the platform."""
+
+    kind: str
+    data: dict[str, Any]
+    model: str | None = None
+    release: str | None = None
+    reason: str | None = None
+
+
+class Because(Body):
+    """An action that takes only a reason."""
+
+    reason: str = Field(min_length=1, max_length=REASON_CHARACTERS)
+
+
+class Decide(Because):
+    """A review decision."""
+
+    decision: Literal["approve", "reject"]
+
+
+class Rollback(Because):
+    """A rollback; without `to`, to the previous champion."""
+
+    to: str | None = None
+
+
+class Kill(Because):
+    """Stop a model, or all of them; without `answer` the baseline answers meanwhile."""
+
+    answer: Literal["baseline", "nothing"] = "baseline"
+
+
+class Retrain(Because):
+    """A training run on a model folder."""
+
+    folder: str = Field(min_length=1, max_length=500)
+    options: dict[str, str | int | float | bool | None] = Field(default_factory=dict)

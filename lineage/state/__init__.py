@@ -1,0 +1,1 @@
+"""The fold: what all records add up to."""

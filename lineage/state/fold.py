@@ -1,0 +1,296 @@
+"""What the facts add up to: every model and release, folded from the log one record at a time.
+
+Pure: the same records give the same state, whoever folds them and when.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from lineage.facts.kinds import subject_of
+from lineage.lifecycle import BARRED, IN_FLIGHT, State, after
+from lineage.state.entities import Model as Model
+from lineage.state.entities import Release as Release
+from lineage.state.safety import Kill, broken, switched
+from lineage.state.undo import Undo
+
+Record = dict[str, Any]
+#: Facts that leave the position of a release as it is: a person who saw the state before them saw enough to decide.
+_STANDS_STILL = frozenset({"CanaryHeld", "CheckCompleted"})
+
+
+@dataclass
+class LedgerState:
+    """The fold. `apply` takes records in order, exactly once each.
+
+    `kill` is the switch of all models, `etag` the newest record about it.
+    """
+
+    seq: int = 0
+    etag: int = 0
+    kill: Kill | None = None
+    models: dict[str, Model] = field(default_factory=dict)
+    releases: dict[str, Release] = field(default_factory=dict)
+    barred: set[str] = field(default_factory=set)
+    undo: Undo | None = None
+
+    def begin(self) -> None:
+        """From here on `roll_back` leads back to this moment, until `settle`."""
+        self.undo = Undo(self.seq, self.etag, self.kill, set(self.barred))
+
+    def settle(self) -> None:
+        """What was folded in since `begin` stays."""
+        self.undo = None
+
+    def roll_back(self) -> None:
+        """Forget every record since `begin`."""
+        if self.undo is None:
+            return
+        self.seq, self.barred = self.undo.seq, self.undo.barred
+        self.etag, self.kill = self.undo.etag, self.undo.kill
+        self.undo.restore()
+        self.undo = None
+
+    def apply(self, record: Record) -> None:
+        """Fold in the next record."""
+        if self.undo is not None:
+            self.undo.keep(self.models, record["model"])
+            self.undo.keep(self.releases, record["release"])
+        self.seq = record["seq"]
+        name, kind = record["model"], record["kind"]
+        subject = subject_of(kind)
+        if name is None and subject == "one_or_all":
+            self.kill, self.etag = switched(self.kill, record), self.seq
+        elif name is not None and subject != "platform":
+            model = self.models.setdefault(name, Model(name))
+            model.last_seq = self.seq
+            if subject in ("release", "one_or_all") and kind not in _STANDS_STILL:
+                model.etag = self.seq
+            if kind == "ModelTrained":
+                self._trained(model, record)
+            elif subject == "release":
+                self._moved(model, self.releases[record["release"]], record)
+            elif handler := _MODEL_FACTS.get(kind):
+                handler(model, record)
+
+    def etag_of(self, model: str | None) -> int | None:
+        """The newest record that moved the model, or the switch of all of them; None for a model that is not known."""
+        if model is None:
+            return self.etag
+        known = self.models.get(model)
+        return known.etag if known else None
+
+    def next_release(self, model: str) -> str:
+        """The name that the model's next trained candidate will get."""
+        known = self.models.get(model)
+        return f"{model}@{(known.releases if known else 0) + 1}"
+
+    def _trained(self, model: Model, record: Record) -> None:
+        model.releases += 1
+        model.etag = record["seq"]
+        names = Release.__dataclass_fields__.keys() & record["data"].keys()
+        self.releases[record["release"]] = Release(
+            release=record["release"],
+            model=model.model,
+            number=model.releases,
+            state=State.TRAINED,
+            trained_at=record["at"],
+            steps=[_step(record)],
+            **{name: record["data"][name] for name in names},
+        )
+
+    def _moved(self, model: Model, release: Release, record: Record) -> None:
+        kind, data = record["kind"], record["data"]
+        state = after(release.state, kind, data.get("decision"))
+        if state is None:
+            raise ValueError(f"record {record['seq']}: {kind} cannot follow in state {release.state}")
+        release.state = state
+        release.steps.append(_step(record))
+        if data.get("judgement"):
+            release.judgement = data["judgement"]
+        if state in BARRED:
+            self.barred.add(release.digest)
+        _RELEASE_FACTS.get(kind, _nothing)(model, release, record)
+        _settle(model, release, self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form: `{"seq", "etag", "kill", "models", "releases"}`."""
+        return {
+            "seq": self.seq,
+            "etag": self.etag,
+            "kill": dict(self.kill) if self.kill else None,
+            "models": {name: asdict(model) for name, model in self.models.items()},
+            "releases": {name: asdict(release) for name, release in self.releases.items()},
+        }
+
+
+def _step(record: Record) -> dict[str, Any]:
+    share = record["data"].get("share")
+    step = {"kind": record["kind"], "seq": record["seq"], "at": record["at"], "actor": record["actor"]["name"]}
+    return step | ({"share": share} if share is not None else {})
+
+
+def _nothing(model: Model, release: Release, record: Record) -> None:
+    """A fact that only moves the state."""
+
+
+def _checked(model: Model, release: Release, record: Record) -> None:
+    data = record["data"]
+    release.checks[data["check"]] = {"status": data["status"], "seq": record["seq"], "title": data["title"]}
+
+
+def _validated(model: Model, release: Release, record: Record) -> None:
+    release.report_digest = record["data"]["report_digest"]
+
+
+def _canary_started(model: Model, release: Release, record: Record) -> None:
+    data = record["data"]
+    release.share, release.salt, release.control = data["share"], data["salt"], data["control"]
+    release.canary_started_at = release.stepped_at = record["at"]
+    model.challenger, model.control = release.release, data["control"]
+    model.share, model.salt = data["share"], data["salt"]
+
+
+def _stepped(model: Model, release: Release, record: Record) -> None:
+    release.share = model.share = record["data"]["share"]
+    release.stepped_at, release.hold = record["at"], None
+
+
+def _held(model: Model, release: Release, record: Record) -> None:
+    release.hold = {"why": record["data"]["why"], "at": record["at"]}
+
+
+def _review_requested(model: Model, release: Release, record: Record) -> None:
+    release.review = {"requested_at": record["at"], "due_at": record["data"]["due_at"]}
+    release.hold = None
+
+
+def _review_decided(model: Model, release: Release, record: Record) -> None:
+    decision = {"by": record["actor"]["name"], "decision": record["data"]["decision"], "at": record["at"]}
+    release.approvals.append(decision | {"reason": record["reason"]})
+
+
+def _shadowed(model: Model, release: Release, record: Record) -> None:
+    model.shadow = release.release if record["kind"] == "ShadowStarted" else None
+
+
+def _promoted(model: Model, release: Release, record: Record) -> None:
+    model.champions.append(release.release)
+    release.promoted_at, release.hold = record["at"], None
+
+
+def _rollback_ordered(model: Model, release: Release, record: Record) -> None:
+    model.champions.remove(release.release)
+    model.rollback = {"from": release.release, "to": record["data"]["to"], "at": record["at"], "seq": record["seq"]}
+    if record["data"]["to"] == "baseline":
+        model.champions.clear()
+    model.share = 0.0  # a challenger was judged against the champion that just left
+
+
+def _rolled_back(model: Model, release: Release, record: Record) -> None:
+    here = model.rollback or {}
+    if here.get("from") == release.release and here["to"] == "baseline":
+        model.rollback = None
+
+
+def _reinstated(model: Model, release: Release, record: Record) -> None:
+    model.rollback = None
+
+
+def _settle(model: Model, release: Release, state: LedgerState) -> None:
+    if release.state not in IN_FLIGHT and model.challenger == release.release:
+        model.challenger = model.control = model.salt = None
+        model.share = release.share = 0.0
+    if model.shadow and (model.shadow == model.challenger or state.releases[model.shadow].digest in state.barred):
+        model.shadow = None
+    standing = [name for name in model.champions if state.releases[name].digest not in state.barred]
+    model.champion = standing[-1] if standing else None
+    model.previous = standing[-2] if len(standing) > 1 else None
+    model.mode = "normal" if model.champion else "baseline"
+    model.baseline_from = model.champion or model.challenger or _standing_by(model, state)
+
+
+def _standing_by(model: Model, state: LedgerState) -> str | None:
+    """Whose baseline answers while nobody is champion: the newest registered release that is not barred.
+
+    Where every one is barred the last one's baseline stays: it is another model than the one that failed.
+    """
+    ready = (State.REGISTERED, State.RETIRED)
+    names = [r.release for r in state.releases.values() if r.model == model.model and r.state in ready]
+    return names[-1] if names else model.baseline_from
+
+
+def _requested(model: Model, record: Record) -> None:
+    model.requests.append(record["seq"])
+    model.jobs[str(record["seq"])] = {"status": "requested", "at": record["at"], **record["data"]}
+
+
+def _job_started(model: Model, record: Record) -> None:
+    data = record["data"]
+    model.jobs[str(data["request"])] |= {"status": "running", "job_id": data["job_id"], "started_at": record["at"]}
+
+
+def _job_finished(model: Model, record: Record) -> None:
+    data = record["data"]
+    finished = {"status": data["status"], "message": data["message"], "finished_at": record["at"]}
+    model.jobs[str(data["request"])] |= finished
+    if data["request"] in model.requests:
+        model.requests.remove(data["request"])
+
+
+def alert_name(alert: str, about: str | None) -> str:
+    """How an alert that was raised, and whose cause has not ended, stands in `Model.alerts`."""
+    return f"{alert} {about}" if about else alert
+
+
+def _switched(model: Model, record: Record) -> None:
+    model.kill = switched(model.kill, record)
+
+
+def _broken(model: Model, record: Record) -> None:
+    model.breakers = broken(model.breakers, record)
+
+
+def _alerted(model: Model, record: Record) -> None:
+    name = alert_name(record["data"]["alert"], record["data"].get("about"))
+    if name not in model.alerts:
+        model.alerts.append(name)
+
+
+def _measured(model: Model, record: Record) -> None:
+    """A good measurement of live traffic ends the alert; too little data ends nothing."""
+    data = record["data"]
+    drift, live = record["kind"] == "DriftMeasured", data.get("stage", "live") == "live"
+    name = alert_name("drift", data["release"]) if drift else alert_name("fairness", data["attribute"])
+    if data["verdict"] == "ok" and live and name in model.alerts:
+        model.alerts.remove(name)
+
+
+_MODEL_FACTS = {
+    "RetrainRequested": _requested,
+    "JobStarted": _job_started,
+    "JobFinished": _job_finished,
+    "AlertRaised": _alerted,
+    "DriftMeasured": _measured,
+    "FairnessMeasured": _measured,
+    "BreakerOpened": _broken,
+    "BreakerClosed": _broken,
+} | dict.fromkeys(("KillSwitchPulled", "KillReleaseRequested", "KillSwitchReleased"), _switched)
+_RELEASE_FACTS = {
+    "CheckCompleted": _checked,
+    "CandidateValidated": _validated,
+    "CandidateRejected": _validated,
+    "ShadowStarted": _shadowed,
+    "ShadowStopped": _shadowed,
+    "CanaryStarted": _canary_started,
+    "CanaryStepped": _stepped,
+    "CanaryHeld": _held,
+    "ReviewRequested": _review_requested,
+    "ReviewDecided": _review_decided,
+    "RolloutStepped": _stepped,
+    "ReleasePromoted": _promoted,
+    "RollbackOrdered": _rollback_ordered,
+    "ReleaseRolledBack": _rolled_back,
+    "ChampionReinstated": _reinstated,
+}

@@ -1,0 +1,1 @@
+"""The DuckDB lineage store: rows of the log for named queries."""

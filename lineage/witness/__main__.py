@@ -1,0 +1,5 @@
+"""`python -m lineage.witness`."""
+
+from lineage.witness.server import main
+
+main()

@@ -1,0 +1,249 @@
+"""The witness as a log knows it: what it says counts only if the key that was pinned on first contact signed it.
+
+So whoever else takes the witness's address can neither cosign nor raise an alarm. He can repeat an old answer, or say
+that he does not know the log; that the true witness is away is then told by what is not cosigned.
+"""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from urllib.parse import quote
+
+import httpx
+import structlog
+
+from lineage.errors import InvalidError, RefusedError, TamperedError, UnavailableError
+from lineage.log.checkpoint import Checkpoint, open_checkpoint
+from lineage.log.disk import Disk
+from lineage.log.signed_note import NoteError, Verifier
+from lineage.witness.protocol import BODY_BYTES, SIZE_TYPE, MalformedError, Submission, parse_size
+
+SECONDS = 5.0
+Root = Callable[[int], bytes]
+log = structlog.get_logger("plimsoll.cosigning")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the witness answered."""
+
+    status: int
+    kind: str
+    body: bytes
+
+    @property
+    def known(self) -> int | None:
+        """The size that the witness says it knows; None where the answer is another."""
+        if self.status != 409 or self.kind != SIZE_TYPE or not self.body.endswith(b"\n"):
+            return None
+        try:
+            return parse_size(self.body[:-1].decode(errors="replace"))
+        except MalformedError:
+            return None
+
+    @property
+    def text(self) -> str:
+        """Enough of it for a message."""
+        return f"{self.status}: {self.body[:200].decode(errors='replace').strip()}"
+
+
+class Link:
+    """The witness as a log knows it: an address, and the key that was pinned on first contact.
+
+    Args:
+        url: `http://host:port`.
+        pin: where the witness's key is kept; remove it only to begin with another witness.
+        own: the log's own key.
+        seconds: how long one question may take.
+
+    Raises:
+        InvalidError: the address is none, or holds a password.
+    """
+
+    def __init__(
+        self, url: str, pin: Path, own: Verifier, *, seconds: float = SECONDS, disk: Disk | None = None
+    ) -> None:
+        self.url = _checked(url)
+        self._pin, self._own, self._seconds = pin, own, seconds
+        self._disk = disk or Disk()
+        # compressed answers are not asked for: they could unfold into any size
+        headers = {"accept-encoding": "identity"}
+        self._http = httpx.Client(
+            verify=_authorities(), trust_env=False, timeout=seconds, headers=headers, follow_redirects=False
+        )
+
+    def close(self) -> None:
+        """Give up the connection."""
+        self._http.close()
+
+    def pinned(self) -> Verifier | None:
+        """The witness's key as it was pinned; None before first contact.
+
+        Raises:
+            TamperedError: the file holds no such key.
+        """
+        try:
+            verifier = Verifier.parse(self._pin.read_text())
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise UnavailableError(f"the witness's key cannot be read: {error.strerror}", field="witness") from error
+        except ValueError as error:  # NoteError, or not UTF-8
+            raise TamperedError(f"{self._pin.name} holds no witness's key: {error}", field="witness") from error
+        return self._usable(verifier)
+
+    def verifier(self) -> Verifier:
+        """The witness's key; pinned if this is the first contact.
+
+        Raises:
+            RefusedError: it is no witness's key, or the log's own.
+            UnavailableError: the witness does not answer.
+        """
+        pinned = self.pinned()
+        if pinned is not None:
+            return pinned
+        verifier = self._usable(self._shown())
+        try:
+            self._pin.parent.mkdir(parents=True, exist_ok=True)
+            self._disk.replace(self._pin, f"{verifier.vkey}\n".encode())
+        except OSError as error:
+            raise UnavailableError(f"the witness's key could not be pinned: {error.strerror}") from error
+        log.info("the witness's key is pinned", witness=verifier.name, url=self.url)
+        return verifier
+
+    def compare(self, size: int, root: Root) -> Checkpoint | None:
+        """Hold what the witness saw of the log against the log.
+
+        Args:
+            size: records in the log.
+            root: the root over the first so many of them.
+
+        Returns:
+            The newest checkpoint that the witness cosigned, which the log continues; None if it does not know the log.
+
+        Raises:
+            TamperedError: the witness saw a history that the log does not continue; `seen` and `size` in the detail.
+            RefusedError: what answers is not the witness whose key was pinned.
+            UnavailableError: no answer, or none that counts.
+        """
+        witness = self.verifier()
+        answer = self._ask("GET", f"/checkpoint/{quote(self._own.name, safe='')}")
+        if answer.status == 404:
+            self._must_be(witness)
+            return None
+        if answer.status != 200:
+            raise UnavailableError(f"the witness at {self.url} answered {answer.text}", field="witness")
+        try:
+            witness.check(answer.body)
+        except NoteError as error:
+            self._must_be(witness)
+            raise UnavailableError(f"what {self.url} answers does not count: {error}", field="witness") from error
+        return check_cosigned(answer.body, self._own, size, root)
+
+    def offer(self, submission: Submission) -> Answer:
+        """Ask for a cosignature.
+
+        Raises:
+            UnavailableError: the witness does not answer.
+        """
+        return self._ask("POST", "/add-checkpoint", submission.body)
+
+    def introduce(self) -> None:
+        """Make the log known to a witness that trusts on first sight.
+
+        Raises:
+            UnavailableError: it does not, or does not answer.
+        """
+        answer = self._ask("POST", "/logs", self._own.vkey.encode())
+        if answer.status != 200:
+            raise UnavailableError(
+                f"the witness at {self.url} does not watch this log ({answer.text}). Where it runs, call "
+                f"`python -m lineage.witness --add {self._own.vkey}`",
+                field="witness",
+            )
+
+    def _must_be(self, pinned: Verifier) -> None:
+        shown = self._shown()
+        if shown != pinned:
+            raise RefusedError(
+                f"the witness at {self.url} is {shown.name} with another key than {pinned.name}, which was pinned. "
+                f"Find out why; to begin with another witness, remove {self._pin.name} and the cosigned checkpoint",
+                code="witness_changed",
+                field="witness",
+            )
+
+    def _shown(self) -> Verifier:
+        answer = self._ask("GET", "/vkey")
+        try:
+            if answer.status != 200:
+                raise NoteError(answer.text)
+            return Verifier.parse(answer.body.decode(errors="replace"))
+        except NoteError as error:
+            raise UnavailableError(f"what answers at {self.url} is no witness: {error}", field="witness") from error
+
+    def _usable(self, witness: Verifier) -> Verifier:
+        if witness.key == self._own.key:
+            message = f"{witness.name} has the log's own key; nobody is his own witness"
+            raise RefusedError(message, code="same_key", field="witness")
+        if not witness.cosigns:
+            message = f"{witness.name} is no witness's key; expected one of type 4"
+            raise RefusedError(message, code="no_witness", field="witness")
+        return witness
+
+    def _ask(self, method: str, path: str, body: bytes | None = None) -> Answer:
+        deadline = time.monotonic() + self._seconds
+        try:
+            with self._http.stream(method, self.url + path, content=body) as response:
+                data = b""
+                for chunk in response.iter_raw():
+                    data += chunk
+                    if len(data) > BODY_BYTES or time.monotonic() > deadline:
+                        raise UnavailableError(f"{self.url}{path} answers without end", field="witness")
+                return Answer(response.status_code, response.headers.get("content-type", ""), data)
+        except httpx.HTTPError as error:
+            raise UnavailableError(f"no answer from the witness at {self.url}: {error}", field="witness") from error
+
+
+@cache
+def _authorities() -> ssl.SSLContext:
+    # Those that the machine trusts: a bank's witness has a certificate of the bank's own.
+    return ssl.create_default_context()
+
+
+def _checked(url: str) -> str:
+    try:
+        parsed = httpx.URL(url)
+    except (httpx.InvalidURL, TypeError) as error:
+        raise InvalidError(f"the witness's address is {url!r:.200}: {error}", field="witness_url") from error
+    if parsed.scheme not in ("http", "https") or not parsed.host or parsed.userinfo or parsed.query:
+        expected = "http://HOST:PORT without name, password or query"
+        raise InvalidError(f"the witness's address is no such address; expected {expected}", field="witness_url")
+    return url.rstrip("/")
+
+
+def check_cosigned(note: bytes, own: Verifier, size: int, root: Root) -> Checkpoint:
+    """Hold a note, which the witness is known to have cosigned, against the log of `size` records.
+
+    Raises:
+        TamperedError: the log does not continue it.
+    """
+    try:
+        head = open_checkpoint(note, own)
+    except NoteError as error:
+        raise TamperedError(
+            f"the witness knows {own.name} by another key than the one that signs it now: {error}", field="witness"
+        ) from error
+    if head.size > size:
+        message = f"the witness saw {head.size} records of {own.name}; the log has {size}: newer records are gone"
+        raise TamperedError(f"{message}. Was an older copy restored?", field="witness", seen=head.size, size=size)
+    if root(head.size) != head.root:
+        message = f"the witness saw {head.size} records of {own.name} that are not the first {head.size} of this log"
+        raise TamperedError(
+            f"{message}, which has {size}: its history was replaced", field="witness", seen=head.size, size=size
+        )
+    return head

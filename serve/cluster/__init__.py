@@ -1,0 +1,1 @@
+"""Ray, Serve and HAProxy: settings, deployment, the standby entrance."""

@@ -1,0 +1,182 @@
+"""The controller: one detached actor that follows the ledger, publishes routes and moves releases on.
+
+It keeps nothing that cannot be rebuilt: routes come from the ledger's fold, evidence from the spools and segments. Its
+first fact, ControllerStarted, gives the epoch by which replicas tell it from a controller that lost its place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from typing import Any
+
+import ray
+
+from lineage.settings import Settings
+from plimsoll.errors import Error as LedgerError
+from plimsoll.errors import Unavailable
+from plimsoll.ledger import Ledger
+from serve.controller.effects import RayJobs
+from serve.controller.measurements import Measure
+from serve.controller.reconciler import Conduct
+from serve.controller.replicas import Fleet
+from serve.controller.route_publisher import Publisher
+from serve.intent import Intention, parse_time
+from serve.models.bundle_store import BundleStore
+from serve.record.decision_log import Keeper
+from serve.routes import Route, routes_from
+
+log = logging.getLogger(__name__)
+CONTROLLER, NAMESPACE = "plimsoll_controller", "plimsoll"
+_TICK_SECONDS = 0.5
+_WAIT_SECONDS = 10.0
+_PAUSE_MOST = 5.0
+
+
+@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=0, max_concurrency=1000)
+class Controller:
+    """Shell of the loops; what they decide is in the verbs, what they do is in `Conduct`."""
+
+    async def __init__(self) -> None:  # type: ignore[misc]
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+        logging.getLogger("httpx").setLevel(logging.WARNING)
+        self._settings = Settings()
+        token = self._settings.token("controller")
+        self._ledger = Ledger(self._settings.ledger_url, token)
+        self._follower = Ledger(self._settings.ledger_url, token)
+        self._publisher = Publisher(self._settings.run / "routes.json", Fleet(time.time))
+        keeper, port = Keeper(self._settings), RayJobs(self._settings)
+        self._conduct = Conduct(self._settings, self._ledger, self._publisher, keeper, port)
+        self._measure = Measure(self._conduct)
+        self._epoch: int | None = None
+        self._woken = asyncio.Event()
+        self._tasks = [asyncio.create_task(self._follow()), asyncio.create_task(self._run())]
+        self._warming = asyncio.create_task(asyncio.to_thread(BundleStore.warm))
+        for task in self._tasks:
+            task.add_done_callback(_begin_again)
+        self._confirming: set[asyncio.Task[None]] = set()
+
+    async def watch(self, report: dict[str, Any]) -> dict[str, Any] | None:
+        """A gateway replica says what it runs and waits for a newer table."""
+        return await self._publisher.watch(report)
+
+    async def put_on_record(self, kind: str, model: str, data: dict[str, Any], key: str) -> bool:
+        """A gateway replica says what happened in it; False where the ledger does not answer: then it says so again.
+
+        What the ledger refuses is logged and done with: to say it again would not help.
+        """
+        try:
+            await asyncio.to_thread(self._ledger.append, kind, model=model, data=data, key=key)
+        except Unavailable as error:
+            log.warning("%s of %s is not on record yet: %s", kind, model, error.message)
+            return False
+        except LedgerError as error:
+            log.error("%s of %s is refused: %s", kind, model, error.message)
+        return True
+
+    async def status(self) -> dict[str, Any]:
+        """What the controller knows, for whoever deploys or examines it."""
+        table = self._publisher.table
+        order = table.order if table else None
+        fleet = self._publisher.fleet
+        return {
+            "epoch": self._epoch,
+            "order": order,
+            "replicas": fleet.replicas(),
+            "lagging": fleet.lagging(order) if order else [],
+            "refused": fleet.refused(),
+        }
+
+    async def _follow(self) -> None:
+        """Follow the ledger for ever; without it the routes stay as they are."""
+        pause = 0.25
+        while True:
+            try:
+                if self._epoch is None:
+                    await self._take_over()
+                await self._learn_more()
+                pause = 0.25
+            except LedgerError as error:
+                log.warning("the ledger does not answer, the split stays as it is: %s", error.message)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _PAUSE_MOST)
+
+    async def _take_over(self) -> None:
+        replicas = len(self._publisher.fleet.replicas())
+        data = {"replicas": replicas}
+        record = await asyncio.to_thread(self._ledger.append, "ControllerStarted", data=data)
+        await self._read()
+        self._epoch = record["seq"]
+        self._publish({})
+        log.info("took over with epoch %s", self._epoch)
+
+    async def _learn_more(self) -> None:
+        assert self._conduct.state is not None  # noqa: S101  _take_over has read it
+        page = await asyncio.to_thread(
+            self._follower.records, after=self._conduct.state["seq"], limit=500, wait=_WAIT_SECONDS
+        )
+        moments = {record["model"]: record["at"] for record in page["records"] if record["model"]}
+        await self._read()
+        self._publish(moments)
+
+    async def _read(self) -> None:
+        """Read the fold and the tokens, also when nothing happened: sessions end."""
+        state, tokens = await asyncio.gather(
+            asyncio.to_thread(self._ledger.state), asyncio.to_thread(self._ledger.gateway_tokens)
+        )
+        self._conduct.state, self._tokens = state, tokens
+
+    def _publish(self, moments: dict[str, str]) -> None:
+        state = self._conduct.state
+        assert state is not None  # noqa: S101
+        assert self._epoch is not None  # noqa: S101
+        table = routes_from(state, self._tokens, self._epoch, state["seq"])
+        changed = self._publisher.publish(table)
+        for name in changed:
+            if name in moments:
+                task = asyncio.create_task(self._confirm(table.routes[name], table.order, moments[name]))
+                self._confirming.add(task)
+                task.add_done_callback(self._confirming.discard)
+        self._woken.set()
+
+    async def _confirm(self, route: Route, order: tuple[int, int], at: str) -> None:
+        """When every replica runs the route, put that on record with how long it took."""
+        acked = await self._publisher.acked(order)
+        data = {
+            "version": order[1],
+            "champion": route.champion.release if route.champion else None,
+            "challenger": route.challenger.release if route.challenger else None,
+            "share": route.share,
+            "shadow": route.shadow.release if route.shadow else None,
+            "killed": route.killed,
+            "replicas": len(self._publisher.fleet.replicas()),
+            "milliseconds": round(max(0.0, acked - parse_time(at).timestamp()) * 1000.0, 1),
+        }
+        try:
+            await self._conduct.state_fact(Intention("RouteApplied", route.model, data, about_release=False))
+        except LedgerError as error:
+            log.warning("a route was applied but that is not on record: %s", error.message)
+
+    async def _run(self) -> None:
+        """Tick for ever: at once when the ledger has news, else twice a second."""
+        while True:
+            try:
+                async with asyncio.timeout(_TICK_SECONDS):
+                    await self._woken.wait()
+            except TimeoutError:
+                pass
+            self._woken.clear()
+            if self._epoch is None:
+                continue
+            await self._conduct.tick()
+            self._measure.tick()
+            self._conduct.start("seal", self._measure.seal_seconds(), self._conduct.seal)
+
+
+def _begin_again(task: asyncio.Task[None]) -> None:
+    """A loop ended on what nobody foresaw: Ray starts the actor anew, and everything is rebuilt from the record."""
+    if not task.cancelled():
+        log.critical("the controller begins again", exc_info=task.exception())
+        os._exit(1)

@@ -1,0 +1,71 @@
+"""Open retraining requests become Ray jobs, one each, whatever happens to the controller in between.
+
+The job's id is derived from the request, so submitting it again is refused by Ray instead of training twice.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from serve.intent import Intention, View
+
+_STATUS = {"SUCCEEDED": "succeeded", "FAILED": "failed", "STOPPED": "stopped"}
+_LINES = 12
+
+
+@dataclass(frozen=True)
+class JobView:
+    """A job as Ray knows it: status in Ray's words, and the last lines of its log."""
+
+    status: str
+    tail: str
+
+
+class JobPort(Protocol):
+    """Ray's jobs."""
+
+    def find(self, job_id: str) -> JobView | None:
+        """The job, or None where Ray does not know it."""
+
+    def submit(self, job_id: str, entrypoint: str) -> None:
+        """Submit it."""
+
+
+def job_id_of(model: str, request: int) -> str:
+    """The id that the job of this request has, always."""
+    return f"train-{model}-{request}"
+
+
+def entrypoint(request: int, job: View) -> str:
+    """The command: niced, so that training never starves decisions."""
+    words = ["nice", "-n", "10", sys.executable, "-m", "training.pipeline", job["folder"]]
+    words += ["--request", str(request), "--author", job["author"]]
+    for name, value in sorted((job.get("options") or {}).items()):
+        if value is None or value is False:
+            continue
+        words.append(f"--{name.replace('_', '-')}")
+        if value is not True:
+            words.append(str(value))
+    return shlex.join(words)
+
+
+def step(model: View, request: int, port: JobPort) -> list[Intention]:
+    """Move one open request on: submit it, or say how it ended."""
+    job, job_id = model["jobs"][str(request)], job_id_of(model["model"], request)
+    about: dict[str, Any] = {"request": request, "job_id": job_id}
+    view = port.find(job_id)
+    if job["status"] == "requested":
+        if view is None:
+            port.submit(job_id, entrypoint(request, job))
+        return [Intention("JobStarted", model["model"], about, about_release=False)]
+    if view is None:
+        ended = {"status": "failed", "message": "Ray does not know the job any more: the cluster was restarted"}
+    elif view.status in _STATUS:
+        lines = _LINES if view.status == "FAILED" else 1  # a failure is explained, a success is named
+        ended = {"status": _STATUS[view.status], "message": "\n".join(view.tail.strip().splitlines()[-lines:])}
+    else:
+        return []
+    return [Intention("JobFinished", model["model"], about | ended, about_release=False)]

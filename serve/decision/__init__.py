@@ -1,0 +1,1 @@
+"""How one request becomes a decision: routing, scoring, reasons, fallback."""

@@ -1,0 +1,115 @@
+"""A decision on its way: the score, what has been found out about the request so far, and what the caller gets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Protocol
+
+from serve.judge.evidence import CHAMPION
+from serve.routes import Route, Target
+
+Purpose = Literal["customer", "verification"]
+
+
+class ChallengerPort(Protocol):
+    """The other pool, where challengers and shadows are scored."""
+
+    def is_ready(self, target: Target) -> bool:
+        """Whether the challenger may be sent requests; until then nobody is assigned to an arm."""
+
+    async def __call__(self, target: Target, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Of each row of named features the fields of `Scored`, or `{"refused": why}`.
+
+        Raises:
+            UnavailableError: the pool failed.
+        """
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a model says about one row."""
+
+    row: list[float]
+    score: float
+    threshold: float
+    decision: str
+    adverse: bool
+    reasons: list[dict[str, Any]]
+
+
+class Served(NamedTuple):
+    """Features that were looked up instead of sent.
+
+    service: the feature service they came from; age: seconds since the oldest of them was observed.
+    unusable: names of the features that are stale or missing, which nobody may use.
+    """
+
+    service: str
+    age: float | None
+    unusable: tuple[str, ...] = ()
+
+
+class Request(NamedTuple):
+    """One row to decide on. `key` names the customer, who stays on one arm; `row` is its number among several."""
+
+    features: Mapping[str, Any]
+    key: str
+    served: Served | None = None
+    row: int | None = None
+
+
+@dataclass(slots=True)
+class Pending:
+    """A decision under way."""
+
+    route: Route
+    request: Request
+    purpose: Purpose
+    position: float | None = None
+    arm: str | None = None
+    role: str = CHAMPION
+    target: Target | None = None
+    fallback: str | None = None
+    error: str | None = None
+    cached: bool = False
+    scored: Scored | None = None
+
+
+class Weighed(NamedTuple):
+    """A decision that is made but neither recorded nor given."""
+
+    pending: Pending
+    target: Target
+    scored: Scored
+    version: int
+    latency_ms: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A decision as the caller gets it; `to_dict` leaves out what only headers tell."""
+
+    decision: str
+    score: float
+    threshold: float
+    decision_id: str
+    release: str
+    digest: str
+    role: str
+    fallback: str | None
+    reasons: list[dict[str, Any]]
+    cached: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form. Its values are not copied."""
+        return {name: getattr(self, name) for name in _ANSWER}
+
+
+_ANSWER = tuple(name for name in Answer.__dataclass_fields__ if name != "cached")
+
+
+def of_one_mind(answers: Sequence[Answer]) -> bool:
+    """Whether one release in one role gave every answer."""
+    first = answers[0]
+    return all((answer.digest, answer.role) == (first.digest, first.role) for answer in answers)

@@ -1,0 +1,63 @@
+"""The other pool: challengers are scored here, where a crash, a leak or a slow model harms nobody but themselves."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from lineage.errors import PlimsollError, TamperedError
+from lineage.settings import Settings
+from serve.decision.scoring import score
+from serve.models.bundle_store import BundleStore
+from serve.routes import Target
+from validators.scoring.bundle import Bundle
+
+
+class Challenger:
+    """Scores rows with the bundle that each call names; bundles are loaded in a thread on first sight."""
+
+    def __init__(self) -> None:
+        self._store = BundleStore(Settings())
+        self._store.warm()
+        self._loading = asyncio.Lock()
+
+    async def score(self, release: str, digest: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Of each row of named features the fields of `serve.decision.answers.Scored`, or `{"refused": why}`.
+
+        Raises:
+            TamperedError: the bundle's bytes are refused.
+        """
+        bundle = await self._bundle(Target(release, digest))
+        return [_scored(bundle, row) for row in rows]
+
+    async def prepare(self, release: str, digest: str) -> None:
+        """Load a bundle and let it answer once, before traffic needs it.
+
+        Raises:
+            TamperedError: the bundle's bytes are refused.
+        """
+        bundle = await self._bundle(Target(release, digest))
+        for scorer in (bundle.model, bundle.baseline):
+            row = np.zeros((1, scorer.width))
+            scorer.score(row)
+            scorer.contributions(row)
+
+    async def _bundle(self, target: Target) -> Any:
+        bundle = self._store.get(target)
+        if bundle is None:
+            async with self._loading:
+                await asyncio.to_thread(self._store.hold, [target])
+            bundle = self._store.get(target)
+        if bundle is None:
+            raise TamperedError(self._store.refused.get(target.digest, "the bundle could not be loaded"))
+        return bundle
+
+
+def _scored(bundle: Bundle, row: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return asdict(score(bundle, row))
+    except PlimsollError as error:  # this row's failure, and no other's
+        return {"refused": f"{type(error).__name__}: {error.message}"}

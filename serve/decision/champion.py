@@ -1,0 +1,175 @@
+"""The champion's answers: as fast as they come, or why there is none, so that the baseline gives them.
+
+Why not, in the words of `fallback`: killed, champion_refused (its bytes are not verified), champion_failed (no
+probability), stale_features, explanation_timeout, explanation_failed, or breaker:<cause>.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from lineage.errors import PlimsollError
+from serve.decision.answers import Pending, Scored
+from serve.decision.circuit_breaker import Breaker, Failure
+from serve.decision.circuit_breakers import Breakers
+from serve.decision.explainer import Explainer
+from serve.decision.score_cache import Cache, Row
+from serve.decision.scoring import judge, parse_rows, wants_reasons, with_reasons
+from serve.judge.evidence import CHAMPION
+from serve.models.bundle_store import BundleStore
+from serve.routes import Route
+from validators.scoring.bundle import Bundle
+from validators.scoring.port import Rows
+
+log = logging.getLogger(__name__)
+
+
+class Champion:
+    """Answers for the champions of all models."""
+
+    def __init__(
+        self,
+        store: BundleStore,
+        breakers: Breakers,
+        explainer: Explainer,
+        cache: Cache,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._store, self._breakers, self._explainer = store, breakers, explainer
+        self.cache, self._clock = cache, clock
+
+    async def answer(self, route: Route, pending: list[Pending], *, explain: bool) -> None:
+        """Answer what the champion may answer; the others get their `fallback`.
+
+        Raises:
+            InvalidError: a feature is wrong; none of the rows is answered then.
+        """
+        if route.champion is None:
+            return  # the baseline is in charge: that is no fallback
+        bundle = self._store.get(route.champion) or await self._store.fetch(route.champion)
+        if bundle is None:
+            _fall_back(pending, "champion_refused")
+            return
+        # Whoever verifies a release wants to hear it and decides nothing: no breaker, switch or cache comes between.
+        breaker = (
+            self._breakers.of(route, self._store.spread(route.champion)) if pending[0].purpose == "customer" else None
+        )
+        asked = pending if breaker is None else [one for one in pending if _may_answer(route, breaker, one)]
+        if not asked:
+            return
+        rows = parse_rows(bundle, [one.request for one in asked])
+        work = _Work(route, bundle, breaker, explain=explain)
+        new = self._remember(work, asked, rows)
+        if new:
+            await self._score(work, [asked[number] for number in new], rows if len(new) == len(asked) else rows[new])
+
+    def _remember(self, work: _Work, asked: list[Pending], rows: Rows) -> list[int]:
+        """Answer what was answered before; return the numbers of the others."""
+        if work.breaker is None or not work.route.serving.cache:
+            return list(range(len(asked)))
+        new = []
+        for number, one in enumerate(asked):
+            known = self.cache.get(work.row(rows, number))
+            if known is None:
+                new.append(number)
+            else:
+                one.scored, one.role, one.target, one.cached = known, CHAMPION, work.route.champion, True
+        return new
+
+    async def _score(self, work: _Work, asked: list[Pending], rows: Rows) -> None:
+        bundle, began = work.bundle, self._clock()
+        try:
+            judged = judge(bundle, rows, bundle.model.score(rows), with_baseline=False)
+        except PlimsollError as error:
+            log.error("%s: %s", work.route.model, error.message)
+            work.fail(asked, "errors", "champion_failed")
+            return
+        slow = (self._clock() - began) * 1000.0 > work.route.serving.slow_milliseconds * len(asked)
+        good: dict[int, Scored] = {}
+        for number, scored in enumerate(judged):
+            if scored is None:
+                work.fail((asked[number],), "not_a_probability", "champion_failed")
+            else:
+                good[number] = scored
+        wanted = [number for number, scored in good.items() if wants_reasons(bundle, scored, explain=work.explain)]
+        if wanted:
+            good = await self._explain(work, asked, rows, good, wanted)
+        for number, scored in good.items():
+            self._settle(work, asked[number], scored, rows, number, slow=slow)
+
+    async def _explain(
+        self, work: _Work, asked: list[Pending], rows: Rows, good: dict[int, Scored], wanted: list[int]
+    ) -> dict[int, Scored]:
+        """`good` with reasons for the numbers in `wanted`; who gets none of them has fallen back and is left out."""
+        bundle, explained = work.bundle, dict(good)
+        contributions = await self._contributions(work, [asked[number] for number in wanted], rows[wanted])
+        for place, number in enumerate(wanted):
+            scored = explained.pop(number)
+            if contributions is None:
+                continue
+            with_them = with_reasons(bundle, bundle.model, scored, contributions[place])
+            if with_them is None:
+                work.fail((asked[number],), "explanation", "explanation_failed")
+            else:
+                explained[number] = with_them
+        return explained
+
+    async def _contributions(self, work: _Work, asked: list[Pending], rows: Rows) -> Rows | None:
+        try:
+            return await self._explainer(work.bundle.model, rows, work.route.serving.explain_milliseconds / 1000.0)
+        except TimeoutError:
+            work.fail(asked, "explanation", "explanation_timeout")
+        except PlimsollError as error:
+            log.error("%s: %s", work.route.model, error.message)
+            work.fail(asked, "explanation", "explanation_failed")
+        return None
+
+    def _settle(self, work: _Work, one: Pending, scored: Scored, rows: Rows, number: int, *, slow: bool) -> None:
+        one.scored, one.role, one.target = scored, CHAMPION, work.route.champion
+        if work.breaker is None:
+            return
+        row = work.row(rows, number)
+        if slow:
+            work.breaker.failed("slow")  # it is an answer all the same
+        else:
+            work.breaker.answered(row[2], scored.score, favourable=not scored.adverse)
+        if work.route.serving.cache:
+            self.cache.keep(row, scored)
+
+
+class _Work:
+    """What the rows of one request have in common."""
+
+    def __init__(self, route: Route, bundle: Bundle, breaker: Breaker | None, *, explain: bool) -> None:
+        self.route, self.bundle, self.breaker, self.explain = route, bundle, breaker, explain
+        assert route.champion is not None  # noqa: S101  asked before
+        self._digest = route.champion.digest
+
+    def row(self, rows: Rows, number: int) -> Row:
+        return (self._digest, self.explain, rows[number].tobytes())
+
+    def fail(self, asked: list[Pending] | tuple[Pending, ...], cause: Failure, fallback: str) -> None:
+        if self.breaker is not None:
+            for _ in asked:
+                self.breaker.failed(cause)
+        _fall_back(asked, fallback)
+
+
+def _may_answer(route: Route, breaker: Breaker, one: Pending) -> bool:
+    if route.killed:
+        _fall_back((one,), "killed")
+    elif one.request.served is not None and one.request.served.unusable:
+        breaker.failed("stale_features")
+        _fall_back((one,), "stale_features")
+    elif not breaker.lets(one.request.key):
+        _fall_back((one,), f"breaker:{breaker.cause}")
+    else:
+        return True
+    return False
+
+
+def _fall_back(pending: list[Pending] | tuple[Pending, ...], why: str) -> None:
+    for one in pending:
+        one.fallback = one.error = why

@@ -1,0 +1,239 @@
+"""From a request to a decision: which arm, which model, the score, the reasons, and the record before the reply.
+
+The champion answers, or says why not; then the baseline does, and the decision says so (`fallback`). The challenger
+answers its arm; where it fails the champion's answer stands in, so no customer waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from lineage.errors import PlimsollError, RefusedError, UnavailableError, UnknownError
+from serve.decision.answers import Answer, ChallengerPort, Pending, Purpose, Request, Scored, Weighed
+from serve.decision.champion import Champion
+from serve.decision.scoring import judge, parse_rows, wants_reasons, with_reasons
+from serve.decision.shadow import Copy, Shadow
+from serve.decision.traffic_split import falls_on_challenger, position_of
+from serve.judge.evidence import CHALLENGER, CHAMPION
+from serve.models.bundle_store import BundleStore
+from serve.routes import BASELINE, Route, RouteTable
+
+log = logging.getLogger(__name__)
+
+
+class Decider:
+    """Answers with the bundles in memory. Everything that can fail outside is a port.
+
+    Args:
+        record: writes one line durably enough to survive this process; its failure is the request's failure.
+        challenger: the other pool.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        store: BundleStore,
+        champion: Champion,
+        record: Callable[[dict[str, Any]], None],
+        challenger: ChallengerPort,
+        replica: str,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store, self._champion, self._record, self._challenger = store, champion, record, challenger
+        self._replica, self._clock = replica, clock
+        self.shadow = Shadow(challenger, record, clock)
+
+    async def decide(
+        self, table: RouteTable, model: str, request: Request, purpose: Purpose = "customer", *, explain: bool = False
+    ) -> Answer:
+        """Answer one row of named features: `weigh` and `give` in one.
+
+        Raises:
+            UnknownError: no route leads to the model.
+            InvalidError: a feature is wrong.
+            RefusedError: the kill switch leaves nothing to answer.
+            UnavailableError: no bundle can answer, or the decision could not be recorded.
+        """
+        (weighed,) = await self.weigh(table, model, (request,), purpose, explain=explain)
+        return self.give(weighed)
+
+    async def weigh(
+        self,
+        table: RouteTable,
+        model: str,
+        requests: Sequence[Request],
+        purpose: Purpose = "customer",
+        *,
+        explain: bool = False,
+    ) -> list[Weighed]:
+        """Make the decisions without giving them, so that a request of many rows gives all of them or none.
+
+        Raises:
+            UnknownError: no route leads to the model.
+            InvalidError: a feature is wrong; `row` in its detail says where, if there are several.
+            RefusedError: the kill switch leaves nothing to answer.
+            UnavailableError: no bundle can answer.
+        """
+        route = route_of(table, model)
+        if route.killed == "nothing" and purpose == "customer":
+            raise RefusedError(
+                f"the kill switch of {model} is pulled: nothing is decided until two people release it",
+                code="killed",
+                status=503,
+            )
+        started = time.perf_counter()
+        pending = [self._pending(route, request, purpose) for request in requests]
+        await self._champion.answer(route, pending, explain=explain)
+        self._stand_in(route, [one for one in pending if one.scored is None], explain=explain)
+        on_trial = [one for one in pending if one.arm == CHALLENGER]
+        if on_trial:
+            await self._try_challenger(route, on_trial)
+        latency_ms = round((time.perf_counter() - started) * 1000.0, 3)
+        return [_weighed(one, table.version, latency_ms) for one in pending]
+
+    def arm_of(self, route: Route, key: str, purpose: Purpose) -> tuple[float | None, str | None]:
+        """Where a key stands in [0, 1) and on which arm; None for both where there is no trial that counts it."""
+        if route.challenger is None or route.killed or purpose == "verification":
+            return None, None
+        if not self._challenger.is_ready(route.challenger):
+            return None, None
+        position = position_of(key, route.salt)
+        return position, CHALLENGER if falls_on_challenger(position, route.share) else CHAMPION
+
+    def _pending(self, route: Route, request: Request, purpose: Purpose) -> Pending:
+        position, arm = self.arm_of(route, request.key, purpose)
+        if request.served is not None and request.served.unusable:
+            position = arm = None  # the challenger may not use them either
+        return Pending(route, request, purpose, position, arm)
+
+    def _stand_in(self, route: Route, left: list[Pending], *, explain: bool) -> None:
+        """The baseline's answers for what the champion did not answer."""
+        if not left:
+            return
+        for target in (route.baseline, route.previous, route.champion):
+            bundle = self._store.get_baseline(target)
+            if bundle is None or target is None:
+                continue
+            rows = parse_rows(bundle, [one.request for one in left])
+            scorer = bundle.baseline
+            judged = judge(bundle, rows, scorer.score(rows), with_baseline=True)
+            for number, (one, scored) in enumerate(zip(left, judged, strict=True)):
+                final = scored
+                if scored is not None and wants_reasons(bundle, scored, explain=explain):
+                    final = with_reasons(bundle, scorer, scored, scorer.contributions(rows[number : number + 1]))
+                if final is None:
+                    raise UnavailableError(f"the baseline of {target.release} gave no number", field="score")
+                one.scored, one.role, one.target = final, BASELINE, target
+            return
+        raise UnavailableError(
+            f"no verified bundle of {route.model} can answer; an operator has to look at the replica's log",
+            field="model",
+        )
+
+    async def _try_challenger(self, route: Route, on_trial: list[Pending]) -> None:
+        """The challenger's answers, or the control's with the failure on record: no customer is made to wait.
+
+        Rows that came together go together: the pool has room for few requests, not for few rows.
+        """
+        target = route.challenger
+        if target is None:
+            return
+        try:
+            async with asyncio.timeout(route.challenger_timeout):
+                told = await self._challenger(target, [dict(one.request.features) for one in on_trial])
+        except TimeoutError:
+            for one in on_trial:
+                one.fallback, one.error = "challenger_timeout", "timeout"
+            return
+        except PlimsollError as error:
+            told = [{"refused": f"{type(error).__name__}: {error.message}"}] * len(on_trial)
+        for one, said in zip(on_trial, told, strict=True):
+            if "refused" in said:
+                one.fallback, one.error = "challenger_failed", str(said["refused"])[:200]
+            else:
+                one.role, one.target, one.scored = CHALLENGER, target, Scored(**said)
+                one.fallback = one.error = None
+                one.cached = False
+
+    def give(self, weighed: Weighed) -> Answer:
+        """Record the decision, then hand it out.
+
+        Raises:
+            UnavailableError: it could not be recorded, so it is not given.
+        """
+        pending, target, scored = weighed.pending, weighed.target, weighed.scored
+        line = self._line(weighed)
+        self._record(line)
+        route = pending.route
+        if route.shadow is not None and pending.purpose == "customer" and not line["unusable"]:
+            self.shadow.send(Copy(route.shadow, pending.request.features, line))
+        return Answer(
+            scored.decision,
+            scored.score,
+            scored.threshold,
+            line["decision_id"],
+            target.release,
+            target.digest,
+            pending.role,
+            pending.fallback,
+            scored.reasons,
+            pending.cached,
+        )
+
+    def _line(self, weighed: Weighed) -> dict[str, Any]:
+        pending, target, scored = weighed.pending, weighed.target, weighed.scored
+        served = pending.request.served
+        return {
+            "score": scored.score,
+            "threshold": scored.threshold,
+            "decision": scored.decision,
+            "adverse": scored.adverse,
+            "type": "decision",
+            "decision_id": secrets.token_hex(16),
+            "at": datetime.fromtimestamp(self._clock(), UTC).isoformat(),
+            "model": pending.route.model,
+            "release": target.release,
+            "digest": target.digest,
+            "role": pending.role,
+            "arm": pending.arm,
+            "key": pending.request.key,
+            "key_hash_share": pending.position,
+            "share": pending.route.share,
+            "features": scored.row,
+            "reasons": [reason["code"] for reason in scored.reasons],
+            "fallback": pending.fallback,
+            "latency_ms": weighed.latency_ms,
+            "error": pending.error,
+            "rollout": pending.route.salt or None,
+            "purpose": pending.purpose,
+            "replica": self._replica,
+            "route_version": weighed.version,
+            "feature_service": served.service if served else None,
+            "feature_age": served.age if served else None,
+            "unusable": list(served.unusable) if served else None,
+        }
+
+
+def _weighed(pending: Pending, version: int, latency_ms: float) -> Weighed:
+    if pending.target is None or pending.scored is None:
+        raise UnavailableError(f"no bundle of {pending.route.model} answered", field="model")
+    return Weighed(pending, pending.target, pending.scored, version, latency_ms)
+
+
+def route_of(table: RouteTable, model: str) -> Route:
+    """The model's route.
+
+    Raises:
+        UnknownError: there is none.
+    """
+    try:
+        return table.routes[model]
+    except KeyError:
+        known = ", ".join(sorted(table.routes)) or "none"
+        raise UnknownError(f"no model {model[:80]!r} is served here; models: {known}", field="model") from None

@@ -1,0 +1,104 @@
+"""Rows of named features in, scores and reasons out, by a bundle's model or its baseline: pure but for their time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from lineage.errors import InvalidError, UnavailableError
+from serve.decision.answers import Request, Scored
+from validators.scoring.bundle import Bundle, parse_features
+from validators.scoring.port import Rows, Scorer
+from validators.scoring.reasons import adverse_reasons
+
+
+def scorer_of(bundle: Bundle, *, with_baseline: bool) -> Scorer:
+    """The model of the bundle, or its baseline."""
+    return bundle.baseline if with_baseline else bundle.model
+
+
+def parse_rows(bundle: Bundle, requests: Sequence[Request]) -> Rows:
+    """Named features as float64[n, f], in model order. What may not be used is at the baseline's neutral point.
+
+    Raises:
+        InvalidError: a feature is wrong; `row` in its detail says where, if the request is one of several.
+        UnavailableError: features may not be used, and the baseline has no neutral point.
+    """
+    parsed = [_parse_row(bundle, request) for request in requests]
+    return parsed[0] if len(parsed) == 1 else np.concatenate(parsed)
+
+
+def _parse_row(bundle: Bundle, request: Request) -> Rows:
+    try:
+        if request.served is not None and request.served.unusable:
+            return _with_neutral(bundle, request.features, request.served.unusable)
+        return parse_features(bundle, request.features)
+    except InvalidError as error:
+        if request.row is None:
+            raise
+        detail = error.detail | {"row": request.row}
+        raise InvalidError(f"row {request.row}: {error.message}", field=error.field, **detail) from error
+
+
+def _with_neutral(bundle: Bundle, values: Mapping[str, Any], unusable: Sequence[str]) -> Rows:
+    means = getattr(bundle.baseline, "means", None)
+    if means is None:
+        names = ", ".join(unusable)
+        raise UnavailableError(f"{names}: too old or missing, and the baseline cannot do without", field=unusable[0])
+    left_out = set(unusable)
+    cells = [
+        float(mean) if feature.name in left_out else feature.parse(values.get(feature.name))
+        for feature, mean in zip(bundle.features, means, strict=True)
+    ]
+    return np.array([cells], dtype=np.float64)
+
+
+def judge(bundle: Bundle, rows: Rows, scores: Rows, *, with_baseline: bool) -> list[Scored | None]:
+    """What each score means, without reasons; None where it is no probability (NaN too)."""
+    threshold = bundle.baseline_threshold if with_baseline else bundle.threshold
+    words = (bundle.spec.favourable, bundle.spec.adverse)
+    judged: list[Scored | None] = []
+    for row, score in zip(rows.tolist(), scores.tolist(), strict=True):
+        if not 0.0 <= score <= 1.0:
+            judged.append(None)
+            continue
+        adverse = score >= threshold
+        judged.append(Scored(row, score, threshold, words[adverse], adverse, []))
+    return judged
+
+
+def wants_reasons(bundle: Bundle, scored: Scored, *, explain: bool) -> bool:
+    """Whether the release gives reasons for this decision, or the caller asked for them."""
+    policy = bundle.spec.explain
+    return explain or policy == "always" or (scored.adverse and policy == "adverse")
+
+
+def with_reasons(bundle: Bundle, scorer: Scorer, scored: Scored, contributions: Rows) -> Scored | None:
+    """The decision with its reasons; None where a contribution is no number."""
+    if not np.isfinite(contributions).all():
+        return None
+    reasons = [dict(reason) for reason in adverse_reasons(bundle, contributions, scorer)]
+    return replace(scored, reasons=reasons)
+
+
+def score(bundle: Bundle, features: Mapping[str, Any], *, with_baseline: bool = False, explain: bool = False) -> Scored:
+    """Score one row of named features at once, with reasons where they are wanted.
+
+    Raises:
+        InvalidError: a feature is missing, unknown or not what is expected.
+        UnavailableError: the model answered no probability, or contributions that are no numbers.
+    """
+    scorer = scorer_of(bundle, with_baseline=with_baseline)
+    rows = parse_features(bundle, features)
+    scored = judge(bundle, rows, scorer.score(rows), with_baseline=with_baseline)[0]
+    if scored is None:
+        raise UnavailableError("the model answered no number from 0 to 1; a probability is expected", field="score")
+    if not wants_reasons(bundle, scored, explain=explain):
+        return scored
+    explained = with_reasons(bundle, scorer, scored, scorer.contributions(rows))
+    if explained is None:
+        raise UnavailableError("the model's reasons are no numbers", field="reasons")
+    return explained

@@ -1,0 +1,116 @@
+"""Copies of requests for a release that nobody hears: scored off the answer's path, on record beside what was answered.
+
+A copy never delays or fails an answer. There are as many on their way as the queue takes; what does not fit is dropped
+and counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from lineage.errors import PlimsollError
+from serve.decision.answers import ChallengerPort, Scored
+from serve.decision.challenger_client import AT_ONCE
+from serve.judge.evidence import SHADOW
+from serve.routes import Target
+
+log = logging.getLogger(__name__)
+_QUEUE, _SECONDS = 256, 5.0
+
+
+class Copy(NamedTuple):
+    """A request that was answered: for which release, what was asked, and the line on record of the answer."""
+
+    target: Target
+    features: Mapping[str, Any]
+    line: Mapping[str, Any]
+
+
+class Shadow:
+    """The queue and those who work it off.
+
+    Args:
+        record: writes one line.
+    """
+
+    def __init__(
+        self,
+        challenger: ChallengerPort,
+        record: Callable[[dict[str, Any]], None],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._challenger, self._record, self._clock = challenger, record, clock
+        self._queue: asyncio.Queue[Copy] = asyncio.Queue(_QUEUE)
+        self._workers: list[asyncio.Task[None]] = []
+        self.dropped = 0
+
+    def send(self, copy: Copy) -> None:
+        """Have a copy scored some time, if there is room."""
+        if not self._workers:
+            self._workers = [asyncio.create_task(self._work()) for _ in range(AT_ONCE)]
+        try:
+            self._queue.put_nowait(copy)
+        except asyncio.QueueFull:
+            self.dropped += 1
+
+    async def settle(self) -> None:
+        """Wait until every copy that was taken is worked off."""
+        await self._queue.join()
+
+    async def _work(self) -> None:
+        while True:
+            copy = await self._queue.get()
+            try:
+                await self._score(copy)
+            except PlimsollError as error:
+                log.warning("a shadow's copy is not on record: %s", error.message)
+            finally:
+                self._queue.task_done()
+
+    async def _score(self, copy: Copy) -> None:
+        began, error, scored = time.perf_counter(), None, None
+        try:
+            async with asyncio.timeout(_SECONDS):
+                (said,) = await self._challenger(copy.target, [dict(copy.features)])
+            error, scored = (said["refused"][:200], None) if "refused" in said else (None, Scored(**said))
+        except TimeoutError:
+            error = "timeout"
+        except PlimsollError as failure:
+            error = f"{type(failure).__name__}: {failure.message}"[:200]
+        self._record(_line(copy, scored, error, (time.perf_counter() - began) * 1000.0, self._clock()))
+
+
+def _line(copy: Copy, scored: Scored | None, error: str | None, milliseconds: float, now: float) -> dict[str, Any]:
+    """The shadow's answer as a line of its own; `shadow_of` names the decision that was given."""
+    given = copy.line
+    said = {
+        "score": scored.score if scored else None,
+        "threshold": scored.threshold if scored else None,
+        "decision": scored.decision if scored else None,
+        "adverse": scored.adverse if scored else None,
+        "features": scored.row if scored else given["features"],
+        "reasons": [reason["code"] for reason in scored.reasons] if scored else [],
+    }
+    about = {
+        "decision_id": secrets.token_hex(16),
+        "shadow_of": given["decision_id"],
+        "at": datetime.fromtimestamp(now, UTC).isoformat(),
+        "release": copy.target.release,
+        "digest": copy.target.digest,
+        "role": SHADOW,
+        "purpose": SHADOW,
+        "arm": None,
+        "key_hash_share": None,
+        "share": 0.0,
+        "fallback": None,
+        "latency_ms": round(milliseconds, 3),
+        "error": error,
+        "rollout": None,
+    }
+    return {**given, **said, **about}

@@ -1,0 +1,1 @@
+"""The data plane: replicas that parse requests, admit them and reply."""

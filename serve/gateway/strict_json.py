@@ -1,0 +1,151 @@
+"""JSON read strictly: no name twice, no number that is not what was written.
+
+orjson refuses most of what is wrong, quickly: bytes that are not UTF-8, lone surrogates, NaN, deep nesting, anything
+behind the end. Two things it lets pass. It keeps the last of two members of one name, and it rounds whole numbers of
+more than 64 bits. Both are looked for in a way that costs next to nothing where all is well: every member has one colon
+outside of texts, so where the body has no more colons than there are members, none was lost.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from lineage.errors import InvalidError
+from serve.gateway.messages import RequestError
+
+#: Beyond this, floating point has no room for every whole number.
+EXACT_MOST = 2**53
+_SHOWN = 40  # characters of a wrong number that an error repeats
+
+
+@dataclass(frozen=True)
+class _Literal:
+    """A number as it was written."""
+
+    text: str
+    whole: bool
+
+    @property
+    def problem(self) -> str | None:
+        if self.whole and (len(self.text) > 20 or abs(int(self.text)) > EXACT_MOST):
+            return f"a whole number from -2**53 to 2**53 ({EXACT_MOST}), beyond which digits would be lost"
+        if not self.whole and abs(float(self.text)) == float("inf"):
+            return "a number that 64-bit floating point can hold (below 1.8e308)"
+        return None
+
+
+def read_object(body: bytes) -> dict[str, Any]:
+    """The body as a JSON object.
+
+    Raises:
+        RequestError: it is not JSON, not an object, or has a name twice (400).
+        InvalidError: a number is beyond what floating point can hold (422).
+    """
+    try:
+        content = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        if "infinity" in str(error):
+            refuse_inexact(body)
+        raise _malformed(str(error)) from error
+    if type(content) is not dict:
+        raise _malformed(f"it is a {type(content).__name__}")
+    colons = body.count(b":")
+    if colons != _members(content) and not _only_in_texts(content, body, colons):
+        _written(body)
+    return content
+
+
+def are_exact(values: Iterable[Any]) -> bool:
+    """Whether every number is small enough to have been read as it was written; what is no number does not count."""
+    for value in values:
+        kind = type(value)
+        if (kind is float or kind is int) and not -EXACT_MOST <= value <= EXACT_MOST:
+            return False
+    return True
+
+
+def refuse_inexact(body: bytes) -> None:
+    """Look for whole numbers beyond 2**53 and for numbers beyond floating point, as they were written.
+
+    Raises:
+        InvalidError: names the first one and its place.
+        RequestError: the body is not JSON.
+    """
+    stack: list[tuple[str, Any]] = [("", _written(body))]
+    while stack:
+        path, value = stack.pop()
+        if isinstance(value, _Literal):
+            if value.problem:
+                shown = value.text if len(value.text) <= _SHOWN else f"{value.text[:_SHOWN]}…"
+                message = f"{_told(path) or 'the body'} is {shown}; expected {value.problem}"
+                raise InvalidError(message, field=_told(path.removeprefix("features.")) or "body")
+        elif isinstance(value, dict):
+            stack += [(f"{path}.{name}".lstrip("."), inner) for name, inner in reversed(value.items())]
+        elif isinstance(value, list):
+            stack += [(f"{path}[{place}]", inner) for place, inner in reversed(list(enumerate(value)))]
+
+
+def _members(content: dict[str, Any]) -> int:
+    """How many members there are in the objects that our requests are made of; in others there may be more."""
+    members = len(content)
+    for part in content.values():
+        kind = type(part)
+        if kind is dict:
+            members += len(part)
+        elif kind is list:
+            for item in part:
+                if type(item) is dict:
+                    inner = item.get("parameters")
+                    members += len(item) + (len(inner) if type(inner) is dict else 0)
+    return members
+
+
+def _only_in_texts(content: dict[str, Any], body: bytes, colons: int) -> bool:
+    """Whether the colons that are left over stand in texts that survived, such as a customer's key.
+
+    Without escapes the texts are what the body holds; a text that a second member replaced is not among them.
+    """
+    if b"\\" in body:
+        return False
+    in_texts = sum(part.count(":") for part in content.values() if type(part) is str)
+    return colons - in_texts == _members(content)
+
+
+def _written(body: bytes) -> Any:
+    """The body with every number as it was written, in linear time.
+
+    Raises:
+        RequestError: it is not JSON, or a name is there twice.
+    """
+    try:
+        return json.loads(
+            body,
+            object_pairs_hook=_once,
+            parse_int=lambda text: _Literal(text, whole=True),
+            parse_float=lambda text: _Literal(text, whole=False),
+        )
+    except (ValueError, RecursionError) as error:
+        raise _malformed(str(error)) from error
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        seen: set[str] = set()
+        name = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        message = f"{name[:60]!r} is there twice in one object; expected each name once"
+        raise RequestError(message, 400, "duplicate", _told(name))
+    return members
+
+
+def _told(name: str) -> str:
+    return name[:60].encode(errors="replace").decode()  # half a pair of surrogates cannot be sent back
+
+
+def _malformed(why: str) -> RequestError:
+    return RequestError(f"the body is not what is expected, a JSON object: {why}", 400, "malformed", "body")

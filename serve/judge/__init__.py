@@ -1,0 +1,1 @@
+"""The judge: anytime-valid statistics over evidence, and the verdict."""

@@ -1,0 +1,1 @@
+"""Bundles in memory: verified, proven in a sandbox, within a memory budget."""

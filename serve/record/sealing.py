@@ -1,0 +1,233 @@
+"""Spooled decisions become Parquet segments whose digests enter the ledger, each record in exactly one segment.
+
+The order makes it safe to be killed anywhere: the plan (which bytes of which spool files) is stored first; segments
+are named after the plan, so doing it again gives the same names; facts carry the name as their idempotency key; only
+then does the cursor move past the plan.
+
+What a decision says about a person is sealed under that person's key (`lineage.privacy.key_vault`): a segment can
+never be changed, but a key can be destroyed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import orjson
+import polars as pl
+
+from lineage.digest import digest_file, digest_of
+from lineage.privacy.decisions import OF_THE_SUBJECT, belongs_to
+from lineage.privacy.key_vault import Vault
+from serve.judge.evidence import SHADOW
+from serve.record.spool import Batch, Record, SpoolReader
+
+#: Columns of a segment. `type` is decision or outcome; an outcome row has decision_id, at, outcome and replica only.
+#: `feature_service`, `feature_age` (seconds) and `unusable` are there where features were looked up by entity; a row
+#: whose purpose is shadow answered nobody, and `shadow_of` names the decision that did.
+#: `subject` is the person's pseudonym; `sealed` holds the fields of `OF_THE_SUBJECT`, of which `error` keeps its kind.
+SCHEMA: dict[str, Any] = {
+    "type": pl.String,
+    "decision_id": pl.String,
+    "at": pl.String,
+    "model": pl.String,
+    "release": pl.String,
+    "digest": pl.String,
+    "role": pl.String,
+    "arm": pl.String,
+    "share": pl.Float64,
+    "score": pl.Float64,
+    "threshold": pl.Float64,
+    "decision": pl.String,
+    "adverse": pl.Boolean,
+    "fallback": pl.String,
+    "latency_ms": pl.Float64,
+    "error": pl.String,
+    "rollout": pl.String,
+    "purpose": pl.String,
+    "replica": pl.String,
+    "route_version": pl.Int64,
+    "feature_service": pl.String,
+    "feature_age": pl.Float64,
+    "unusable": pl.List(pl.String),
+    "shadow_of": pl.String,
+    "outcome": pl.Int64,
+    "subject": pl.String,
+    "sealed": pl.Binary,
+}
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A written segment: the data of its DecisionsSealed fact."""
+
+    model: str
+    name: str
+    data: dict[str, Any]
+
+
+class Sealer:
+    """Keeps the cursor of what is sealed, in `folder`.
+
+    Args:
+        folder: where segments go, one folder per model; holds cursor.json and, while sealing, pending.json.
+        reader: the tail of the spools; its offsets are set to the cursor.
+        vault: keys of the persons whose decisions are sealed.
+    """
+
+    def __init__(self, folder: Path, reader: SpoolReader, vault: Vault) -> None:
+        self._folder, self._reader, self._vault = folder, reader, vault
+        folder.mkdir(parents=True, exist_ok=True)
+        known: dict[str, int] = _load(self._cursor_file) or {}
+        self.cursor = {name: end for name, end in known.items() if (reader.folder / name).exists()}
+        reader.offsets = dict(self.cursor)
+
+    @property
+    def _cursor_file(self) -> Path:
+        return self._folder / "cursor.json"
+
+    @property
+    def _pending_file(self) -> Path:
+        return self._folder / "pending.json"
+
+    def unfinished(self) -> Batch | None:
+        """The batch whose sealing was cut short, read again; None where there is none."""
+        ranges = _load(self._pending_file)
+        if not ranges:
+            return None
+        batch = self._reader.read_ranges(ranges)
+        name_subjects(batch.records, self._vault)
+        return batch
+
+    def plan(self, batch: Batch) -> None:
+        """Store what is about to be sealed."""
+        _store(self._pending_file, batch.ranges)
+
+    def segments(self, batch: Batch) -> list[Segment]:
+        """Write the batch's segments, one a model; the same batch gives the same names and, once written, bytes.
+
+        Raises:
+            UnavailableError: the vault or the disk does not take it; the same batch can be sealed later.
+        """
+        name = digest_of(batch.ranges).removeprefix("sha256:")[:16]
+        return [self._segment(model, name, records) for model, records in _by_model(batch.records)]
+
+    def commit(self, batch: Batch) -> None:
+        """Move the cursor past the batch; call when every segment's fact is on record."""
+        for name, (_, end) in batch.ranges.items():
+            self.cursor[name] = max(end, self.cursor.get(name, 0))
+        _store(self._cursor_file, self.cursor)
+        self._pending_file.unlink(missing_ok=True)
+        _sync(self._folder)  # before anything that the plan names is taken away
+
+    def forget(self, names: list[str]) -> None:
+        """These spool files were removed."""
+        for name in names:
+            self.cursor.pop(name, None)
+            self._reader.offsets.pop(name, None)
+
+    def _segment(self, model: str, batch_name: str, records: list[Record]) -> Segment:
+        decisions = [record for record in records if record["type"] == "decision"]
+        times = sorted(record["at"] for record in records)
+        stamp = times[0][:19].replace("-", "").replace(":", "")
+        path = self._folder / model / f"{stamp}-{batch_name}.parquet"
+        if not path.exists():
+            _write(path, conceal(records, self._vault))
+        releases: dict[str, int] = {}
+        for record in decisions:
+            if record["purpose"] != SHADOW:  # a copy answered nobody
+                releases[record["release"]] = releases.get(record["release"], 0) + 1
+        data = {
+            "segment": path.stem,
+            "uri": f"decisions/{model}/{path.name}",
+            "digest": digest_file(path),
+            "rows": len(decisions),
+            "outcomes": len(records) - len(decisions),
+            "from": times[0],
+            "to": times[-1],
+            "releases": releases,
+        }
+        return Segment(model, path.stem, data)
+
+
+def read_segments(folder: Path, model: str, most: int | None = None) -> Iterator[pl.DataFrame]:
+    """Segments of a model, the newest first; at most `most` of them."""
+    paths = sorted((folder / model).glob("*.parquet"), reverse=True)
+    for path in paths[:most]:
+        yield pl.read_parquet(path)
+
+
+def name_subjects(records: list[Record], vault: Vault) -> None:
+    """Give each decision its person's pseudonym as `subject`, where it has none yet; whoever is new gets a key."""
+    unnamed = [record for record in records if record["type"] == "decision" and "subject" not in record]
+    if unnamed:
+        names = vault.identify([(str(record["key"]), str(record["at"])) for record in unnamed])
+        for record, name in zip(unnamed, names, strict=True):
+            record["subject"] = name
+
+
+def conceal(records: list[Record], vault: Vault) -> list[Record]:
+    """The records as a segment keeps them: what they say about a person is under that person's key.
+
+    Of somebody whose key is gone by now, nothing of it is kept.
+    """
+    name_subjects(records, vault)
+    decisions = [record for record in records if record["type"] == "decision"]
+    personal = [orjson.dumps({name: record.get(name) for name in OF_THE_SUBJECT}) for record in decisions]
+    blobs = vault.seal(
+        [(record["subject"], belongs_to(record), data) for record, data in zip(decisions, personal, strict=True)]
+    )
+    rows = {id(record): _concealed(record, blob) for record, blob in zip(decisions, blobs, strict=True)}
+    return [rows.get(id(record), record) for record in records]
+
+
+def _concealed(record: Record, blob: bytes | None) -> Record:
+    error = record["error"]
+    kind = None if error is None else str(error).partition(":")[0]
+    return record | {"sealed": blob, "error": kind}
+
+
+def _by_model(records: list[Record]) -> Iterator[tuple[str, list[Record]]]:
+    ordered = sorted(records, key=lambda record: (record["model"], record["at"], record["decision_id"]))
+    for model, group in groupby(ordered, key=lambda record: str(record["model"])):
+        yield model, list(group)
+
+
+def _write(path: Path, records: list[Record]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(".part")
+    frame = pl.DataFrame([{name: record.get(name) for name in SCHEMA} for record in records], schema=SCHEMA)
+    frame.write_parquet(draft, compression="zstd")
+    _settle(draft, path)
+
+
+def _store(path: Path, content: Any) -> None:
+    draft = path.with_suffix(".part")
+    draft.write_bytes(orjson.dumps(content))
+    _settle(draft, path)
+
+
+def _settle(draft: Path, path: Path) -> None:
+    """Make the draft durable, then give it its name, and make that durable too."""
+    _sync(draft)
+    draft.replace(path)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _load(path: Path) -> Any:
+    try:
+        return orjson.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
