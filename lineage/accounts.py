@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -21,6 +20,7 @@ import orjson
 from lineage.clock import Clock, instant, now, stamp
 from lineage.errors import InvalidError, RefusedError, UnavailableError, UnknownError
 from lineage.rules.guards import Actor
+from lineage.secret_files import write_secret
 from lineage.settings import Settings
 
 ROLES = ("scientist", "validator", "operator", "auditor")
@@ -202,16 +202,3 @@ def _scrypt(password: str, salt: bytes) -> str:
     if len(raw) > _PASSWORD_BYTES:
         raise InvalidError(f"a password has at most {_PASSWORD_BYTES} bytes", field="password")
     return hashlib.scrypt(raw, salt=salt, n=_SCRYPT["n"], r=_SCRYPT["r"], p=_SCRYPT["p"], dklen=32).hex()
-
-
-def write_secret(path: Path, text: str) -> None:
-    """Write a file that only its owner may read, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    draft = path.with_name(path.name + ".new")
-    draft.unlink(missing_ok=True)  # one that a crash left may be open to others
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)

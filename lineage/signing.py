@@ -13,9 +13,9 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from lineage.accounts import write_secret
 from lineage.digest import digest_bytes
 from lineage.errors import TamperedError, UnavailableError
+from lineage.secret_files import write_secret
 from lineage.settings import Settings
 
 _PAYLOAD = "application/vnd.in-toto+json"

@@ -6,8 +6,8 @@ import os
 
 import orjson
 
-from lineage.accounts import write_secret
 from lineage.errors import RefusedError
+from lineage.secret_files import write_secret
 from lineage.settings import Settings
 from plimsoll import Client
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from lineage.accounts import write_secret
 from lineage.errors import UnavailableError
 from lineage.log.signed_note import Signer, Verifier
+from lineage.secret_files import write_secret
 
 
 def signer_at(path: Path, name: str = "plimsoll") -> Signer:

@@ -31,9 +31,9 @@ import orjson
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from lineage.accounts import write_secret
 from lineage.clock import instant, stamp
 from lineage.errors import TamperedError, UnavailableError, UnknownError
+from lineage.secret_files import write_secret
 from lineage.settings import Settings
 
 Standing = Literal["kept", "erased", "missing"]

@@ -15,10 +15,10 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from lineage.accounts import write_secret
 from lineage.errors import InvalidError, RefusedError, TamperedError, UnavailableError
 from lineage.log.disk import Disk
 from lineage.log.signed_note import NoteError, Signer, Verifier
+from lineage.secret_files import write_secret
 from lineage.witness.protocol import file_name
 
 OWN_KEY, OWN_VKEY = "witness.key", "witness.vkey"

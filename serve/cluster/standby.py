@@ -1,9 +1,9 @@
 """`python -m serve.cluster.standby`: holds the customers' entrance, and answers there while Ray's HAProxy does not.
 
 The listening socket is opened here and lent to each HAProxy that Ray starts (serve/cluster/haproxy_wrapper.py). When
-the borrower dies, connections wait in the socket until an HAProxy of this process, with the last good configuration, takes them
-some hundredths of a second later; it goes when a new one of Ray's is there. So does everybody get an answer while no
-replica is up: 503, come back in a second. What the dead HAProxy had in hand is lost; nothing can answer for that.
+the borrower dies, connections wait in the socket until an HAProxy of this process, with the last good configuration,
+takes them some hundredths of a second later; it exits when Ray has started a new one. While no replica is up, every
+request is answered with 503 and Retry-After: 1. Requests that the dead HAProxy had accepted are lost.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The sandbox: a process of its own in which a release's bytes are parsed and proven before a replica parses them.
 
 `python -m serve.models.sandbox_server` imports what a model needs once, then forks a child for each bundle. The child
-confines itself, loads the bundle and answers every golden row; whatever the bytes do to it ends with it. Questions come over
-a Unix socket as standard input: a message carries one end of another socket, over which the bundle goes in and the
-verdict comes out (`serve.models.sandbox_client` asks). The server never reads what is in a bundle.
+confines itself, loads the bundle and answers every golden row; whatever the bytes do to it ends with it. Questions
+come over a Unix socket as standard input: a message carries one end of another socket, over which the bundle goes in
+and the verdict comes out (`serve.models.sandbox_client` asks). The server never reads what is in a bundle.
 """
 
 from __future__ import annotations

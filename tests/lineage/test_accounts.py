@@ -11,9 +11,10 @@ import pytest
 from sample_facts import Hand
 
 from lineage import accounts as accounts_module
-from lineage.accounts import MACHINES, ROLES, SESSION, Accounts, write_secret
+from lineage.accounts import MACHINES, ROLES, SESSION, Accounts
 from lineage.clock import instant
 from lineage.errors import InvalidError, PlimsollError, RefusedError, UnavailableError, UnknownError
+from lineage.secret_files import write_secret
 from lineage.settings import Settings
 
 

@@ -26,7 +26,7 @@ from typer.testing import CliRunner
 from watched_log import key_of, serving
 
 from console.terminal import backup as backup_terminal
-from lineage.accounts import Accounts, write_secret
+from lineage.accounts import Accounts
 from lineage.backup import create as backup_module
 from lineage.backup.create import Made, create
 from lineage.backup.manifest import MANIFEST, alone, read_manifest
@@ -40,6 +40,7 @@ from lineage.log.signed_note import Signer
 from lineage.log.signing_key import _pem, signer_at
 from lineage.privacy.key_vault import Vault
 from lineage.rules.guards import PLATFORM, Actor
+from lineage.secret_files import write_secret
 from lineage.service.context import Office
 from lineage.settings import Settings
 from lineage.signing import make_keys, sign

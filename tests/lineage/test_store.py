@@ -255,7 +255,7 @@ def test_an_unknown_query_is_named(store: Store) -> None:
 
 
 def test_each_query_is_described_and_takes_every_filter() -> None:
-    text = (Path(__file__).parents[2] / "lineage" / "queries.sql").read_text()
+    text = (Path(__file__).parents[2] / "lineage" / "store" / "queries.sql").read_text()
     assert len(re.findall(r"^-- name: \w+\n-- .+\.$", text, flags=re.M)) == len(QUERIES)
     for statement in QUERIES.values():
         for name in ("model", "release", "since", "until", "before_seq", "limit", "offset"):
