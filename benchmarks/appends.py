@@ -22,7 +22,7 @@ from lineage.ledger import Ledger
 from lineage.log.group_commit import GroupCommit
 from lineage.log.writer import Log
 from lineage.rules.draft import Draft
-from lineage.rules.guards import Actor
+from lineage.rules.proposal import Actor
 
 WRITERS, ROUNDS, SECONDS = 64, 5, 1.5
 TEXT = "x" * 60

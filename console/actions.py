@@ -11,7 +11,7 @@ from typing import Any
 from console.formatting import NB, percent
 from console.review import REASON_LEAST, Call, decide, roles, why_not
 from lineage.lifecycle import IN_FLIGHT
-from lineage.rules.guards import PEOPLE_MAY
+from lineage.rules.roles import PEOPLE_MAY
 
 Json = dict[str, Any]
 #: verb -> kind of fact it states; the order is the order of buttons

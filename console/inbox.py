@@ -12,7 +12,7 @@ from typing import Any
 
 from console import safety_text as stops
 from console.formatting import NB, moment, number, percent, span
-from lineage.rules.guards import PEOPLE_MAY
+from lineage.rules.roles import PEOPLE_MAY
 
 Json = dict[str, Any]
 #: How long a quarantined or rejected release stays on the list of those who have to act on it.

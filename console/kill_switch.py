@@ -11,7 +11,7 @@ from console import safety_text as stops
 from console.actions import Option, Sheet, traffic
 from console.formatting import plural
 from console.review import REASON_LEAST, Call, roles
-from lineage.rules.guards import PEOPLE_MAY
+from lineage.rules.roles import PEOPLE_MAY
 
 Json = dict[str, Any]
 #: verb -> kind of fact it states; the order is the order of buttons

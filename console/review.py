@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from lineage.rules.guards import PEOPLE_MAY
+from lineage.rules.roles import PEOPLE_MAY
 
 Json = dict[str, Any]
 Decision = Literal["approve", "reject"]

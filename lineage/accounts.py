@@ -19,7 +19,7 @@ import orjson
 
 from lineage.clock import Clock, instant, now, stamp
 from lineage.errors import InvalidError, RefusedError, UnavailableError, UnknownError
-from lineage.rules.guards import Actor
+from lineage.rules.proposal import Actor
 from lineage.secret_files import write_secret
 from lineage.settings import Settings
 

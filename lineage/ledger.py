@@ -16,8 +16,8 @@ from lineage.log.index import Records
 from lineage.log.reader import Entry
 from lineage.log.signed_note import Signer, Verifier
 from lineage.log.writer import SEGMENT_BYTES, Log
-from lineage.rules.draft import REASON_CHARACTERS, Draft, Record, authorised, model_of, parsed
-from lineage.rules.guards import Actor, guard
+from lineage.rules.draft import REASON_CHARACTERS, Draft, Record, authorised, model_of, parsed, permitted
+from lineage.rules.proposal import Actor
 from lineage.state.fold import LedgerState
 
 Follower = Callable[[Record], None]
@@ -212,7 +212,7 @@ class Ledger:
             return earlier, _NOTHING, {}
         draft = make(self.state)
         earlier = self._repeated(draft)
-        data = parsed(draft)
+        data = parsed(draft, self.state.era)
         if earlier is None and ruled:
             self._check(draft, data)
         return earlier, draft, data
@@ -240,7 +240,7 @@ class Ledger:
         # The ledger numbers a trained release itself, so the number is no part of what the caller sent.
         release = None if earlier["kind"] == "ModelTrained" else earlier["release"]
         before = (earlier["kind"], earlier["model"], release, earlier["reason"], earlier["data"])
-        if before != (draft.kind, model_of(draft), draft.release, draft.reason, parsed(draft)):
+        if before != (draft.kind, model_of(draft), draft.release, draft.reason, parsed(draft, self.state.era)):
             raise RefusedError(
                 f"idempotency key {draft.key!r} was used for another request (record {earlier['seq']}); use a new one",
                 code="key_reused",
@@ -249,7 +249,7 @@ class Ledger:
 
     def _check(self, draft: Draft, data: dict[str, Any]) -> None:
         model = model_of(draft)
-        authorised(draft, self.state)
+        authorised(draft, self.state)  # before anything is said about the state
         etag = self.state.etag_of(model)
         if draft.etag is not None and etag is not None and draft.etag != etag:
             raise RefusedError(
@@ -258,7 +258,7 @@ class Ledger:
                 status=412,
                 etag=etag,
             )
-        guard(draft.kind, draft.actor, model, draft.release, data, self.state)
+        permitted(draft, data, self.state)
 
     def _envelope(self, draft: Draft, data: dict[str, Any]) -> Record:
         model, release = model_of(draft), draft.release

@@ -14,8 +14,8 @@ from typing import Any
 import orjson
 
 from lineage.lifecycle import IN_FLIGHT, State
+from lineage.policy import Serving
 from lineage.state.safety import stricter
-from validators.policy import Serving
 
 #: A challenger that has not answered by then is taken to have failed, and the champion answers.
 CHALLENGER_TIMEOUT_SECONDS = 2.0

@@ -7,9 +7,10 @@ from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from lineage.facts.registry import shape_of
 from lineage.ledger import Draft, Ledger, Record
 from lineage.lifecycle import State
-from lineage.rules.guards import Actor
+from lineage.rules.proposal import Actor
 
 Json = dict[str, Any]
 MODEL = "credit-default"
@@ -129,7 +130,17 @@ SAMPLES: dict[str, Json] = {
         "verdict": "ok",
         "erased": 0,
     },
+    "AlertClosed": {"alert": "mlflow_aliases", "about": None},
+    "EnvironmentReproduced": {
+        "release": "credit-default@1",
+        "digest": digest(MODEL, 1),
+        "trained_in": digest("environment"),
+        "environment": digest("another environment"),
+        "golden": _GOLDEN,
+    },
+    "RulesActivated": {"era": 2, "digest": digest("rules"), "software": "plimsoll 0.2.0"},
     "AlertRaised": {
+        "release": None,
         "alert": "drift",
         "about": "credit-default@1",
         "severity": "ticket",
@@ -205,6 +216,13 @@ def sample(kind: str, /, **changes: Any) -> Json:
     return deepcopy(SAMPLES[kind]) | changes
 
 
+def sample_of(era: int, kind: str, /, **changes: Any) -> Json:
+    """As `sample`, in the shape that the kind had in that era."""
+    fields = shape_of(kind, era).model_fields
+    known = {field.alias or name for name, field in fields.items()}
+    return {name: value for name, value in sample(kind, **changes).items() if name in known or name in changes}
+
+
 def record_of(kind: str, **changes: Any) -> Record:
     """The example as a stored record."""
     about = {"model": MODEL, "release": f"{MODEL}@1", "reason": None, "key": None, "prev": "0" * 64}
@@ -229,7 +247,8 @@ class Teller:
         /,
         **changes: Any,
     ) -> Record:
-        draft = Draft(kind, actor, sample(kind, **changes), self.model, release, reason)
+        data = sample_of(self.ledger.state.era, kind, **changes)
+        draft = Draft(kind, actor, data, self.model, release, reason)
         return self.ledger.append(draft)
 
     def digest(self, release: str) -> str:

@@ -79,7 +79,7 @@ def judge(
     spec: Spec, candidate: Candidate, options: Options, settings: Settings, ledger: Ledger, progress: Progress
 ) -> Verdict:
     """Gather the evidence and run the checks."""
-    champion = champion_of(spec.model.name, ledger.state(), settings)
+    champion = champion_of(spec.model.name, ledger, settings)
     evidence = Evidence(
         bundle=open_candidate(candidate.written.digest, settings),
         digest=candidate.written.digest,

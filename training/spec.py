@@ -10,7 +10,8 @@ from pydantic import Field, model_validator
 
 from lineage.errors import InvalidError, UnavailableError
 from training.families.port import family_names
-from validators.policy import Policy, load_policy
+from lineage.policy import Policy
+from validators.policy import load_policy
 from validators.scoring.features import Category, Feature
 from validators.scoring.port import family_names as scoring_names
 from validators.toml_document import Part, parse_part, read_toml, refuse, unknown_key

@@ -23,7 +23,7 @@ from training.spec import Spec, load_reasons
 from training.split import Split, split
 from training.tracking import Tracker
 from validators.feature_matrix import matrix
-from validators.policy import Policy, policy_digest
+from lineage.policy import Policy
 from validators.validate import Ledger
 
 Shape = Literal["search", "quick", "deep"]
@@ -89,7 +89,7 @@ def train(
     trial = _search(spec, options, parts, settings, progress)
     with progress.step("bundle") as told:
         trained = _fit(spec, trial, parts, options.seed)
-        digest = policy_digest(policy)
+        digest = policy.digest
         written = write_bundle(spec, trained, parts.validation, reasons, digest, settings)
         told.append(f"{written.digest[:19]}, {len(trained.model) / 1024:.0f} KiB, threshold {written.threshold:.4f}")
         told.append(bind_features(spec, written.digest, settings))
@@ -182,7 +182,7 @@ def _record(
         "environment_digest": environment,
         "seed": options.seed,
         "policy": policy.to_dict(),
-        "policy_digest": policy_digest(policy),
+        "policy_digest": policy.digest,
         "features": list(spec.features.names),
         "threshold": written.threshold,
         "seconds": round(seconds, 3),

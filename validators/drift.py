@@ -24,7 +24,7 @@ import polars as pl
 
 from lineage.digest import digest_of
 from lineage.errors import InvalidError, PlimsollError, UnavailableError
-from validators.policy import DriftLimits, Policy
+from lineage.policy import DriftLimits, Policy, parse_policy
 
 CATEGORY_VALUES = 20  # whole-numbered columns with at most this many values are compared value by value
 _OFF = {"EVIDENTLY_DISABLE_TELEMETRY": "1", "ITERATIVE_DO_NOT_TRACK": "do-not-track", "DO_NOT_TRACK": "1"}
@@ -130,7 +130,7 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
     for key in ("reference", "window", "policy"):
         if key not in request:
             raise InvalidError(f"the request has no {key!r}; expected reference, window and policy", field=key)
-    policy = Policy.from_dict(request["policy"])
+    policy = parse_policy(request["policy"])
     return measure_drift(_read(request["reference"]), _read(request["window"]), policy, request.get("release"))
 
 

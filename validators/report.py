@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from lineage.errors import InvalidError
 from validators.check import HEADINGS, CheckResult, Finding
 from validators.evidence import Evidence
-from validators.policy import Policy, policy_digest
+from lineage.policy import Policy
 
 _SAFE = re.compile(r"[a-z0-9][a-z0-9@._-]{0,120}")
 _ORDER = {"fail": 0, "not_evaluated": 1, "pass": 2}
@@ -98,7 +98,7 @@ def _facts(report: Report) -> list[tuple[str, str]]:
         ("Model family", f"{spec.family}, baseline {spec.baseline.family}"),
         ("Decision", f"{spec.adverse} at a score of {spec.threshold:.6f} or above, else {spec.favourable}"),
         ("Holdout", f"{evidence.holdout.height:,} rows, {int(evidence.outcomes.sum()):,} adverse"),
-        ("Policy digest", policy_digest(report.policy)),
+        ("Policy digest", report.policy.digest),
         *((label, str(value)) for label, value in report.about.items()),
     ]
 

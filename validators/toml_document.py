@@ -49,7 +49,7 @@ def parse_part(shape: type[P], content: Any, source: str, prefix: str = "") -> P
         InvalidError: names file, key, value and what was expected.
     """
     try:
-        return shape.model_validate(content)
+        return shape.model_validate(content, extra="forbid")
     except ValidationError as error:
         raise _explain(error, source, shape, prefix) from error
 

@@ -12,13 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from lineage.policy import Policy
+from lineage.state.views import model_view, release_view
 from lineage.digest import digest_file, digest_files, read_folder
 from lineage.errors import InvalidError, TamperedError
 from lineage.settings import Settings
-from validators.check import CheckResult, checks, run_check
+from validators.check import CheckResult, Limits, checks, run_check
 from validators.checks.group_fairness import FairnessLimits, disparities
 from validators.evidence import Evidence
-from validators.policy import Policy, policy_digest
+from validators.policy import limits_of
 from validators.report import Report, write_report
 from validators.scoring.bundle import Bundle, parse_bundle
 from validators.scoring.verified_read import load_verified
@@ -37,8 +39,11 @@ class Ledger(Protocol):
     ) -> dict[str, Any]:
         """Append one fact and return its record."""
 
-    def state(self) -> dict[str, Any]:
-        """The fold."""
+    def model(self, model: str) -> dict[str, Any]:
+        """One model of the fold."""
+
+    def release(self, release: str) -> dict[str, Any]:
+        """One release of the fold."""
 
 
 @dataclass(frozen=True)
@@ -79,15 +84,15 @@ def validate(
         UnknownError: the policy names a check that is not installed.
         plimsoll.errors.Error: the ledger did not take a fact; the candidate is not validated then.
     """
-    digest = policy_digest(policy)
+    digest, limits = policy.digest, limits_of(policy)
     found = checks(policy.validation.checks)
     results = []
     for name, check in found.items():
-        result = run_check(name, check, evidence, policy.validation.limits[name])
+        result = run_check(name, check, evidence, limits[name])
         ledger.append("CheckCompleted", release=release, data=result.to_dict() | {"policy_digest": digest})
         results.append(result)
         told(result)
-    _record_fairness(release, evidence, policy, ledger)
+    _record_fairness(release, evidence, limits.get("group_fairness"), ledger)
     report = Report(release, tuple(results), evidence, policy, about)
     path = write_report(report, evidence.settings.reports)
     verdict = Verdict(release, tuple(results), path, digest_file(path))
@@ -100,26 +105,25 @@ def validate(
     return verdict
 
 
-def _record_fairness(release: str, evidence: Evidence, policy: Policy, ledger: Ledger) -> None:
-    limits = policy.validation.limits.get("group_fairness")
+def _record_fairness(release: str, evidence: Evidence, limits: Limits | None, ledger: Ledger) -> None:
     if not isinstance(limits, FairnessLimits) or not set(limits.attributes) <= set(evidence.holdout.columns):
         return  # not asked for, or the check itself has said that the evidence is missing
     for disparity in disparities(evidence, limits):
         ledger.append("FairnessMeasured", model=evidence.bundle.name, data=disparity.to_dict(release, "validation"))
 
 
-def champion_of(model: str, state: dict[str, Any], settings: Settings) -> tuple[str, Bundle] | None:
+def champion_of(model: str, ledger: Ledger, settings: Settings) -> tuple[str, Bundle] | None:
     """The release that answers now, verified and loaded; None before the first promotion.
 
     Raises:
         TamperedError: its bytes are not those on record.
         UnavailableError: its bundle is not here.
     """
-    name = state["models"].get(model, {}).get("champion")
+    name = model_view(ledger.model(model)).champion
     if name is None:
         return None
-    recorded: str = state["releases"][name]["digest"]
-    return str(name), load_verified(settings.artefacts / recorded.removeprefix("sha256:"), recorded, settings)
+    recorded = release_view(ledger.release(name)).digest
+    return name, load_verified(settings.artefacts / recorded.removeprefix("sha256:"), recorded, settings)
 
 
 def open_candidate(digest: str, settings: Settings) -> Bundle:

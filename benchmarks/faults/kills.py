@@ -25,7 +25,7 @@ from lineage.ledger import Ledger
 from lineage.log.disk import Disk
 from lineage.log.signing_key import signer_at
 from lineage.rules.draft import Draft
-from lineage.rules.guards import Actor
+from lineage.rules.proposal import Actor
 
 KILLS, PER_FOLDER, WRITERS = 1_000, 25, 8
 SEGMENT_BYTES = 20_000

@@ -22,7 +22,7 @@ from lineage.clock import now, stamp
 from lineage.digest import digest_folder, digest_of
 from lineage.settings import Settings
 from lineage.signing import sign
-from validators.policy import Policy
+from validators.policy import check_policy
 from validators.scoring.bundle import GOLDEN_FILE, load_bundle
 from validators.scoring.golden import answer
 
@@ -127,7 +127,7 @@ class Mover:
         known = self.bank.service.release(champion)["facts"]
         trained = next(fact for fact in known if fact["kind"] == "ModelTrained")["data"]
         checks = [fact["data"] for fact in known if fact["kind"] == "CheckCompleted"]
-        policy = Policy.from_dict(trained["policy"] | steady(self.steps)).to_dict()
+        policy = check_policy(trained["policy"] | steady(self.steps)).to_dict()
         terms = {"policy": policy, "policy_digest": digest_of(policy)}
         made = trained | terms | {"digest": digest, "fingerprint": digest}
         trainer = self.bank.trainer

@@ -23,10 +23,10 @@ from lineage.digest import digest_folder, digest_of
 from lineage.ledger import Ledger
 from lineage.log.signing_key import signer_at
 from lineage.rules.draft import Draft
-from lineage.rules.guards import Actor
+from lineage.rules.proposal import Actor
 from lineage.settings import Settings
 from lineage.signing import key_name, make_keys, sign
-from validators.policy import Policy
+from validators.policy import check_policy
 from validators.scoring.bundle import GOLDEN_FILE, REFERENCE_FILE, SPEC_FILE, Explain, load_bundle
 from validators.scoring.golden import answer
 
@@ -79,7 +79,7 @@ def build_home(
     Returns:
         Who is in charge of each model once the platform is up.
     """
-    agreed = Policy.from_dict(_POLICY | dict(policy or {}))
+    agreed = check_policy(_POLICY | dict(policy or {}))
     make_keys(settings)
     settings.artefacts.mkdir(parents=True, exist_ok=True)
     reference = _reference(settings)

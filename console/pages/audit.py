@@ -15,7 +15,7 @@ from console.formatting import clock, line, number, subject
 from console.ledger_client import Desk, desk
 from console.parts.frame import fill, frame
 from console.parts.widgets import empty, page_head, panel, release_link, status
-from lineage.facts.kinds import FACTS
+from lineage.facts.registry import FACTS
 from plimsoll.errors import Error
 
 PAGE = {"path": "/audit", "name": "Audit", "title": "Audit · Plimsoll", "icon": "book", "order": 5}

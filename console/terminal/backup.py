@@ -19,7 +19,8 @@ from lineage.ledger import Ledger
 from lineage.log.reader import Chain
 from lineage.log.signing_key import signer_at, verifier_at
 from lineage.rules.draft import Draft
-from lineage.rules.guards import PLATFORM, Actor
+from lineage.rules.proposal import Actor
+from lineage.rules.roles import PLATFORM
 from lineage.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Backups of the platform's state: make one, put it back, rehearse that.")

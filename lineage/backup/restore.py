@@ -39,7 +39,8 @@ from lineage.log.signed_note import Verifier
 from lineage.log.signing_key import signer_at, verifier_at
 from lineage.privacy.key_vault import Vault
 from lineage.rules.draft import REASON_CHARACTERS, Draft
-from lineage.rules.guards import PLATFORM, Actor
+from lineage.rules.proposal import Actor
+from lineage.rules.roles import PLATFORM
 from lineage.settings import Settings
 from lineage.signing import make_keys
 from lineage.verify import verify_ledger

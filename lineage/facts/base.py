@@ -1,4 +1,4 @@
-"""What all facts have in common. The kinds themselves stand in `lineage.facts.kinds`."""
+"""What all facts have in common. The kinds are in `kinds`, `safety` and `data_subjects`."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ class Fact(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
     subject: ClassVar[Subject] = "release"
+    introduced: ClassVar[int] = 1  # the era in which the kind was introduced
 
 
 class ModelFact(Fact):

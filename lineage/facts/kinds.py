@@ -1,4 +1,4 @@
-"""Every kind of fact the ledger may hold: what it is about, who may state it, and what it must say.
+"""Kinds of facts about models, releases and the platform: the fields that each has.
 
 A fact is never edited. Constants that moved a verdict travel inside the fact, so that a reader needs nothing else.
 """
@@ -7,13 +7,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from lineage.digest import canonical
-from lineage.errors import InvalidError
-from lineage.facts import data_subjects as subject_facts
-from lineage.facts import safety as stop_facts
-from lineage.facts.base import Dataset, Fact, Golden, Json, ModelFact, PlatformFact, Share, Subject, SwitchFact, Uri
+from lineage.facts.base import Dataset, Fact, Golden, Json, ModelFact, PlatformFact, Share, Uri
 
 
 class DatasetPinned(ModelFact):
@@ -189,13 +185,22 @@ class FairnessMeasured(ModelFact):
 
 
 class AlertRaised(ModelFact):
-    """Somebody should look."""
+    """A condition that a person should look at; `lineage.state.alerts` has what closes each kind of alert."""
 
     alert: str
-    about: str | None = None  # a release or an attribute: the same alert about the same thing is raised once
+    about: str | None = None  # a release or an attribute: the same alert about the same subject is raised once
+    release: str | None = None  # the release that it concerns, where the subject is not a release
     severity: Literal["page", "ticket"]
     summary: str
     evidence: int | None = None
+
+
+class AlertClosed(ModelFact):
+    """The cause of an alert is gone; only for alerts that no measurement and no proof closes."""
+
+    introduced = 2
+    alert: str
+    about: str | None = None
 
 
 class RetrainRequested(ModelFact):
@@ -227,6 +232,25 @@ class ChampionReinstated(Fact):
 
     golden: Golden
     milliseconds: float = Field(ge=0)
+
+
+class EnvironmentReproduced(ModelFact):
+    """Golden rows of a release were answered again in another environment than the one it was trained in."""
+
+    introduced = 2
+    release: str
+    digest: str
+    trained_in: str
+    environment: str
+    golden: Golden
+
+
+class RulesActivated(PlatformFact):
+    """The rules and kinds of facts of an era are in force from here on."""
+
+    era: int = Field(ge=2)
+    digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
+    software: str
 
 
 class LedgerOpened(PlatformFact):
@@ -297,46 +321,3 @@ class RouteApplied(ModelFact):
     shadow: str | None = None
     replicas: int = Field(ge=0)
     milliseconds: float = Field(ge=0)
-
-
-_BASES = (Fact, ModelFact, SwitchFact, PlatformFact)
-FACTS: dict[str, type[Fact]] = {
-    name: kind
-    for names in (list(globals().items()), vars(subject_facts).items(), vars(stop_facts).items())
-    for name, kind in names
-    if isinstance(kind, type) and issubclass(kind, Fact) and kind not in _BASES
-}
-
-
-def parse_fact(kind: str, data: Json) -> Json:
-    """Check `data` against the kind and return it in its stored form.
-
-    Raises:
-        InvalidError: unknown kind, missing or extra field, or a value of the wrong type or range,
-            or one that JSON has no form for.
-    """
-    fact = fact_of(kind)
-    canonical(data)  # refuses what JSON cannot say, which would be turned into null on the way
-    try:
-        return fact.model_validate(data).model_dump(mode="json", by_alias=True)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "data"
-        raise InvalidError(f"{kind}.{field}: {first['msg']}, got {first['input']!r:.120}", field=field) from error
-
-
-def subject_of(kind: str) -> Subject:
-    """`model`, `release`, `one_or_all` (of the models) or `platform`: what a fact of this kind is about."""
-    return fact_of(kind).subject
-
-
-def fact_of(kind: str) -> type[Fact]:
-    """The class of a kind.
-
-    Raises:
-        InvalidError: there is no such kind.
-    """
-    try:
-        return FACTS[kind]
-    except KeyError:
-        raise InvalidError(f"there is no fact {kind!r}; expected one of {', '.join(FACTS)}", field="kind") from None

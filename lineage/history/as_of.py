@@ -8,13 +8,14 @@ the sealed decisions.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
 from lineage.clock import stamp
 from lineage.errors import InvalidError, UnknownError
-from lineage.state.fold import LedgerState, Release
+from lineage.state.entities import Release
+from lineage.state.fold import LedgerState
 from lineage.state.safety import stricter
 
 Record = dict[str, Any]
@@ -68,8 +69,8 @@ def answering(
 
     Args:
         records: in order; all, or at least those of kinds `DECIDING` about the model, the model's first, those of
-            kinds `KILLING` about all models, and those of kind ModelTrained and `BARRING` about releases of other
-            models with the same bytes.
+            kinds `KILLING` about all models, those of kind RulesActivated, and those of kind ModelTrained and
+            `BARRING` about releases of other models with the same bytes.
         instant, seq: one of them.
         now: later than it nothing is known yet.
 
@@ -130,6 +131,9 @@ class _Fold:
 
     def take(self, record: Record) -> None:
         """Fold in the next record."""
+        if record["kind"] == "RulesActivated":
+            self.state.apply(record)
+            return
         everybody = record["model"] is None and record["kind"] in KILLING
         if record["model"] != self.model and not everybody:
             self._take_other(record)
@@ -207,13 +211,15 @@ def _kills(fold: _Fold) -> list[Answer]:
     view = fold.state.models.get(fold.model)
     pulled = ((None, fold.state.kill), (fold.model, view.kill if view else None))
     names = ("answer", "by", "at", "seq", "reason", "since")
-    return [{"of": of} | {name: kill[name] for name in names} for of, kill in pulled if kill]
+    return [{"of": of} | {name: getattr(kill, name) for name in names} for of, kill in pulled if kill]
 
 
 def _breakers(fold: _Fold) -> list[Answer]:
     """Where the baseline answered in place of the champion: `replica`, `release`, `cause`, `since`, `times`, `seq`."""
     view = fold.state.models.get(fold.model)
-    return [{"replica": replica} | said for replica, said in sorted(view.breakers.items())] if view else []
+    return (
+        [{"replica": replica} | asdict(breaker) for replica, breaker in sorted(view.breakers.items())] if view else []
+    )
 
 
 def _release(release: Release | None) -> Answer:

@@ -24,7 +24,7 @@ import orjson
 
 from lineage.digest import canonical, digest_bytes, digest_file, digest_folder
 from lineage.errors import PlimsollError, TamperedError, UnavailableError, UnknownError
-from lineage.facts.kinds import FACTS, subject_of
+from lineage.facts.registry import FACTS, subject_of
 from lineage.history.dossier_contents import CONTENTS, MISSING, README, SUMS
 from lineage.ledger import Ledger
 from lineage.log.index import Record, Records

@@ -22,7 +22,8 @@ from lineage.ledger import Ledger
 from lineage.privacy.decisions import PLAIN, Decisions, Found
 from lineage.privacy.key_vault import Vault
 from lineage.rules.draft import Draft, Record
-from lineage.rules.guards import PLATFORM, SUBJECTS_MAY, Actor, may_ask
+from lineage.rules.proposal import Actor
+from lineage.rules.roles import PLATFORM, SUBJECTS_MAY, may_ask
 from lineage.settings import Settings
 
 KINDS = tuple(SUBJECTS_MAY)

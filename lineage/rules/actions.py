@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from typing import Any
+from typing import Any, Literal
 
 from lineage.errors import RefusedError, UnknownError
 from lineage.rules.draft import Draft
-from lineage.rules.guards import Actor
+from lineage.rules.proposal import Actor
 from lineage.rules.safety import not_asked_for, not_pulled
-from lineage.state.fold import LedgerState, Model, Release
+from lineage.state.entities import Model, Release
+from lineage.state.fold import LedgerState
 from lineage.state.safety import Kill
 
 _TOLD = 20  # names that an error lists at most
@@ -107,7 +108,7 @@ def ask_kill_release(state: LedgerState, model: str | None, actor: Actor, reason
     Raises:
         RefusedError: nothing is.
     """
-    data = {"pulled": _pulled(state, model)["seq"]}
+    data = {"pulled": _pulled(state, model).seq}
     return Draft("KillReleaseRequested", actor, data, model, None, reason)
 
 
@@ -118,9 +119,9 @@ def release_kill(state: LedgerState, model: str | None, actor: Actor, reason: st
         RefusedError: nothing is, or nobody asked.
     """
     pulled = _pulled(state, model)
-    if pulled["asked_seq"] is None:
+    if pulled.asked_seq is None:
         raise not_asked_for(model)
-    data = {"pulled": pulled["seq"], "requested": pulled["asked_seq"]}
+    data = {"pulled": pulled.seq, "requested": pulled.asked_seq}
     return Draft("KillSwitchReleased", actor, data, model, None, reason)
 
 
@@ -144,6 +145,7 @@ def _pulled(state: LedgerState, model: str | None) -> Kill:
     return switch
 
 
-def _next_share(release: Release, section: str) -> float:
-    steps = release.policy.get(section, {}).get("steps", [])
-    return float(next((step for step in steps if step > release.share), steps[-1] if steps else 1.0))
+def _next_share(release: Release, section: Literal["canary", "rollout"]) -> float:
+    """The next step, or one that the rules refuse where there is none."""
+    steps = release.terms.steps(section)
+    return release.next_share(section) or (steps[-1] if steps else 1.0)

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from lineage.errors import InvalidError, TamperedError
-from lineage.facts.kinds import parse_fact, subject_of
-from lineage.rules.guards import PEOPLE_MAY, PLATFORM, Actor, guard, may
+from lineage.facts.registry import parse_fact, subject_of
+from lineage.rules.guards import guard
+from lineage.rules.proposal import Actor
+from lineage.rules.roles import PEOPLE_MAY, PLATFORM, may
 from lineage.state.fold import LedgerState
 
 Record = dict[str, Any]
@@ -45,10 +47,9 @@ def check_record(record: Record, state: LedgerState) -> None:
     )
     if draft.model != model_of(draft):
         raise TamperedError(f"{release} is recorded without its model", record=record["seq"])
-    data = parsed(draft)
-    if draft.kind != "ActionRefused":  # whatever was refused, the refusal is on record
-        authorised(draft, state)
-        guard(draft.kind, actor, draft.model, draft.release, data, state)
+    data = parsed(draft, state.era)
+    if draft.kind != "ActionRefused":  # a refusal is recorded whatever was refused
+        permitted(draft, data, state)
 
 
 def authorised(draft: Draft, state: LedgerState) -> None:
@@ -58,9 +59,19 @@ def authorised(draft: Draft, state: LedgerState) -> None:
     may(draft.kind, draft.actor, about.author if about else None)
 
 
-def parsed(draft: Draft) -> dict[str, Any]:
-    """The draft's data in its stored form."""
-    return parse_fact(draft.kind, draft.data)
+def permitted(draft: Draft, data: dict[str, Any], state: LedgerState) -> None:
+    """Let the draft pass if it is authorised and no rule of the era refuses it, or raise.
+
+    Args:
+        data: its data in the stored form.
+    """
+    authorised(draft, state)
+    guard(draft.kind, draft.actor, model_of(draft), draft.release, data, state)
+
+
+def parsed(draft: Draft, era: int) -> dict[str, Any]:
+    """The draft's data in its stored form, in the shape of that era."""
+    return parse_fact(draft.kind, draft.data, era)
 
 
 def model_of(draft: Draft) -> str | None:

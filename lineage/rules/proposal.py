@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from lineage.errors import UnknownError
-from lineage.rules.policy_terms import Terms, terms_of
-from lineage.state.fold import LedgerState, Model, Release
+from lineage.state.entities import Model, Release
+from lineage.state.fold import LedgerState
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,6 @@ class Proposal:
         if self.known_release is None:
             raise UnknownError("the ledger knows no such release", field="release")
         return self.known_release
-
-    @property
-    def terms(self) -> Terms:
-        """What the release's policy says that the rules read."""
-        return terms_of(self.release.policy)
 
 
 Rule = Callable[[Proposal], None]

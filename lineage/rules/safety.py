@@ -16,13 +16,13 @@ _ANSWERS = {"baseline": "the baseline answers", "nothing": "nothing is answered"
 def may_be_pulled(p: Proposal) -> None:
     """Refuse to pull what is pulled, unless that stops more, or takes back a request to let go."""
     kill, answer = _kill(p), p.data["answer"]
-    if kill is None or (kill["answer"], answer) == ("baseline", "nothing"):
+    if kill is None or (kill.answer, answer) == ("baseline", "nothing"):
         return
-    if kill["answer"] == answer and kill["asked_by"] is not None:
+    if kill.answer == answer and kill.asked_by is not None:
         return
     looser = "; to have the baseline answer again is to release it, which takes two people"
     raise RefusedError(
-        f"{_name(p.named)}: {_was_killed(kill)} already{'' if kill['answer'] == answer else looser}", code="pulled"
+        f"{_name(p.named)}: {_was_killed(kill)} already{'' if kill.answer == answer else looser}", code="pulled"
     )
 
 
@@ -45,9 +45,9 @@ def is_pulled(p: Proposal) -> None:
     kill = _kill(p)
     if kill is None:
         raise not_pulled(p.named)
-    if p.data["pulled"] != kill["seq"]:
+    if p.data["pulled"] != kill.seq:
         raise RefusedError(
-            f"{_name(p.named)}: {_was_killed(kill)} in record {kill['seq']}, not {p.data['pulled']}; "
+            f"{_name(p.named)}: {_was_killed(kill)} in record {kill.seq}, not {p.data['pulled']}; "
             "look again, then decide",
             code="stale",
             status=412,
@@ -57,10 +57,9 @@ def is_pulled(p: Proposal) -> None:
 def is_not_asked_for(p: Proposal) -> None:
     """Refuse a second request: what is asked for waits for a confirmation, not for another request."""
     kill = _kill(p)
-    if kill is not None and kill["asked_by"] is not None:
+    if kill is not None and kill.asked_by is not None:
         raise RefusedError(
-            f"{kill['asked_by']} asked to release {_name(p.named)} at {kill['asked_at']}; "
-            "a second person has to confirm",
+            f"{kill.asked_by} asked to release {_name(p.named)} at {kill.asked_at}; a second person has to confirm",
             code="asked",
         )
 
@@ -68,11 +67,11 @@ def is_not_asked_for(p: Proposal) -> None:
 def is_asked_for(p: Proposal) -> None:
     """Refuse to confirm what nobody asked for."""
     kill = _kill(p)
-    if kill is None or kill["asked_by"] is None:
+    if kill is None or kill.asked_by is None:
         raise not_asked_for(p.named)
-    if p.data["requested"] != kill["asked_seq"]:
+    if p.data["requested"] != kill.asked_seq:
         raise RefusedError(
-            f"the request stands in record {kill['asked_seq']}, not {p.data['requested']}; look again, then decide",
+            f"the request stands in record {kill.asked_seq}, not {p.data['requested']}; look again, then decide",
             code="stale",
             status=412,
         )
@@ -81,7 +80,7 @@ def is_asked_for(p: Proposal) -> None:
 def is_a_second_person(p: Proposal) -> None:
     """Refuse a confirmation by whoever asked."""
     kill = _kill(p)
-    if kill is not None and kill["asked_by"] == p.actor.name:
+    if kill is not None and kill.asked_by == p.actor.name:
         raise RefusedError(
             f"{p.actor.name} asked for the release of {_name(p.named)}; a second person has to confirm",
             code="four_eyes",
@@ -110,7 +109,7 @@ def about_its_own_release(p: Proposal) -> None:
 def is_open(p: Proposal) -> None:
     """Refuse to close a breaker that is not open."""
     breaker = p.model.breakers.get(p.data["replica"])
-    if breaker is None or breaker["release"] != p.data["release"]:
+    if breaker is None or breaker.release != p.data["release"]:
         raise RefusedError(
             f"no breaker of {p.data['release']} is open on replica {p.data['replica']}; there is nothing to close",
             code="order",
@@ -119,6 +118,8 @@ def is_open(p: Proposal) -> None:
 
 def alone_beside_the_champion(p: Proposal) -> None:
     """Refuse a second release that is scored beside the champion: the pool scores one."""
+    if p.model.shadow == p.release.release:
+        raise RefusedError(f"{p.release.release} scores in the shadow already", code="order")
     other = p.model.challenger or p.model.shadow
     if other is not None:
         what = "is in flight" if p.model.challenger else "scores in the shadow"
@@ -150,4 +151,4 @@ def _name(model: str | None) -> str:
 
 
 def _was_killed(kill: Kill) -> str:
-    return f"killed by {kill['by']} at {kill['at']} ({_ANSWERS[kill['answer']]})"
+    return f"killed by {kill.by} at {kill.at} ({_ANSWERS[kill.answer]})"

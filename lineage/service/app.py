@@ -30,7 +30,7 @@ from lineage.service import proofs as routes_proofs
 from lineage.service import reads as reading
 from lineage.service import safety as routes_stop
 from lineage.service import writes as writing
-from lineage.service.context import Office
+from lineage.service.context import Context
 from lineage.settings import Settings
 
 BODY_BYTES = 4 * 1024 * 1024
@@ -41,17 +41,17 @@ log = structlog.get_logger("plimsoll.ledger")
 
 def create_app(settings: Settings, *, clock: Clock = now) -> FastAPI:
     """The service as an ASGI application on the home folder of `settings`."""
-    office = Office(settings, clock=clock)
+    context = Context(settings, clock=clock)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        office.attach(asyncio.get_running_loop())
+        context.attach(asyncio.get_running_loop())
         yield
-        office.close()
+        context.close()
 
     # No interactive docs: their pages load scripts from elsewhere. The schema itself is served.
     app = FastAPI(title="Plimsoll ledger", docs_url=None, redoc_url=None, lifespan=lifespan)
-    app.state.office = office
+    app.state.context = context
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "testserver", settings.host])
     app.add_middleware(_LimitBody)
     app.add_exception_handler(PlimsollError, _answer_error)

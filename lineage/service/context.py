@@ -10,6 +10,7 @@ import structlog
 from lineage.accounts import Accounts
 from lineage.clock import Clock, now
 from lineage.errors import TamperedError, UnavailableError, UnknownError
+from lineage.facts.eras import LATEST
 from lineage.ledger import Ledger
 from lineage.log.checkpoint import Checkpoint
 from lineage.log.signed_note import split
@@ -17,7 +18,9 @@ from lineage.log.signing_key import signer_at
 from lineage.openlineage.outbox import Outbox
 from lineage.privacy.erasure import Subjects
 from lineage.rules.draft import Draft, Record
-from lineage.rules.guards import PLATFORM, Actor
+from lineage.rules.eras import activation
+from lineage.rules.proposal import Actor
+from lineage.rules.roles import PLATFORM
 from lineage.service.metrics import Metrics
 from lineage.settings import Settings
 from lineage.signing import make_keys
@@ -28,7 +31,7 @@ PLATFORM_ACTOR = Actor("ledger", PLATFORM)
 log = structlog.get_logger("plimsoll.ledger")
 
 
-class Office:
+class Context:
     """One home's ledger and everything that follows it.
 
     Raises:
@@ -83,6 +86,8 @@ class Office:
             "signing_key": make_keys(self.settings),
         }
         self.ledger.append(Draft("LedgerOpened", PLATFORM_ACTOR, opened))
+        for era in range(self.ledger.state.era + 1, LATEST + 1):
+            self.ledger.append(Draft("RulesActivated", PLATFORM_ACTOR, activation(era)))
         known = {r["data"]["account"] for r in self.ledger.records.find(kinds=["AccountAdded"]).records}
         for name, role in self.accounts.people().items():
             if name not in known:

@@ -17,9 +17,10 @@ from lineage.errors import RefusedError
 from lineage.privacy.decisions import OF_THE_SUBJECT, Found
 from lineage.privacy.erasure import Asked, Subjects
 from lineage.rules.draft import REASON_CHARACTERS, Draft, Record
-from lineage.rules.guards import SEES_SUBJECTS, Actor
+from lineage.rules.proposal import Actor
+from lineage.rules.roles import SEES_SUBJECTS
 from lineage.service.bodies import Body
-from lineage.service.reads import Caller, office_of, reader
+from lineage.service.reads import Caller, context_of, reader
 from lineage.service.writes import Key
 from lineage.state.fold import LedgerState
 
@@ -63,7 +64,7 @@ def decision(request: Request, decision_id: str, who: Caller) -> Response:
 @router.post("/v1/subjects/history")
 def history(request: Request, body: OfSubject, who: Caller) -> Response:
     """Every decision about one person, the oldest first. For auditors and operators."""
-    ledger = office_of(request).ledger
+    ledger = context_of(request).ledger
     if who.role not in SEES_SUBJECTS:
         refusal = _role(who, "see decisions about a person", SEES_SUBJECTS)
         ledger.refuse(Draft("SubjectHistory", who, {}), refusal)
@@ -99,13 +100,13 @@ def _act(request: Request, kind: str, asked: Asked, work: Callable[[Subjects], t
     try:
         record, new = work(_subjects(request))
     except RefusedError as refusal:
-        office_of(request).ledger.refuse(Draft(kind, asked.who, {}, None, None, asked.reason), refusal)
+        context_of(request).ledger.refuse(Draft(kind, asked.who, {}, None, None, asked.reason), refusal)
         raise
     return Response(orjson.dumps(record), 201 if new else 200, _NO_STORE, "application/json")
 
 
 def _subjects(request: Request) -> Subjects:
-    subjects: Subjects = office_of(request).subjects
+    subjects: Subjects = context_of(request).subjects
     return subjects
 
 
@@ -116,10 +117,10 @@ def _role(who: Actor, what: str, roles: frozenset[str]) -> RefusedError:
 
 def _view(request: Request, found: Found, who: Actor) -> dict[str, Any]:
     """A decision as it is shown: the person's part under `subject`, where it lies under `evidence`."""
-    office, row = office_of(request), found.row
+    context, row = context_of(request), found.row
     hidden = {*OF_THE_SUBJECT, "person", "subject", "type", "outcome"}
     shown = {name: value for name, value in row.items() if name not in hidden}
-    released = office.ledger.read(lambda state: _released(state, row))
+    released = context.ledger.read(lambda state: _released(state, row))
     evidence: dict[str, Any] = {"state": "spooled"}
     if found.place is not None:
         proof = f"/v1/proof/{found.place.record}"
@@ -152,10 +153,10 @@ def _released(state: LedgerState, row: dict[str, Any]) -> dict[str, Any] | None:
     release = state.releases.get(row["release"])
     if release is None:
         return None
-    steps = [one for one in release.steps if one["seq"] <= row["route_version"] and one["kind"] in _BRINGS_TRAFFIC]
+    steps = [one for one in release.steps if one.seq <= row["route_version"] and one.kind in _BRINGS_TRAFFIC]
     return {
         "by": steps[-1] if steps else None,
         "author": release.author,
-        "approvals": [one for one in release.approvals if one["at"][:19] <= row["at"][:19]],
+        "approvals": [one for one in release.approvals if one.at[:19] <= row["at"][:19]],
         "features": list(release.features),
     }

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from lineage.history.dossier import build_dossier, to_zip
-from lineage.service.reads import office_of, reader
+from lineage.service.reads import context_of, reader
 
 router = APIRouter(dependencies=[Depends(reader)])
 _MOST = 2**53  # a number that JSON can carry
@@ -29,7 +29,7 @@ def dossier(
 
     Without `upto` it stands on the newest record about the release: the same bytes until something new happens to it.
     """
-    office = office_of(request)
-    files = build_dossier(office.ledger, office.settings, release, upto)
+    context = context_of(request)
+    files = build_dossier(context.ledger, context.settings, release, upto)
     name = f"attachment; filename={release}.zip"  # a release that is known has a name that needs no quotes
     return Zip(to_zip(files), headers={"Content-Disposition": name, "Cache-Control": "no-store"})

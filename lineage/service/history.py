@@ -15,12 +15,13 @@ from lineage.history.as_of import BARRING, DECIDING, KILLING, answering, moment
 from lineage.history.provenance import TOLD, graph
 from lineage.log.index import Records
 from lineage.rules.draft import Draft
-from lineage.service.reads import Caller, office_of, reader
+from lineage.service.reads import Caller, context_of, reader
 from lineage.state.fold import LedgerState
 
 router = APIRouter(dependencies=[Depends(reader)])
 _MAY_REBUILD = ("auditor", "operator")
 _MOST_TOLD = 100_000
+_ABOUT_ALL = (*KILLING, "RulesActivated")
 Record = dict[str, Any]
 
 
@@ -32,15 +33,15 @@ def asof(
     seq: Annotated[int | None, Query(ge=1, description="a record number, in place of `at`")] = None,
 ) -> Response:
     """Which release, threshold and policy answered at that time or record, and who put them there."""
-    office = office_of(request)
+    context = context_of(request)
     if (at is None) == (seq is None):
         raise InvalidError("say either `at` or `seq`", field="at")
     instant: datetime | None = moment(at) if at is not None else None
-    head = len(office.ledger.records)
+    head = len(context.ledger.records)
     if seq is not None and seq > head:
         raise UnknownError(f"there is no record {seq}; the last one is {head}", field="seq")
-    told = deciding(office.ledger.records, model, head, office.ledger.read(lambda fold: twins(fold, model)))
-    return _json(answering(told, model, instant, seq=seq, now=office.clock()))
+    told = deciding(context.ledger.records, model, head, context.ledger.read(lambda fold: twins(fold, model)))
+    return _json(answering(told, model, instant, seq=seq, now=context.clock()))
 
 
 @router.get("/v1/provenance")
@@ -48,7 +49,7 @@ def provenance(
     request: Request, release: str | None = None, dataset: str | None = None, model: str | None = None
 ) -> Response:
     """Where a release comes from and what it answered, what came of a data set (by its digest), or all of a model."""
-    known = office_of(request).ledger.records
+    known = context_of(request).ledger.records
     about = model if model is not None else (release or "").rpartition("@")[0]
     models = {about} if dataset is None else users_of(known, dataset)
     count = sum(len(known.numbers(kinds=TOLD, model=name)) for name in models)
@@ -63,15 +64,15 @@ def provenance(
 @router.post("/v1/store/rebuild")
 def rebuild(request: Request, who: Caller) -> Response:
     """Make the lineage store anew from the log; it answers meanwhile. For operators and auditors."""
-    office = office_of(request)
+    context = context_of(request)
     if who.role not in _MAY_REBUILD:
         roles = " or ".join(_MAY_REBUILD)
         message = f"{who.name} has role {who.role}, which may not rebuild the lineage store; role {roles} may"
         refusal = RefusedError(message, code="role", status=403)
-        office.ledger.refuse(Draft("StoreRebuild", who, {}), refusal)
+        context.ledger.refuse(Draft("StoreRebuild", who, {}), refusal)
         raise refusal
     began = time.monotonic()
-    count = office.store.rebuild(office.ledger.records)
+    count = context.store.rebuild(context.ledger.records)
     return _json({"records": count, "seconds": round(time.monotonic() - began, 3)})
 
 
@@ -79,7 +80,7 @@ def deciding(known: Records, model: str, head: int, others: Iterable[str]) -> Se
     """The records among the first `head` that `answering` needs, in order; `others` as `twins` says."""
     pages = [known.find(upto=head, model=model, limit=1), known.find(upto=head, model=model, kinds=DECIDING)]
     pages += [known.find(upto=head, release=release, kinds=("ModelTrained", *BARRING)) for release in others]
-    everybody = [record for record in known.find(upto=head, kinds=KILLING).records if record["model"] is None]
+    everybody = [record for record in known.find(upto=head, kinds=_ABOUT_ALL).records if record["model"] is None]
     found = {record["seq"]: record for page in pages for record in page.records}
     found |= {record["seq"]: record for record in everybody}
     return sorted(found.values(), key=_seq)

@@ -9,7 +9,7 @@ import orjson
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 
-from lineage.service.reads import office_of, reader
+from lineage.service.reads import context_of, reader
 
 router = APIRouter(dependencies=[Depends(reader)])
 open_router = APIRouter()
@@ -20,16 +20,16 @@ def checkpoint(
     request: Request, cosigned: Annotated[bool, Query(description="the newest one that the witness saw")] = False
 ) -> PlainTextResponse:
     """The newest checkpoint as a signed note. Open to everybody: keep one, and nobody can deny the record behind it."""
-    office = office_of(request)
-    note = office.cosigned() if cosigned else office.ledger.checkpoint()
+    context = context_of(request)
+    note = context.cosigned() if cosigned else context.ledger.checkpoint()
     return PlainTextResponse(note, headers={"Cache-Control": "no-store"})
 
 
 @open_router.get("/v1/keys")
 def keys(request: Request) -> Response:
     """Public keys of the log and of its witness. Open to everybody; compare them with those you got otherwise."""
-    office = office_of(request)
-    found = {"vkey": office.ledger.verifier.vkey, "witness_vkey": office.witness_vkey()}
+    context = context_of(request)
+    found = {"vkey": context.ledger.verifier.vkey, "witness_vkey": context.witness_vkey()}
     return Response(orjson.dumps(found), media_type="application/json")
 
 
@@ -43,17 +43,17 @@ def proof(
 
     Where no size is asked for and the witness has cosigned a checkpoint that counts the record, it leads to that one.
     """
-    office = office_of(request)
-    note = office.cosigned_over(seq) if size is None else None
-    line, path, own = office.ledger.prove(seq, note[0] if note else size)
+    context = context_of(request)
+    note = context.cosigned_over(seq) if size is None else None
+    line, path, own = context.ledger.prove(seq, note[0] if note else size)
     bundle = {
         "record": line.decode(),
         "index": seq - 1,
         "size": int(own.split(b"\n")[1]),
         "proof": encoded(path),
         "checkpoint": (note[1] if note else own).decode(),
-        "vkey": office.ledger.verifier.vkey,
-        "witness_vkey": office.witness_vkey() if note else None,
+        "vkey": context.ledger.verifier.vkey,
+        "witness_vkey": context.witness_vkey() if note else None,
     }
     return Response(orjson.dumps(bundle), media_type="application/json")
 
@@ -61,8 +61,8 @@ def proof(
 @router.get("/v1/followers")
 def followers(request: Request) -> Response:
     """How far the witness and OpenLineage's receiver have got, and what they said last."""
-    office = office_of(request)
-    told = {"witness": office.cosigner.state() if office.cosigner else None, "openlineage": office.outbox.state()}
+    context = context_of(request)
+    told = {"witness": context.cosigner.state() if context.cosigner else None, "openlineage": context.outbox.state()}
     return Response(orjson.dumps(told), media_type="application/json")
 
 
@@ -71,7 +71,7 @@ def consistency(
     request: Request, old: Annotated[int, Query(ge=0)], new: Annotated[int | None, Query(ge=0)] = None
 ) -> Response:
     """Hashes that show that the log of `old` records is a prefix of the log of `new`."""
-    ledger = office_of(request).ledger
+    ledger = context_of(request).ledger
     new = len(ledger.records) if new is None else new
     found: dict[str, Any] = {"old": old, "new": new, "proof": encoded(ledger.prove_consistency(old, new))}
     return Response(orjson.dumps(found), media_type="application/json")

@@ -18,12 +18,12 @@ from lineage.digest import digest_bytes
 from lineage.errors import InvalidError, RefusedError, TamperedError, UnknownError
 from lineage.log.index import Records
 from lineage.rules.actions import model_named, release_named
-from lineage.rules.guards import Actor
+from lineage.rules.proposal import Actor
 from lineage.state.fold import LedgerState
 from lineage.verify import verify_ledger
 
 if TYPE_CHECKING:
-    from lineage.service.context import Office
+    from lineage.service.context import Context
 
 _MOST_WAIT = 30.0
 _MOST_RECORDS = 1_000
@@ -32,10 +32,10 @@ _PAGE_BYTES = 64 * 1024
 _ALIVE_SECONDS = 10.0
 
 
-def office_of(request: Request) -> Office:
-    """The office behind this application."""
-    office: Office = request.app.state.office
-    return office
+def context_of(request: Request) -> Context:
+    """The context behind this application."""
+    context: Context = request.app.state.context
+    return context
 
 
 def caller(request: Request, authorization: Annotated[str | None, Header()] = None) -> Actor:
@@ -49,7 +49,7 @@ def caller(request: Request, authorization: Annotated[str | None, Header()] = No
         raise RefusedError(
             "no token: send `Authorization: Bearer …`; POST /v1/session gives one", code="token", status=401
         )
-    return office_of(request).accounts.who(token)
+    return context_of(request).accounts.who(token)
 
 
 def reader(who: Annotated[Actor, Depends(caller)]) -> Actor:
@@ -83,15 +83,15 @@ def _json(value: Any, etag: int | None = None) -> Response:
 @open_router.get("/healthz")
 def health(request: Request) -> Response:
     """Whether the service answers and how long the log is. Open to everybody."""
-    return _json(office_of(request).health())
+    return _json(context_of(request).health())
 
 
 @open_router.get("/metrics", response_class=PlainTextResponse)
 def metrics(request: Request) -> Response:
     """Prometheus metrics: counts only, nothing about anybody. Open to everybody who reaches the port."""
-    office = office_of(request)
-    office.metrics.outside(office.cosigner.state() if office.cosigner else None, office.outbox.state())
-    return Response(office.metrics.text(), media_type="text/plain; version=0.0.4")
+    context = context_of(request)
+    context.metrics.outside(context.cosigner.state() if context.cosigner else None, context.outbox.state())
+    return Response(context.metrics.text(), media_type="text/plain; version=0.0.4")
 
 
 @open_router.get("/v1/whoami")
@@ -103,13 +103,13 @@ def whoami(who: Caller) -> Response:
 @router.get("/v1/state")
 def state(request: Request) -> Response:
     """The whole fold."""
-    seq, fold = office_of(request).ledger.read(_fold)
+    seq, fold = context_of(request).ledger.read(_fold)
     return _json(orjson.Fragment(fold), seq)
 
 
 def _fold(state: LedgerState) -> tuple[int, bytes]:
     """Written out in one go: nothing is recorded meanwhile, and copies of many releases take ten times as long."""
-    whole = {"seq": state.seq, "etag": state.etag, "kill": state.kill}
+    whole: dict[str, Any] = {"seq": state.seq, "era": state.era, "etag": state.etag, "kill": state.kill}
     whole |= {"models": state.models, "releases": state.releases}
     return state.seq, orjson.dumps(whole)
 
@@ -117,14 +117,14 @@ def _fold(state: LedgerState) -> tuple[int, bytes]:
 @router.get("/v1/models/{model}")
 def one_model(request: Request, model: str) -> Response:
     """One model of the fold."""
-    view = office_of(request).ledger.read(lambda fold: asdict(model_named(fold, model)))
+    view = context_of(request).ledger.read(lambda fold: asdict(model_named(fold, model)))
     return _json(view, view["etag"])
 
 
 @router.get("/v1/releases/{release}")
 def one_release(request: Request, release: str) -> Response:
     """One release of the fold with its facts."""
-    ledger = office_of(request).ledger
+    ledger = context_of(request).ledger
     etag, view = ledger.read(lambda fold: _release_view(fold, release))
     facts = ledger.records.find(release=release).records
     return _json({**view, "facts": facts, "etag": etag}, etag)
@@ -149,8 +149,8 @@ async def records(
     wait: Annotated[float, Query(ge=0, le=_MOST_WAIT)] = 0.0,
 ) -> Response:
     """Records behind `after` that match; with `wait`, the answer comes when there is one or time is up."""
-    office = office_of(request)
-    known = office.ledger.records
+    context = context_of(request)
+    known = context.ledger.records
     kinds = kind.split(",") if kind else None
     deadline = time.monotonic() + wait
     while True:
@@ -169,7 +169,7 @@ async def records(
         left = deadline - time.monotonic()
         if page.total or left <= 0:
             break
-        await office.wait(head, left)
+        await context.wait(head, left)
     return _json({"records": page.records, "head": head, "total": page.total})
 
 
@@ -180,14 +180,14 @@ async def events(
     last_event_id: Annotated[str | None, Header(description="of the last event seen before; counts as `after`")] = None,
 ) -> StreamingResponse:
     """Every record behind `after` as it is stored and then every new one, as server-sent events with `id` = `seq`."""
-    office = office_of(request)
+    context = context_of(request)
     seen = max(after, _number(last_event_id, "Last-Event-ID", "the id of an event") or 0)
 
     async def stream(seen: int) -> AsyncIterator[bytes]:
         while not await request.is_disconnected():
-            seen, page = _events(office.ledger.records, seen)
+            seen, page = _events(context.ledger.records, seen)
             yield page or b": alive\n\n"
-            await office.wait(seen, _ALIVE_SECONDS)
+            await context.wait(seen, _ALIVE_SECONDS)
 
     return StreamingResponse(stream(seen), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
@@ -215,7 +215,7 @@ def query(
     offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
 ) -> Response:
     """Rows of a named query of the lineage store."""
-    found = office_of(request).store.query(
+    found = context_of(request).store.query(
         name,
         model=model,
         release=release,
@@ -232,20 +232,20 @@ def query(
 @router.get("/v1/verify")
 async def verify(request: Request) -> Response:
     """Verify log, chain, legality, decision segments and bundles."""
-    office = office_of(request)
+    context = context_of(request)
     began = time.monotonic()
-    result = await asyncio.to_thread(verify_ledger, office.settings)
+    result = await asyncio.to_thread(verify_ledger, context.settings)
     why = result.problems[0]["problem"] if result.problems else None
-    timing = {"at": stamp(office.clock()), "seconds": round(time.monotonic() - began, 3), "why": why}
+    timing = {"at": stamp(context.clock()), "seconds": round(time.monotonic() - began, 3), "why": why}
     return _json(result.to_dict() | timing)
 
 
 @router.get("/v1/reports/{release}", response_class=HTMLResponse)
 def report(request: Request, release: str) -> HTMLResponse:
     """The validation report of a release, if its bytes are those on record."""
-    office = office_of(request)
-    expected = office.ledger.read(lambda fold: release_named(fold, release).report_digest)
-    path = office.settings.reports / f"{release}.html"
+    context = context_of(request)
+    expected = context.ledger.read(lambda fold: release_named(fold, release).report_digest)
+    path = context.settings.reports / f"{release}.html"
     if expected is None or not path.is_file():
         raise UnknownError(f"{release} has no report yet", field="release")
     data = path.read_bytes()
@@ -259,7 +259,7 @@ def gateway_tokens(request: Request, who: Caller) -> Response:
     """Hashes of live tokens, for the serving plane only."""
     if who.role != "service":
         raise RefusedError(f"{who.name} has role {who.role}; only services may ask this", code="role", status=403)
-    return _json(office_of(request).accounts.live_tokens())
+    return _json(context_of(request).accounts.live_tokens())
 
 
 def etag_of(if_match: str | None) -> int | None:

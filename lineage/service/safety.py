@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from lineage.rules import actions
 from lineage.service.bodies import Because, Kill
-from lineage.service.reads import PROBLEMS, Caller, office_of, reader
+from lineage.service.reads import PROBLEMS, Caller, context_of, reader
 from lineage.service.writes import AGAIN, IfMatch, Key, Wish, act, bounded, must_have_seen
 from lineage.state.fold import LedgerState
 
@@ -21,7 +21,7 @@ _ONE, _ALL = "/v1/models/{model}/kill", "/v1/kill"
 @router.get(_ALL, dependencies=[Depends(reader)])
 def killed(request: Request) -> Response:
     """What is stopped: `kill` (all models, or null), `etag` (for releasing that), `models` (stopped ones by name)."""
-    etag, told = office_of(request).ledger.read(_killed)
+    etag, told = context_of(request).ledger.read(_killed)
     return Response(told, headers={"ETag": f'"{etag}"'}, media_type="application/json")
 
 

@@ -12,9 +12,10 @@ from fastapi import APIRouter, Depends, Header, Request, Response
 from lineage.errors import InvalidError, RefusedError
 from lineage.rules import actions
 from lineage.rules.draft import Draft, Record
-from lineage.rules.guards import Actor, may
+from lineage.rules.proposal import Actor
+from lineage.rules.roles import may
 from lineage.service.bodies import Because, Decide, Retrain, Rollback, SignIn, Statement
-from lineage.service.reads import PROBLEMS, Caller, etag_of, office_of
+from lineage.service.reads import PROBLEMS, Caller, context_of, etag_of
 from lineage.state.fold import LedgerState
 
 FACT_BYTES = 256 * 1024
@@ -45,24 +46,24 @@ AGAIN: dict[int | str, dict[str, Any]] = {200: {"description": "The record that 
 @router.post("/v1/session")
 def sign_in(request: Request, body: SignIn) -> Response:
     """Sign a person in; the token is good for twelve hours."""
-    office = office_of(request)
-    session = office.accounts.sign_in(body.name, body.password)
+    context = context_of(request)
+    session = context.accounts.sign_in(body.name, body.password)
     who = Actor("ledger", "platform")
-    office.ledger.append(Draft("SignedIn", who, {"account": body.name}))
+    context.ledger.append(Draft("SignedIn", who, {"account": body.name}))
     return Response(orjson.dumps(session), media_type="application/json")
 
 
 @router.delete("/v1/session")
 def sign_out(request: Request, who: Caller) -> Response:
     """End the session of the token that is sent."""
-    office_of(request).accounts.sign_out(request.headers["authorization"].partition(" ")[2])
+    context_of(request).accounts.sign_out(request.headers["authorization"].partition(" ")[2])
     return Response(orjson.dumps({"signed_out": who.name}), media_type="application/json")
 
 
 @router.post("/v1/facts", status_code=201)
 def state_fact(request: Request, body: Statement, who: Caller, key: Key = None) -> Response:
     """Record a fact stated by a service."""
-    ledger = office_of(request).ledger
+    ledger = context_of(request).ledger
     draft = Draft(body.kind, who, body.data, body.model, body.release, body.reason, _key(key))
     if who.role != "service":
         refusal = RefusedError(
@@ -155,7 +156,7 @@ def act(request: Request, wish: Wish, make: Callable[[LedgerState], Draft]) -> R
     Raises:
         RefusedError: as `Ledger.act`; the refusal is on record.
     """
-    ledger = office_of(request).ledger
+    ledger = context_of(request).ledger
     key, etag = _key(wish.key), etag_of(wish.if_match)
 
     def allowed(state: LedgerState) -> Draft:

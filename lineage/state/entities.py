@@ -1,12 +1,66 @@
-"""Where one release and one model stand: the entries of the fold."""
+"""The entries of the fold: one release, one model, and the values that they hold.
+
+Everything below `Release` and `Model` is frozen: an entry is changed by replacing its values, never inside them, so
+that a copy of the entry is a copy of its containers only.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from lineage.lifecycle import State
-from lineage.state.safety import Breakers, Kill
+from lineage.policy import Policy, parse_policy
+from lineage.state.alerts import Alert
+from lineage.state.safety import Breaker, Kill, stricter
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class CheckOutcome:
+    """How the latest run of a check ended: pass, fail or not_evaluated."""
+
+    status: str
+    seq: int
+    title: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """One fact that moved a release; `share` where it changed the traffic."""
+
+    kind: str
+    seq: int
+    at: str
+    actor: str
+    share: float | None = None
+
+
+@dataclass(frozen=True)
+class Review:
+    """A review that was requested, and when it is due."""
+
+    requested_at: str
+    due_at: str
+
+
+@dataclass(frozen=True)
+class Approval:
+    """A decision of a person about a release in review: approve or reject."""
+
+    by: str
+    decision: str
+    at: str
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Why a release in flight waits, and since when."""
+
+    why: str
+    at: str
 
 
 @dataclass
@@ -19,39 +73,80 @@ class Release:
     state: State
     author: str
     digest: str
-    policy: dict[str, Any]
+    policy: Json
     policy_digest: str
     trained_at: str
     fingerprint: str
     threshold: float
     metrics: dict[str, float]
     family: str
-    dataset: dict[str, Any]
+    dataset: Json
     features: list[str]
     run_id: str
     signature_key: str
-    checks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    checks: dict[str, CheckOutcome] = field(default_factory=dict)
     report_digest: str | None = None
     share: float = 0.0
     salt: str | None = None
     control: str | None = None
     canary_started_at: str | None = None
     stepped_at: str | None = None
-    review: dict[str, Any] | None = None
-    approvals: list[dict[str, Any]] = field(default_factory=list)
-    hold: dict[str, Any] | None = None
-    judgement: dict[str, Any] | None = None
+    review: Review | None = None
+    approvals: list[Approval] = field(default_factory=list)
+    hold: Hold | None = None
+    judgement: Json | None = None
     promoted_at: str | None = None
-    steps: list[dict[str, Any]] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
 
     def copy(self) -> Release:
-        """A release that goes its own way from here."""
+        """A copy that later facts do not change."""
         return replace(self, checks=dict(self.checks), approvals=list(self.approvals), steps=list(self.steps))
+
+    @property
+    def terms(self) -> Policy:
+        """The policy that the release was trained under.
+
+        Raises:
+            InvalidError: it cannot be read.
+        """
+        return parse_policy(self.policy)
+
+    def next_share(self, section: Literal["canary", "rollout"]) -> float | None:
+        """The next step of `canary` or `rollout` in its policy; None after the last one."""
+        steps = self.terms.steps(section)
+        return next((step for step in steps if step > self.share), None)
+
+
+@dataclass(frozen=True)
+class Rollback:
+    """A rollback under way: `release` steps down for `to`, a release or `baseline`."""
+
+    release: str
+    to: str
+    at: str
+    seq: int
+
+
+@dataclass(frozen=True)
+class Job:
+    """A training run that was requested: requested, running, succeeded, failed or stopped."""
+
+    status: str
+    at: str
+    folder: str
+    why: str
+    author: str
+    evidence: int | None = None
+    options: Json = field(default_factory=dict)
+    job_id: str | None = None
+    started_at: str | None = None
+    message: str | None = None
+    finished_at: str | None = None
 
 
 @dataclass
 class Model:
-    """One model: who answers, who is on trial, what is asked for."""
+    """One model: which release answers, which is on trial, what was requested, what is stopped."""
 
     model: str
     champions: list[str] = field(default_factory=list)
@@ -63,19 +158,38 @@ class Model:
     salt: str | None = None
     mode: str = "baseline"
     baseline_from: str | None = None
-    rollback: dict[str, Any] | None = None
+    rollback: Rollback | None = None
     requests: list[int] = field(default_factory=list)
-    jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
-    alerts: list[str] = field(default_factory=list)
-    kill: Kill | None = None  # see `switched`; replaced, never changed in place, as are the breakers
-    breakers: Breakers = field(default_factory=dict)  # those open, by replica: release, cause, since, times, seq
+    jobs: dict[str, Job] = field(default_factory=dict)
+    alerts: list[Alert] = field(default_factory=list)
+    kill: Kill | None = None
+    breakers: dict[str, Breaker] = field(default_factory=dict)  # those open, by replica
     shadow: str | None = None
     releases: int = 0
     etag: int = 0
     last_seq: int = 0
 
     def copy(self) -> Model:
-        """A model that goes its own way from here."""
-        jobs = {name: dict(job) for name, job in self.jobs.items()}
-        lists = (list(self.champions), list(self.requests), list(self.alerts))
-        return replace(self, jobs=jobs, champions=lists[0], requests=lists[1], alerts=lists[2])
+        """A copy that later facts do not change."""
+        return replace(
+            self,
+            champions=list(self.champions),
+            requests=list(self.requests),
+            alerts=list(self.alerts),
+            jobs=dict(self.jobs),
+            breakers=dict(self.breakers),
+        )
+
+    def alert(self, alert: str, about: str | None) -> Alert | None:
+        """The open alert of this kind about this subject."""
+        return next((one for one in self.alerts if (one.alert, one.about) == (alert, about)), None)
+
+    @property
+    def folder(self) -> str | None:
+        """The model folder that the last training was requested with."""
+        last = max(self.jobs, key=int, default=None)
+        return self.jobs[last].folder if last is not None else None
+
+    def stopped(self, kill_of_all: Kill | None) -> str:
+        """What is left to answer: `baseline` or `nothing`; empty where no kill switch is pulled."""
+        return stricter([kill_of_all, self.kill])

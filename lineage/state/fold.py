@@ -1,17 +1,19 @@
-"""What the facts add up to: every model and release, folded from the log one record at a time.
+"""The fold: every model and release as all records add up, one record at a time.
 
-Pure: the same records give the same state, whoever folds them and when.
+Pure: the same records always give the same state.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from lineage.facts.kinds import subject_of
+from lineage.errors import RefusedError
+from lineage.facts.eras import LATEST, upcast
+from lineage.facts.registry import subject_of
 from lineage.lifecycle import BARRED, IN_FLIGHT, State, after
-from lineage.state.entities import Model as Model
-from lineage.state.entities import Release as Release
+from lineage.state.alerts import closed_by, raised, still_open
+from lineage.state.entities import Approval, CheckOutcome, Hold, Job, Model, Release, Review, Rollback, Step
 from lineage.state.safety import Kill, broken, switched
 from lineage.state.undo import Undo
 
@@ -24,10 +26,11 @@ _STANDS_STILL = frozenset({"CanaryHeld", "CheckCompleted"})
 class LedgerState:
     """The fold. `apply` takes records in order, exactly once each.
 
-    `kill` is the switch of all models, `etag` the newest record about it.
+    `era` counts the `RulesActivated` facts; `kill` is the switch of all models, `etag` the newest record about it.
     """
 
     seq: int = 0
+    era: int = 1
     etag: int = 0
     kill: Kill | None = None
     models: dict[str, Model] = field(default_factory=dict)
@@ -36,11 +39,11 @@ class LedgerState:
     undo: Undo | None = None
 
     def begin(self) -> None:
-        """From here on `roll_back` leads back to this moment, until `settle`."""
-        self.undo = Undo(self.seq, self.etag, self.kill, set(self.barred))
+        """Until `settle`, `roll_back` restores the state of now."""
+        self.undo = Undo(self.seq, self.era, self.etag, self.kill, set(self.barred))
 
     def settle(self) -> None:
-        """What was folded in since `begin` stays."""
+        """Keep what was folded in since `begin`."""
         self.undo = None
 
     def roll_back(self) -> None:
@@ -48,19 +51,27 @@ class LedgerState:
         if self.undo is None:
             return
         self.seq, self.barred = self.undo.seq, self.undo.barred
-        self.etag, self.kill = self.undo.etag, self.undo.kill
+        self.era, self.etag, self.kill = self.undo.era, self.undo.etag, self.undo.kill
         self.undo.restore()
         self.undo = None
 
     def apply(self, record: Record) -> None:
-        """Fold in the next record."""
+        """Fold in the next record.
+
+        Raises:
+            RefusedError: it begins an era of rules that this version does not have.
+        """
+        if self.era < LATEST:
+            record = record | {"data": upcast(record["kind"], record["data"], self.era)}
         if self.undo is not None:
             self.undo.keep(self.models, record["model"])
             self.undo.keep(self.releases, record["release"])
         self.seq = record["seq"]
         name, kind = record["model"], record["kind"]
         subject = subject_of(kind)
-        if name is None and subject == "one_or_all":
+        if kind == "RulesActivated":
+            self._begin_era(record["data"]["era"])
+        elif name is None and subject == "one_or_all":
             self.kill, self.etag = switched(self.kill, record), self.seq
         elif name is not None and subject != "platform":
             model = self.models.setdefault(name, Model(name))
@@ -73,6 +84,16 @@ class LedgerState:
                 self._moved(model, self.releases[record["release"]], record)
             elif handler := _MODEL_FACTS.get(kind):
                 handler(model, record)
+            model.alerts = [alert for alert in model.alerts if not closed_by(alert, record)]
+
+    def _begin_era(self, era: int) -> None:
+        if era > LATEST:
+            raise RefusedError(
+                f"this ledger is under the rules of era {era}; this version of Plimsoll has them up to era {LATEST}. "
+                "Run the version that wrote it, or a later one",
+                code="newer_rules",
+            )
+        self.era = era
 
     def etag_of(self, model: str | None) -> int | None:
         """The newest record that moved the model, or the switch of all of them; None for a model that is not known."""
@@ -115,20 +136,19 @@ class LedgerState:
         _settle(model, release, self)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON form: `{"seq", "etag", "kill", "models", "releases"}`."""
+        """JSON form: `{"seq", "era", "etag", "kill", "models", "releases"}`."""
         return {
             "seq": self.seq,
+            "era": self.era,
             "etag": self.etag,
-            "kill": dict(self.kill) if self.kill else None,
+            "kill": asdict(self.kill) if self.kill else None,
             "models": {name: asdict(model) for name, model in self.models.items()},
             "releases": {name: asdict(release) for name, release in self.releases.items()},
         }
 
 
-def _step(record: Record) -> dict[str, Any]:
-    share = record["data"].get("share")
-    step = {"kind": record["kind"], "seq": record["seq"], "at": record["at"], "actor": record["actor"]["name"]}
-    return step | ({"share": share} if share is not None else {})
+def _step(record: Record) -> Step:
+    return Step(record["kind"], record["seq"], record["at"], record["actor"]["name"], record["data"].get("share"))
 
 
 def _nothing(model: Model, release: Release, record: Record) -> None:
@@ -137,7 +157,7 @@ def _nothing(model: Model, release: Release, record: Record) -> None:
 
 def _checked(model: Model, release: Release, record: Record) -> None:
     data = record["data"]
-    release.checks[data["check"]] = {"status": data["status"], "seq": record["seq"], "title": data["title"]}
+    release.checks[data["check"]] = CheckOutcome(data["status"], record["seq"], data["title"])
 
 
 def _validated(model: Model, release: Release, record: Record) -> None:
@@ -158,17 +178,17 @@ def _stepped(model: Model, release: Release, record: Record) -> None:
 
 
 def _held(model: Model, release: Release, record: Record) -> None:
-    release.hold = {"why": record["data"]["why"], "at": record["at"]}
+    release.hold = Hold(record["data"]["why"], record["at"])
 
 
 def _review_requested(model: Model, release: Release, record: Record) -> None:
-    release.review = {"requested_at": record["at"], "due_at": record["data"]["due_at"]}
+    release.review = Review(record["at"], record["data"]["due_at"])
     release.hold = None
 
 
 def _review_decided(model: Model, release: Release, record: Record) -> None:
-    decision = {"by": record["actor"]["name"], "decision": record["data"]["decision"], "at": record["at"]}
-    release.approvals.append(decision | {"reason": record["reason"]})
+    decision = record["data"]["decision"]
+    release.approvals.append(Approval(record["actor"]["name"], decision, record["at"], record["reason"]))
 
 
 def _shadowed(model: Model, release: Release, record: Record) -> None:
@@ -182,15 +202,15 @@ def _promoted(model: Model, release: Release, record: Record) -> None:
 
 def _rollback_ordered(model: Model, release: Release, record: Record) -> None:
     model.champions.remove(release.release)
-    model.rollback = {"from": release.release, "to": record["data"]["to"], "at": record["at"], "seq": record["seq"]}
+    model.rollback = Rollback(release.release, record["data"]["to"], record["at"], record["seq"])
     if record["data"]["to"] == "baseline":
         model.champions.clear()
     model.share = 0.0  # a challenger was judged against the champion that just left
 
 
 def _rolled_back(model: Model, release: Release, record: Record) -> None:
-    here = model.rollback or {}
-    if here.get("from") == release.release and here["to"] == "baseline":
+    here = model.rollback
+    if here is not None and here.release == release.release and here.to == "baseline":
         model.rollback = None
 
 
@@ -209,10 +229,11 @@ def _settle(model: Model, release: Release, state: LedgerState) -> None:
     model.previous = standing[-2] if len(standing) > 1 else None
     model.mode = "normal" if model.champion else "baseline"
     model.baseline_from = model.champion or model.challenger or _standing_by(model, state)
+    model.alerts = still_open(model.alerts, model.champion)
 
 
 def _standing_by(model: Model, state: LedgerState) -> str | None:
-    """Whose baseline answers while nobody is champion: the newest registered release that is not barred.
+    """The release whose baseline answers while there is no champion: the newest registered one that is not barred.
 
     Where every one is barred the last one's baseline stays: it is another model than the one that failed.
     """
@@ -223,25 +244,20 @@ def _standing_by(model: Model, state: LedgerState) -> str | None:
 
 def _requested(model: Model, record: Record) -> None:
     model.requests.append(record["seq"])
-    model.jobs[str(record["seq"])] = {"status": "requested", "at": record["at"], **record["data"]}
+    model.jobs[str(record["seq"])] = Job("requested", record["at"], **record["data"])
 
 
 def _job_started(model: Model, record: Record) -> None:
-    data = record["data"]
-    model.jobs[str(data["request"])] |= {"status": "running", "job_id": data["job_id"], "started_at": record["at"]}
+    request, job_id = str(record["data"]["request"]), record["data"]["job_id"]
+    model.jobs[request] = replace(model.jobs[request], status="running", job_id=job_id, started_at=record["at"])
 
 
 def _job_finished(model: Model, record: Record) -> None:
     data = record["data"]
-    finished = {"status": data["status"], "message": data["message"], "finished_at": record["at"]}
-    model.jobs[str(data["request"])] |= finished
+    request, ended = str(data["request"]), {"status": data["status"], "message": data["message"]}
+    model.jobs[request] = replace(model.jobs[request], **ended, finished_at=record["at"])
     if data["request"] in model.requests:
         model.requests.remove(data["request"])
-
-
-def alert_name(alert: str, about: str | None) -> str:
-    """How an alert that was raised, and whose cause has not ended, stands in `Model.alerts`."""
-    return f"{alert} {about}" if about else alert
 
 
 def _switched(model: Model, record: Record) -> None:
@@ -253,18 +269,10 @@ def _broken(model: Model, record: Record) -> None:
 
 
 def _alerted(model: Model, record: Record) -> None:
-    name = alert_name(record["data"]["alert"], record["data"].get("about"))
-    if name not in model.alerts:
-        model.alerts.append(name)
-
-
-def _measured(model: Model, record: Record) -> None:
-    """A good measurement of live traffic ends the alert; too little data ends nothing."""
-    data = record["data"]
-    drift, live = record["kind"] == "DriftMeasured", data.get("stage", "live") == "live"
-    name = alert_name("drift", data["release"]) if drift else alert_name("fairness", data["attribute"])
-    if data["verdict"] == "ok" and live and name in model.alerts:
-        model.alerts.remove(name)
+    """The same alert about the same subject is listed once, as it was first raised."""
+    alert = raised(record, model.champion)
+    if model.alert(alert.alert, alert.about) is None:
+        model.alerts.append(alert)
 
 
 _MODEL_FACTS = {
@@ -272,8 +280,6 @@ _MODEL_FACTS = {
     "JobStarted": _job_started,
     "JobFinished": _job_finished,
     "AlertRaised": _alerted,
-    "DriftMeasured": _measured,
-    "FairnessMeasured": _measured,
     "BreakerOpened": _broken,
     "BreakerClosed": _broken,
 } | dict.fromkeys(("KillSwitchPulled", "KillReleaseRequested", "KillSwitchReleased"), _switched)

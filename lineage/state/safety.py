@@ -1,45 +1,69 @@
-"""How facts about the kill switch, breakers and the shadow change the fold. Pure: what was there is left as it was."""
+"""How facts about the kill switch, breakers and the shadow change the fold. Pure: arguments are never changed."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 Record = dict[str, Any]
-Kill = dict[str, Any]
-Breakers = dict[str, dict[str, Any]]
 
-
-#: Facts by which a release takes more traffic: nobody may state them about a model that is killed.
+#: Facts by which a release takes more traffic. None of them is accepted about a model that is killed.
 STEPS = frozenset({"CanaryStarted", "CanaryStepped", "RolloutStepped", "ReleasePromoted"})
 
 
-def switched(kill: Kill | None, record: Record) -> Kill | None:
-    """The kill switch after a fact about it; None while nothing is pulled.
+@dataclass(frozen=True)
+class Kill:
+    """A kill switch that is pulled.
 
-    Returns:
-        `by`, `at`, `seq`, `answer` (baseline or nothing) and `reason` of the newest pull, `since` (when the first one
-        was pulled), and who asked for its release: `asked_by`, `asked_at`, `asked_seq`, `asked_reason`, or None each.
+    `by`, `at`, `seq` and `reason` are of the newest pull, `since` is the time of the first one; `answer` is `baseline`
+    or `nothing`. The `asked_` values are of the request to release it, None where there is none.
     """
-    who = {"by": record["actor"]["name"], "at": record["at"], "seq": record["seq"], "reason": record["reason"]}
+
+    by: str
+    at: str
+    seq: int
+    reason: str | None
+    answer: str
+    since: str
+    asked_by: str | None = None
+    asked_at: str | None = None
+    asked_seq: int | None = None
+    asked_reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Breaker:
+    """A circuit breaker that is open on one replica."""
+
+    release: str
+    cause: str
+    since: str
+    times: int
+    seq: int
+
+
+def switched(kill: Kill | None, record: Record) -> Kill | None:
+    """The kill switch after a fact about it; None while it is not pulled."""
+    by, at, seq, reason = record["actor"]["name"], record["at"], record["seq"], record["reason"]
     if record["kind"] == "KillSwitchPulled":
-        nobody = dict.fromkeys(("asked_by", "asked_at", "asked_seq", "asked_reason"))
-        return who | {"answer": record["data"]["answer"], "since": kill["since"] if kill else record["at"]} | nobody
-    if record["kind"] == "KillReleaseRequested":
-        return (kill or {}) | {f"asked_{name}": value for name, value in who.items()}
+        return Kill(by, at, seq, reason, record["data"]["answer"], kill.since if kill else at)
+    if record["kind"] == "KillReleaseRequested" and kill is not None:
+        return replace(kill, asked_by=by, asked_at=at, asked_seq=seq, asked_reason=reason)
     return None
 
 
-def broken(breakers: Breakers, record: Record) -> Breakers:
+def broken(breakers: Mapping[str, Breaker], record: Record) -> dict[str, Breaker]:
     """The open breakers by replica after a fact about one of them."""
     data = record["data"]
-    rest = {replica: said for replica, said in breakers.items() if replica != data["replica"]}
+    rest = {replica: breaker for replica, breaker in breakers.items() if replica != data["replica"]}
     if record["kind"] == "BreakerClosed":
         return rest
-    told = {name: data[name] for name in ("release", "cause", "since", "times")}
-    return rest | {data["replica"]: told | {"seq": record["seq"]}}
+    opened = Breaker(data["release"], data["cause"], data["since"], data["times"], record["seq"])
+    return rest | {data["replica"]: opened}
 
 
-def stricter(kills: list[Kill | None]) -> str:
+def stricter(kills: Iterable[Kill | None]) -> str:
     """What answers under these switches: `nothing`, `baseline`, or an empty text where none is pulled."""
-    answers = {kill["answer"] for kill in kills if kill}
+    answers = {kill.answer for kill in kills if kill is not None}
     return "nothing" if "nothing" in answers else "baseline" if answers else ""

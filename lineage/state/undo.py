@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
+
+from lineage.state.safety import Kill
 
 
 class Copies(Protocol):
@@ -21,8 +23,9 @@ class Undo:
     """What the fold was before a group of records."""
 
     seq: int
+    era: int
     etag: int
-    kill: dict[str, Any] | None
+    kill: Kill | None
     barred: set[str]
     _kept: dict[tuple[int, str], tuple[dict[str, Copies], Copies | None]] = field(default_factory=dict)
 

@@ -24,7 +24,6 @@ from serve.controller.subprocesses import run_helper
 from serve.intent import Intention, View
 from serve.judge.verdict import Judgement, judge
 from serve.record.decision_log import Keeper
-from validators.policy import Canary
 
 log = logging.getLogger(__name__)
 State = dict[str, Any]

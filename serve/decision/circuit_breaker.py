@@ -6,7 +6,7 @@ favourable decisions that the policy calls impossible. After a rest, twice as lo
 customers is answered by the champion again; enough good answers close it, one bad one opens it. A trial that takes long
 draws another sample, so it is never stuck with customers who do not come.
 
-Pure but for the clock. Numbers are the policy's (`validators.policy.BreakerLimits`).
+Pure but for the clock. Numbers are the policy's (`lineage.policy.BreakerLimits`).
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from lineage.policy import BreakerLimits
 from serve.decision.traffic_split import position_of
-from validators.policy import BreakerLimits
 
 Failure = Literal["errors", "slow", "not_a_probability", "explanation", "stale_features"]
 State = Literal["closed", "open", "half-open"]

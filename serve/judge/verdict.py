@@ -18,6 +18,7 @@ from datetime import datetime
 from math import exp, isnan, log
 from typing import Any, Literal
 
+from lineage.policy import Canary, MetricLimit
 from serve.judge.evidence import ARMS, CHALLENGER, CHAMPION, Count, Evidence, Stratum
 from serve.judge.sequential import (
     log_e_multinomial,
@@ -27,7 +28,6 @@ from serve.judge.sequential import (
     log_e_ratio_below,
     rate_interval,
 )
-from validators.policy import Canary, MetricLimit
 
 Verdict = Literal["ADVANCE", "HOLD", "ABORT"]
 METRICS = {"errors": "Errors", "slow": "Slow answers", "wrong_decisions": "Wrong decisions"}

@@ -8,7 +8,7 @@ import pytest
 
 from console.formatting import interval, line, number, percent, span
 from console.parts.journey_steps import steps
-from lineage.facts.kinds import FACTS
+from lineage.facts.registry import FACTS
 from lineage.lifecycle import JOURNEY, State
 
 Json = dict[str, Any]

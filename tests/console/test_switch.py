@@ -11,8 +11,8 @@ from console import safety_text as stops
 from console.kill_switch import EVERYBODY, STOPS, VERBS, call, options, sheet
 from console.parts.safety_banner import banner, switch_panel
 from console.session import Person
-from lineage.facts.kinds import FACTS
-from lineage.rules.guards import PEOPLE_MAY
+from lineage.facts.registry import FACTS
+from lineage.rules.roles import PEOPLE_MAY
 
 Json = dict[str, Any]
 AT = "2026-11-23T10:05:00.000000Z"

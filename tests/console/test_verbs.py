@@ -9,8 +9,8 @@ import pytest
 from console.actions import VERBS, call, options, refusal, sheet, traffic
 from console.kill_switch import VERBS as SWITCH
 from console.review import decide, why_not
-from lineage.facts.kinds import FACTS
-from lineage.rules.guards import PEOPLE_MAY
+from lineage.facts.registry import FACTS
+from lineage.rules.roles import PEOPLE_MAY
 
 Json = dict[str, Any]
 POLICY = {"canary": {"steps": [0.1, 0.25]}, "rollout": {"steps": [0.5, 1.0]}, "review": {"required": True}}

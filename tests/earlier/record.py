@@ -20,6 +20,7 @@ import polars as pl
 from model_folder import customers
 
 from lineage.backup.create import create
+from lineage.policy import parse_policy
 from lineage.settings import Settings
 from plimsoll import Refused
 from serve.controller.live_fairness import disparities
@@ -28,7 +29,6 @@ from serve.monitor import drift_intentions, fairness_intentions, window_frame
 from tests.stories.bank import FIRST, MODEL, SECOND, THIRD, Bank, folder_of_a_model, open_bank
 from training.tracking import Tracker
 from validators.drift import measure_drift
-from validators.policy import Policy
 from validators.replay import replay
 
 PLACE = Path(__file__).parent
@@ -46,7 +46,7 @@ def seal(bank: Bank) -> None:
 def measure(bank: Bank, champion: str) -> None:
     """Drift and fairness of the champion, as the controller measures them."""
     release = bank.release(champion)
-    policy = Policy.from_dict(release["policy"])
+    policy = parse_policy(release["policy"])
     latest = bank.keeper.latest(release, policy.monitor.drift.window).records
     folder = bank.settings.artefacts / release["digest"].removeprefix("sha256:")
     window = window_frame(release["features"], latest)

@@ -18,7 +18,7 @@ from lineage.accounts import Accounts
 from lineage.digest import digest_bytes
 from lineage.lifecycle import IN_FLIGHT, State
 from lineage.service.app import create_app
-from lineage.service.context import Office
+from lineage.service.context import Context
 from lineage.settings import Settings
 
 Json = dict[str, Any]
@@ -54,29 +54,29 @@ class Story:
 
     def _open(self) -> None:
         app = create_app(self.settings, clock=self.clock)
-        self.office: Office = app.state.office
+        self.context: Context = app.state.context
         self.http = TestClient(app, raise_server_exceptions=False)
         self.http.__enter__()
         self.seen = 0
 
     def _teach(self) -> None:
-        self.teller = Teller(self.office.ledger)
+        self.teller = Teller(self.context.ledger)
         self.teller.made = self._made
         self.news()
 
     def reopen(self) -> None:
-        self.seen = len(self.office.ledger.records)
+        self.seen = len(self.context.ledger.records)
         seen, self._made = self.seen, self.teller.made
         self.close()
         self._open()
-        self.teller = Teller(self.office.ledger)
+        self.teller = Teller(self.context.ledger)
         self.seen = seen
 
     def close(self) -> None:
         self.http.__exit__(None, None, None)
 
     def news(self) -> list[Json]:
-        records = self.office.ledger.records
+        records = self.context.ledger.records
         new, self.seen = records[self.seen :], len(records)
         self.last = records[-1]
         return new
@@ -117,7 +117,7 @@ class Story:
         self, state: str, *, author: str = "scientist", keep: bool = False, report: bytes | None = None
     ) -> str:
         """A release in this state: one that is there already, else a new one for which others make room."""
-        fold = self.office.ledger.state
+        fold = self.context.ledger.state
         for release in fold.releases.values():
             fits = release.model == MODEL and release.state == state and release.author == author
             champion = fold.models[MODEL].champion
@@ -144,8 +144,8 @@ class Story:
     @contextmanager
     def meanwhile(self, act: Callable[[], object]) -> Iterator[None]:
         """Do it in another thread once somebody waits in the service."""
-        office, waiting = self.office, threading.Event()
-        real = office.wait
+        context, waiting = self.context, threading.Event()
+        real = context.wait
 
         async def wait(after: int, seconds: float) -> None:
             waiting.set()
@@ -157,7 +157,7 @@ class Story:
 
         thread = threading.Thread(target=work)
         thread.start()
-        with mock.patch.object(office, "wait", wait):
+        with mock.patch.object(context, "wait", wait):
             yield
         thread.join()
 

@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 from sample_facts import AUTHOR, CONTROLLER, OPERATOR, POLICY, VALIDATOR, digest, judgement, sample
 
 from lineage.errors import PlimsollError
-from lineage.facts.kinds import FACTS, subject_of
+from lineage.facts.registry import FACTS, subject_of
 from lineage.ledger import Ledger
 from lineage.lifecycle import IN_FLIGHT, State
+from lineage.policy import parse_policy
 from lineage.rules.draft import Draft
-from lineage.rules.guards import Actor
-from lineage.rules.policy_terms import terms_of
-from lineage.state.fold import LedgerState, Release
+from lineage.rules.proposal import Actor
+from lineage.state.entities import Release
+from lineage.state.fold import LedgerState
 
 MATCHED = {"count": 2, "matched": 2}
 POLICIES = [POLICY, POLICY | {"review": {"required": False}}, POLICY | {"canary": {"steps": [0.25]}}]
@@ -45,7 +46,7 @@ def promises(state: LedgerState, records: list[dict[str, Any]]) -> None:
             assert name is None or state.releases[name].digest not in state.barred
         allowed = {0.0}
         if model.challenger:
-            terms = terms_of(state.releases[model.challenger].policy)
+            terms = parse_policy(state.releases[model.challenger].policy)
             allowed |= {*terms.canary.steps, *terms.rollout.steps}
         assert model.share in allowed
         assert bool(model.salt) == bool(model.challenger)
@@ -65,11 +66,11 @@ def champion_has_earned_it(state: LedgerState, champion: str, records: list[dict
     assert {"CandidateValidated", "ReleaseRegistered", "CanaryStarted", "ReleasePromoted"} <= kinds
     golden = next(record for record in mine if record["kind"] == "ReleasePromoted")["data"]["golden"]
     assert golden["count"] == golden["matched"] > 0
-    if terms_of(release.policy).review.required:
-        assert any(a["decision"] == "approve" and a["by"] != release.author for a in release.approvals)
-    wanted = terms_of(release.policy).validation.checks
+    if parse_policy(release.policy).review.required:
+        assert any(a.decision == "approve" and a.by != release.author for a in release.approvals)
+    wanted = parse_policy(release.policy).validation.checks
     assert wanted
-    assert all(release.checks[name]["status"] == "pass" for name in wanted)
+    assert all(release.checks[name].status == "pass" for name in wanted)
 
 
 def stopped(records: list[dict[str, Any]]) -> dict[str | None, str]:
@@ -100,8 +101,8 @@ def stopped(records: list[dict[str, Any]]) -> dict[str | None, str]:
 
 
 def nobody_lets_go_but_two_people(state: LedgerState, records: list[dict[str, Any]]) -> None:
-    told = {name: model.kill["answer"] for name, model in state.models.items() if model.kill}
-    assert stopped(records) == told | ({None: state.kill["answer"]} if state.kill else {})
+    told = {name: model.kill.answer for name, model in state.models.items() if model.kill}
+    assert stopped(records) == told | ({None: state.kill.answer} if state.kill else {})
 
 
 def switch(random: Random, state: LedgerState) -> Draft:
@@ -113,9 +114,9 @@ def switch(random: Random, state: LedgerState) -> Draft:
     kill = state.models[model].kill if model is not None else state.kill
     kind = random.choice(SWITCH)
     if random.random() < 0.7:
-        asked = kill is not None and kill["asked_by"] is not None
+        asked = kill is not None and kill.asked_by is not None
         kind = "KillSwitchReleased" if asked else "KillReleaseRequested" if kill else "KillSwitchPulled"
-    known = {"pulled": kill["seq"], "requested": kill["asked_seq"] or 1} if kill else {}
+    known = {"pulled": kill.seq, "requested": kill.asked_seq or 1} if kill else {}
     given = {"answer": random.choice(["baseline", "nothing"])} | known
     data = {name: given.get(name, value) for name, value in sample(kind).items()}
     return Draft(kind, random.choice([*STOPPERS, random.choice(ACTORS)]), data, model, None, "because")
@@ -161,7 +162,7 @@ def bent(random: Random, draft: Draft, state: LedgerState) -> Draft:
 
 def values(random: Random, kind: str, release: Release, state: LedgerState) -> dict[str, Any]:
     model = state.models[release.model]
-    terms = terms_of(release.policy)
+    terms = parse_policy(release.policy)
     choices: dict[str, list[Any]] = {
         "share": [*terms.canary.steps, *terms.rollout.steps, 0.3],
         "digest": [release.digest, digest("other")],
@@ -185,7 +186,7 @@ def likely_next(random: Random, state: LedgerState) -> Draft | None:
     for release in reversed(state.releases.values()):
         model = state.models[release.model]
         same = {"digest": release.digest}
-        left = [name for name in terms_of(release.policy).validation.checks if name not in release.checks]
+        left = [name for name in parse_policy(release.policy).validation.checks if name not in release.checks]
         step: dict[State, tuple[str, Actor, dict[str, Any]]] = {
             State.TRAINED: ("CheckCompleted", CONTROLLER, {"check": left[0]})
             if left
@@ -194,7 +195,7 @@ def likely_next(random: Random, state: LedgerState) -> Draft | None:
             State.REGISTERED: (
                 "CanaryStarted",
                 OPERATOR,
-                {"share": terms_of(release.policy).canary.steps[0], "control": model.champion or "baseline"},
+                {"share": parse_policy(release.policy).canary.steps[0], "control": model.champion or "baseline"},
             ),
             State.CANARY: ("CanaryStepped", CONTROLLER, {})
             if release.share < 0.25
@@ -220,7 +221,7 @@ def rollback(release: Release, state: LedgerState) -> Draft:
     if model.rollback is None:
         data = sample("RollbackOrdered", to=model.previous or "baseline")
         return Draft("RollbackOrdered", OPERATOR, data, release.model, release.release, "because")
-    left = state.releases[model.rollback["from"]]
+    left = state.releases[model.rollback.release]
     if left.state is State.ROLLING_BACK:
         return Draft("ReleaseRolledBack", CONTROLLER, sample("ReleaseRolledBack"), left.model, left.release)
     return Draft("ChampionReinstated", CONTROLLER, sample("ChampionReinstated"), release.model, release.release)

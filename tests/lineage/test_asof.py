@@ -20,12 +20,12 @@ from test_any_sequence import next_draft
 
 from lineage.clock import instant
 from lineage.errors import InvalidError, PlimsollError, UnknownError
-from lineage.facts.kinds import FACTS, subject_of
+from lineage.facts.registry import FACTS, subject_of
 from lineage.history.as_of import BARRING, DECIDING, answering, moment
 from lineage.ledger import Ledger
 from lineage.lifecycle import State
 from lineage.rules.draft import Draft
-from lineage.rules.guards import Actor
+from lineage.rules.proposal import Actor
 from lineage.service.history import deciding, twins
 from lineage.settings import Settings
 from lineage.state.fold import LedgerState
@@ -314,7 +314,7 @@ def told_by_the_fold(records: list[Record], model: str) -> dict[str, Any] | None
     view = fold.models.get(model)
     if view is None:
         return None
-    answers = [kill["answer"] for kill in (fold.kill, view.kill) if kill]
+    answers = [kill.answer for kill in (fold.kill, view.kill) if kill]
     killed = "nothing" if "nothing" in answers else "baseline" if answers else ""
     release = fold.releases.get(view.champion or "") if not killed else None
     trial = fold.releases.get(view.challenger or "") if not killed else None
@@ -324,7 +324,7 @@ def told_by_the_fold(records: list[Record], model: str) -> dict[str, Any] | None
         "mode": "killed" if killed else view.mode,
         "killed": killed,
         "kills": len(answers),
-        "breakers": {name: said["seq"] for name, said in view.breakers.items()},
+        "breakers": {name: said.seq for name, said in view.breakers.items()},
         "baseline_of": baseline.release if baseline and release is None else None,
         "digest": getattr(release or baseline, "digest", None),
         "threshold": release.threshold if release else None,
@@ -419,10 +419,10 @@ def test_the_service_answers(settings: Settings, clock: Hand) -> None:
         began = clock()
         clock.later(minutes=1)
         story.teller.champion()
-        head = len(story.office.ledger.records)
+        head = len(story.context.ledger.records)
         answer = story.get(f"{path}?at=2026-11-23T10:01Z")
         assert answer.status_code == 200, answer.text
-        assert answer.json() == answering(story.office.ledger.records, MODEL, clock())
+        assert answer.json() == answering(story.context.ledger.records, MODEL, clock())
         assert answer.json()["decided"]["release"] == FIRST
         assert story.get(f"{path}?seq={head - 1}").json()["decided"]["release"] is None
         assert story.get(f"{path}?at=2026-11-23T11:01:00%2B01:00").json()["decided"]["release"] == FIRST

@@ -39,9 +39,10 @@ from lineage.log.reader import Chain
 from lineage.log.signed_note import Signer
 from lineage.log.signing_key import _pem, signer_at
 from lineage.privacy.key_vault import Vault
-from lineage.rules.guards import PLATFORM, Actor
+from lineage.rules.proposal import Actor
+from lineage.rules.roles import PLATFORM
 from lineage.secret_files import write_secret
-from lineage.service.context import Office
+from lineage.service.context import Context
 from lineage.settings import Settings
 from lineage.signing import make_keys, sign
 from lineage.verify import verify_ledger
@@ -245,11 +246,11 @@ def test_the_witness_does_not_go_along_even_where_it_lies_in_the_home(
 def test_the_service_starts_on_what_was_put_back(house: House, settings: Settings, dest: Path, clock: Hand) -> None:
     create(settings, dest)
     restore(dest, other(settings))
-    office = Office(other(settings), clock=clock)
-    assert office.ledger.verifier == house.ledger.verifier
-    assert office.ledger.records[-1]["kind"] == "AccountAdded"  # and LedgerOpened before it
-    assert office.store.count() == len(office.ledger.records)
-    office.close()
+    context = Context(other(settings), clock=clock)
+    assert context.ledger.verifier == house.ledger.verifier
+    assert context.ledger.records[-1]["kind"] == "AccountAdded"  # and LedgerOpened before it
+    assert context.store.count() == len(context.ledger.records)
+    context.close()
 
 
 def test_a_link_or_a_pipe_is_named_not_followed(house: House, settings: Settings, dest: Path) -> None:
@@ -568,11 +569,11 @@ def test_without_keys_no_secret_is_anywhere_in_it(
 
     # started without its keys, it refuses to go on under others; with them, it goes on
     with pytest.raises(TamperedError, match="restore the key"):
-        Office(home, clock=clock)
+        Context(home, clock=clock)
     for name in ("keys", "secrets"):
         shutil.rmtree(home.root / name)
         shutil.copytree(settings.root / name, home.root / name)
-    Office(home, clock=clock).close()
+    Context(home, clock=clock).close()
 
 
 def test_a_backup_with_the_wrong_key_or_without_one_is_not_made(house: House, settings: Settings, dest: Path) -> None:
@@ -820,8 +821,8 @@ def test_a_backup_of_what_the_witness_saw_is_restored_without_a_word(
     create(watched, dest)
     done = restore(dest, other(watched))
     assert (done.seen, done.records, done.lost) == (seen, seen + 4, [])
-    office = Office(other(watched), clock=clock)
-    office.close()
+    context = Context(other(watched), clock=clock)
+    context.close()
 
 
 def test_an_older_backup_says_both_sizes_and_is_refused(house: House, watched: Settings, dest: Path) -> None:
@@ -880,10 +881,10 @@ def test_an_accepted_loss_begins_a_log_that_names_the_old_one_and_leaves_the_wit
     assert private not in tree(home.root).values()
 
     # the service starts and is cosigned as a new log; in the old name nothing is cosigned any more
-    office = Office(home, clock=clock)
-    assert office.cosigner is not None
-    assert office.cosigner.submit()
-    office.close()
+    context = Context(home, clock=clock)
+    assert context.cosigner is not None
+    assert context.cosigner.submit()
+    context.close()
     assert verify_ledger(home).records > held
     fork = other(watched, "fork")
     with pytest.raises(RefusedError):

@@ -54,7 +54,7 @@ class Archive:
 
     @property
     def subjects(self) -> Subjects:
-        return self.story.office.subjects
+        return self.story.context.subjects
 
     def decide(self, number: int, **changes: Any) -> str:
         now = self.story.clock()
@@ -69,7 +69,7 @@ class Archive:
         facts = []
         for segment in self.keeper.next_segments():
             draft = Draft("DecisionsSealed", CONTROLLER, segment.data, segment.model, key=segment.name)
-            facts.append(self.story.office.ledger.append(draft))
+            facts.append(self.story.context.ledger.append(draft))
         self.keeper.sealed(lambda process: self.alive)
         return facts
 
@@ -83,7 +83,7 @@ class Archive:
         pl.DataFrame([{one: row.get(one) for one in schema} for row in rows], schema=schema).write_parquet(path)
         data = {"segment": name, "uri": f"decisions/{MODEL}/{path.name}", "digest": digest_file(path)}
         data |= {"rows": len(rows), "outcomes": 0, "from": rows[0]["at"], "to": rows[-1]["at"], "releases": {}}
-        self.story.office.ledger.append(Draft("DecisionsSealed", CONTROLLER, data, MODEL))
+        self.story.context.ledger.append(Draft("DecisionsSealed", CONTROLLER, data, MODEL))
         return path
 
     def show(self, decision_id: str, who: str = "auditor", status: int = 200) -> Json:
@@ -135,7 +135,7 @@ def test_a_sealed_decision_is_shown_with_the_record_that_proves_it(archive: Arch
 
 
 def test_who_had_put_the_release_there_is_named_as_of_the_route_in_force(archive: Archive) -> None:
-    release = archive.story.office.ledger.state.releases[archive.champion]
+    release = archive.story.context.ledger.state.releases[archive.champion]
     promoted = next(step for step in release.steps if step["kind"] == "ReleasePromoted")
     started = next(step for step in release.steps if step["kind"] == "CanaryStarted")
     archive.decide(1, route_version=promoted["seq"])
@@ -179,7 +179,7 @@ def test_a_client_of_the_gateway_is_told_nothing_and_history_is_for_who_may_see(
     assert archive.show("d1", "client", 403)["code"] == "role"
     for who in ("scientist", "validator", "controller", "client"):
         archive.ask("history", "customer-1", who, 403)
-    refusals = archive.story.office.ledger.records.find(kinds=["ActionRefused"]).records
+    refusals = archive.story.context.ledger.records.find(kinds=["ActionRefused"]).records
     assert {one["data"]["attempted"] for one in refusals} == {"SubjectHistory platform"}
     assert archive.history("customer-1", "operator") == ["d1"]
 

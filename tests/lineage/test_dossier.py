@@ -27,7 +27,8 @@ from lineage.history import dossier as dossier_module
 from lineage.history.dossier import MISSING, README, SUMS, about, build_dossier, to_zip
 from lineage.ledger import Draft, Ledger
 from lineage.log.signing_key import signer_at
-from lineage.rules.guards import PLATFORM, Actor
+from lineage.rules.proposal import Actor
+from lineage.rules.roles import PLATFORM
 from lineage.service import dossier as routes_dossier
 from lineage.service.app import create_app
 from lineage.settings import Settings
@@ -372,7 +373,7 @@ def served(settings: Settings, clock: Hand, quick: None) -> Iterator[TestClient]
     app = create_app(settings, clock=clock)
     app.include_router(routes_dossier.router)
     with TestClient(app) as http:
-        http.app.state.release = Release(settings, app.state.office.ledger)  # type: ignore[attr-defined]
+        http.app.state.release = Release(settings, app.state.context.ledger)  # type: ignore[attr-defined]
         body = {"name": "auditor", "password": people["auditor"]}
         http.headers["Authorization"] = f"Bearer {http.post('/v1/session', json=body).json()['token']}"
         yield http
@@ -415,7 +416,7 @@ def run(settings: Settings, clock: Hand, quick: None, monkeypatch: pytest.Monkey
     people = Accounts(settings, clock=clock).first_start()
     app = create_app(settings, clock=clock)
     app.include_router(routes_dossier.router)
-    Release(settings, app.state.office.ledger)
+    Release(settings, app.state.context.ledger)
     terminal = typer.Typer()
     terminal.callback()(lambda: None)  # or Typer takes the one command for the whole program
     dossier_terminal.register(terminal)

@@ -49,7 +49,7 @@ def kinds(archive: Archive) -> list[str]:
 
 
 def last_refusal(archive: Archive) -> Json:
-    record: Json = archive.story.office.ledger.records.find(kinds=["ActionRefused"]).records[-1]
+    record: Json = archive.story.context.ledger.records.find(kinds=["ActionRefused"]).records[-1]
     return record
 
 

@@ -12,7 +12,7 @@ from sample_facts import SAMPLES, sample
 
 from lineage.digest import canonical
 from lineage.errors import InvalidError
-from lineage.facts.kinds import FACTS, fact_of, parse_fact, subject_of
+from lineage.facts.registry import FACTS, fact_of, parse_fact, subject_of
 
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -20,13 +21,14 @@ from sample_facts import (
 )
 
 from lineage.errors import InvalidError, PlimsollError, RefusedError, UnknownError
-from lineage.facts.kinds import FACTS
+from lineage.facts.registry import FACTS
 from lineage.ledger import Ledger
 from lineage.lifecycle import State
 from lineage.rules.draft import Draft
-from lineage.rules.guards import PEOPLES, PLATFORM, Actor
+from lineage.rules.proposal import Actor
+from lineage.rules.roles import HUMAN_ONLY, PLATFORM
 from lineage.state.fold import LedgerState
-from lineage.state.safety import stricter
+from lineage.state.safety import Kill, stricter
 
 SECOND = Actor("second-operator", "operator")
 EACH = [MODEL, None]
@@ -40,7 +42,7 @@ class Switch:
         self.ledger, self.model = ledger, model
 
     @property
-    def kill(self) -> dict[str, Any] | None:
+    def kill(self) -> Kill | None:
         state = self.ledger.state
         return state.models[self.model].kill if self.model is not None else state.kill
 
@@ -51,12 +53,12 @@ class Switch:
         return self.say("KillSwitchPulled", actor, answer=answer)
 
     def ask(self, actor: Actor = OPERATOR, **wrong: int) -> dict[str, Any]:
-        seq = self.kill["seq"] if self.kill else 1
+        seq = self.kill.seq if self.kill else 1
         return self.say("KillReleaseRequested", actor, **{"pulled": seq} | wrong)
 
     def confirm(self, actor: Actor = VALIDATOR, **wrong: int) -> dict[str, Any]:
-        kill = self.kill or {}
-        known = {"pulled": kill.get("seq", 1), "requested": kill.get("asked_seq") or 1}
+        kill = self.kill
+        known = {"pulled": kill.seq if kill else 1, "requested": (kill and kill.asked_seq) or 1}
         return self.say("KillSwitchReleased", actor, **known | wrong)
 
     def refuses(self, code: str, act: Any, *words: Any, **more: Any) -> RefusedError:
@@ -77,7 +79,8 @@ def switch(teller: Teller, model: str | None) -> Switch:
 @each_scope
 def test_one_person_stops_and_two_let_go(switch: Switch, clock: Hand) -> None:
     pulled = switch.pull(VALIDATOR)
-    assert switch.kill == {
+    assert switch.kill is not None
+    assert asdict(switch.kill) == {
         "by": "validator",
         "at": pulled["at"],
         "seq": pulled["seq"],
@@ -91,8 +94,8 @@ def test_one_person_stops_and_two_let_go(switch: Switch, clock: Hand) -> None:
     }
     clock.later(minutes=5)
     asked = switch.ask(VALIDATOR)
-    assert switch.kill["by"] == switch.kill["asked_by"] == "validator", "whoever pulled may be one of the two"
-    assert (switch.kill["asked_at"], switch.kill["asked_seq"]) == (asked["at"], asked["seq"])
+    assert switch.kill.by == switch.kill.asked_by == "validator", "whoever pulled may be one of the two"
+    assert (switch.kill.asked_at, switch.kill.asked_seq) == (asked["at"], asked["seq"])
     alone = switch.refuses("four_eyes", switch.confirm, VALIDATOR)
     assert alone.status == 403
     assert "second person" in alone.message
@@ -122,13 +125,13 @@ def test_stopping_more_is_allowed_at_once_and_stopping_less_never(switch: Switch
     switch.ask()
     clock.later(minutes=1)
     second = switch.pull(SECOND, "nothing")
-    assert switch.kill["asked_by"] is None, "whoever stops more takes back a request to let go"
-    assert (switch.kill["since"], switch.kill["at"]) == (first["at"], second["at"])
+    assert switch.kill.asked_by is None, "whoever stops more takes back a request to let go"
+    assert (switch.kill.since, switch.kill.at) == (first["at"], second["at"])
     assert "two people" in switch.refuses("pulled", switch.pull, OPERATOR, "baseline").message
     switch.refuses("not_asked", switch.confirm)
     switch.ask(SECOND)
     switch.pull(VALIDATOR, "nothing")
-    assert switch.kill["asked_by"] is None, "pulling again what somebody wants to release is to object"
+    assert switch.kill.asked_by is None, "pulling again what somebody wants to release is to object"
 
 
 @each_scope
@@ -136,13 +139,13 @@ def test_stopping_more_is_allowed_at_once_and_stopping_less_never(switch: Switch
 def test_no_machine_and_no_other_role_has_the_switch(switch: Switch, kind: str) -> None:
     switch.pull()
     switch.ask()
-    data = {"KillSwitchPulled": {"answer": "nothing"}}.get(kind) or {"pulled": switch.kill["seq"]}
+    data = {"KillSwitchPulled": {"answer": "nothing"}}.get(kind) or {"pulled": switch.kill.seq}
     if kind == "KillSwitchReleased":
-        data["requested"] = switch.kill["asked_seq"]
+        data["requested"] = switch.kill.asked_seq
     auditor, itself = Actor("auditor", "auditor"), Actor("ledger", PLATFORM)
     for actor in (CONTROLLER, TRAINER, AUTHOR, auditor, Actor("client", "client"), itself):
         assert switch.refuses("role", switch.say, kind, actor, **data).status == 403
-    assert kind in PEOPLES
+    assert kind in HUMAN_ONLY
 
 
 @pytest.mark.parametrize("kind", sorted(FACTS))
@@ -223,10 +226,10 @@ def test_a_model_and_all_of_them_are_stopped_and_let_go_each_for_itself(teller: 
     one.pull(answer="nothing")
     everybody.ask()
     everybody.confirm()
-    assert (one.kill["answer"], everybody.kill) == ("nothing", None)
+    assert (one.kill.answer, everybody.kill) == ("nothing", None)
     everybody.refuses("killed", teller.say, "CanaryStarted", teller.register(), OPERATOR, control=f"{MODEL}@1")
     assert stricter([one.kill, None]) == "nothing"
-    assert stricter([{"answer": "baseline"}, None]) == "baseline"
+    assert stricter([replace(one.kill, answer="baseline"), None]) == "baseline"
     assert stricter([None, None]) == ""
 
 
@@ -245,7 +248,7 @@ def test_it_stays_stopped_over_a_restart(switch: Switch) -> None:
     switch.ledger.close()
     switch.ledger = Ledger(folder)
     assert switch.ledger.state.to_dict() == before
-    assert switch.kill["answer"] == "nothing"
+    assert switch.kill.answer == "nothing"
     switch.confirm()
     assert switch.kill is None
     switch.ledger.close()
@@ -271,7 +274,7 @@ def test_whoever_lets_go_must_have_seen_what_stands(switch: Switch) -> None:
     old = switch.ledger.state.etag_of(switch.model)
     switch.pull()
     seen = switch.ledger.state.etag_of(switch.model)
-    assert seen == switch.kill["seq"] != old
+    assert seen == switch.kill.seq != old
     draft = Draft("KillReleaseRequested", OPERATOR, {"pulled": seen}, switch.model, None, "because", None, old)
     error = switch.refuses("stale", switch.ledger.append, draft)
     assert (error.status, error.detail["etag"]) == (412, seen)
@@ -287,9 +290,9 @@ def test_breakers_stand_by_replica_until_they_are_closed(teller: Teller) -> None
     opened = teller.say("BreakerOpened")
     teller.say("BreakerOpened", replica="other", cause="slow")
     told = {"release": f"{MODEL}@1", "cause": "constant_scores", "since": opened["data"]["since"], "times": 1}
-    assert view.breakers["a1b2c3"] == told | {"seq": opened["seq"]}
+    assert asdict(view.breakers["a1b2c3"]) == told | {"seq": opened["seq"]}
     teller.say("BreakerOpened", times=2)
-    assert (len(view.breakers), view.breakers["a1b2c3"]["times"]) == (2, 2)
+    assert (len(view.breakers), view.breakers["a1b2c3"].times) == (2, 2)
     for cause in ("replica gone", "champion changed"):
         teller.say("BreakerClosed", replica="other", cause=cause)
         teller.say("BreakerOpened", replica="other", cause="slow")

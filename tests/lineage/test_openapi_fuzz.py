@@ -29,11 +29,11 @@ from starlette.testclient import TestClient
 
 from lineage import accounts as accounts_module
 from lineage.accounts import Accounts
-from lineage.facts.kinds import FACTS, subject_of
+from lineage.facts.registry import FACTS, subject_of
 from lineage.lifecycle import State, after
 from lineage.rules.draft import Draft
 from lineage.service.app import create_app
-from lineage.service.context import Office
+from lineage.service.context import Context
 from lineage.service.writes import FACT_BYTES
 from lineage.settings import Settings
 from lineage.state.fold import LedgerState
@@ -111,8 +111,8 @@ class Service:
         self.settings, clock = Settings(home=home), Hand()
         self.passwords = Accounts(self.settings, clock=clock).first_start()
         self.app = create_app(self.settings, clock=clock)
-        self.office: Office = self.app.state.office
-        self.ledger = self.office.ledger
+        self.context: Context = self.app.state.context
+        self.ledger = self.context.ledger
         config = schemathesis.Config()
         config.projects.default.max_stream_events = 1
         self.schema = schemathesis.openapi.from_asgi("/openapi.json", self.app, config=config)

@@ -200,7 +200,7 @@ def test_what_takes_too_long_to_read_is_refused(
     monkeypatch.setattr("lineage.service.history._MOST_TOLD", 12)
     with open_story(settings, clock) as story:
         story.teller.champion()
-        Teller(story.office.ledger, "other").train()
+        Teller(story.context.ledger, "other").train()
         assert story.get(f"provenance?release={FIRST}").status_code == 200
         answer = story.get(f"provenance?dataset={SHARED}")
         assert (answer.status_code, answer.json()["field"]) == (422, "dataset")
@@ -209,8 +209,8 @@ def test_what_takes_too_long_to_read_is_refused(
 def test_the_service_tells_it(settings: Settings, clock: Hand) -> None:
     with open_story(settings, clock) as story:
         story.teller.champion()
-        Teller(story.office.ledger, "other").bring(State.VALIDATED)
-        records = story.office.ledger.records
+        Teller(story.context.ledger, "other").bring(State.VALIDATED)
+        records = story.context.ledger.records
         for query, asked in (
             (f"release={FIRST}", {"release": FIRST}),
             (f"dataset={SHARED}", {"dataset_digest": SHARED}),

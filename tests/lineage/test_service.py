@@ -14,7 +14,7 @@ from sample_facts import MODEL, Hand, sample
 from service_story import Story, open_story
 from starlette.testclient import TestClient
 
-from lineage.facts.kinds import FACTS
+from lineage.facts.registry import FACTS
 from lineage.service.app import BODY_BYTES
 from lineage.settings import Settings
 
@@ -418,7 +418,7 @@ def test_the_record_verifies_to_the_end(story: Story) -> None:
     problems = [problem for problem in result["problems"] if "bundle" not in problem["problem"]]
     wrong = [problem for problem in problems if "no folder" not in problem["problem"]]
     assert wrong == []
-    assert result["records"] == len(story.office.ledger.records)
+    assert result["records"] == len(story.context.ledger.records)
 
 
 def test_every_kind_that_a_service_states_is_taken_or_refused_in_form(story: Story) -> None:

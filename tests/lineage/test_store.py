@@ -21,7 +21,7 @@ from lineage.ledger import Ledger
 from lineage.lifecycle import State
 from lineage.privacy.decisions import OF_THE_SUBJECT
 from lineage.rules.draft import Draft
-from lineage.rules.guards import Actor
+from lineage.rules.proposal import Actor
 from lineage.settings import Settings
 from lineage.store import rows
 from lineage.store.duckdb_store import Store
@@ -734,13 +734,13 @@ def test_a_rebuild_mends_a_store_that_takes_nothing_more(tmp_path: Path, records
 def test_operators_and_auditors_may_have_it_rebuilt(settings: Settings, clock: Hand) -> None:
     with open_story(settings, clock) as story:
         story.teller.champion()
-        before = dump(story.office.store)
+        before = dump(story.context.store)
         for who in ("operator", "auditor"):
             answer = story.http.post("/v1/store/rebuild", headers=story.headers(who))
             assert answer.status_code == 200, answer.text
-            assert answer.json()["records"] == len(story.office.ledger.records)
+            assert answer.json()["records"] == len(story.context.ledger.records)
             assert answer.json()["seconds"] >= 0
-        assert dump(story.office.store) == before
+        assert dump(story.context.store) == before
         story.teller.say("AlertRaised", summary="after it")
         assert story.get("query/alerts").json()["rows"][0]["summary"] == "after it"
         for who in ("scientist", "validator", "controller"):

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from lineage.facts.kinds import FACTS
+from lineage.facts.registry import FACTS
 from lineage.lifecycle import JOURNEY, TRANSITIONS, Verb
-from lineage.rules.guards import PEOPLE_MAY, RULES
+from lineage.rules.eras import RULES
+from lineage.rules.roles import PEOPLE_MAY
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"

@@ -112,7 +112,7 @@ class Trial:
 
 
 @dataclass
-class Office:
+class Context:
     """A desk over three real releases: loan@2 is in charge, loan@1 was before it, loan@3 may be on trial."""
 
     settings: Settings

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from lineage.policy import BreakerLimits
 from serve.decision.circuit_breaker import Breaker, Change, Failure
-from validators.policy import BreakerLimits
 
 LIMITS = BreakerLimits(
     window=40,

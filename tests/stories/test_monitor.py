@@ -9,6 +9,7 @@ import pytest
 from model_folder import customers
 
 from lineage.digest import digest_file
+from lineage.policy import parse_policy
 from lineage.privacy.erasure import RETENTION_DAYS
 from plimsoll.errors import Refused
 from serve.controller import training_jobs as jobs
@@ -17,7 +18,6 @@ from serve.intent import Intention
 from serve.monitor import drift_intentions, fairness_intentions, window_frame
 from tests.stories.bank import FIRST, MODEL, Bank, facts_of
 from validators.drift import measure_drift
-from validators.policy import Policy
 from validators.replay import replay
 
 
@@ -32,7 +32,7 @@ def seal(bank: Bank) -> None:
 def look_for_drift(bank: Bank) -> str:
     """As the controller does: the champion's newest decisions against the reference in its bundle."""
     release, model = bank.release(FIRST), bank.model
-    policy = Policy.from_dict(release["policy"])
+    policy = parse_policy(release["policy"])
     window = window_frame(release["features"], bank.keeper.latest(release, policy.monitor.drift.window).records)
     folder = bank.settings.artefacts / release["digest"].removeprefix("sha256:")
     measured = measure_drift(pl.read_parquet(folder / "reference.parquet"), window, policy, FIRST)

@@ -40,7 +40,7 @@ def run(story: Story, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_it_says_who_answered_and_who_put_it_there(story: Story, run: Any) -> None:
     story.teller.champion()
-    promoted = story.office.ledger.records[-1]
+    promoted = story.context.ledger.records[-1]
     story.teller.say("RouteApplied", version=promoted["seq"])
     result = run("asof", MODEL, "--at", "2026-11-23T10:01Z")
     assert result.exit_code == 0, result.output
@@ -54,12 +54,12 @@ def test_it_says_who_was_on_trial_and_what_not_all_knew_yet(story: Story, run: A
     story.teller.champion()
     story.teller.say("RouteApplied")
     story.teller.canary(story.teller.register())
-    said = run("asof", MODEL, "--seq", str(len(story.office.ledger.records))).output
+    said = run("asof", MODEL, "--seq", str(len(story.context.ledger.records))).output
     assert f"{SECOND} (canary) was on trial with 10% of live traffic, threshold 0.31" in said
     assert "Its share was decided by record" in said
     assert f"Not every replica had acknowledged that yet: the last route they all ran was {FIRST} (" in said
     story.teller.say("RollbackOrdered", FIRST, OPERATOR, "harm [bold]seen[/bold]\x1b[2J", to="baseline")
-    said = run("asof", MODEL, "--seq", str(len(story.office.ledger.records))).output
+    said = run("asof", MODEL, "--seq", str(len(story.context.ledger.records))).output
     assert f"The baseline of {SECOND} answered for {MODEL} after record" in said
     assert "with no traffic any more" in said
     assert "harm [bold]seen[/bold]�[2J" in said
@@ -67,7 +67,7 @@ def test_it_says_who_was_on_trial_and_what_not_all_knew_yet(story: Story, run: A
 
 def test_it_says_so_when_nobody_could_answer(story: Story, run: Any) -> None:
     story.teller.train()
-    said = run("asof", MODEL, "--seq", str(len(story.office.ledger.records))).output
+    said = run("asof", MODEL, "--seq", str(len(story.context.ledger.records))).output
     assert f"Nobody answered for {MODEL}" in said
     assert "No replica had acknowledged any route yet." in said
 
@@ -78,7 +78,7 @@ def test_it_says_who_had_stopped_it_and_where_a_breaker_was_open(story: Story, r
     story.teller.say("RouteApplied", killed="baseline")
 
     def said() -> str:
-        return str(run("asof", MODEL, "--seq", str(len(story.office.ledger.records))).output)
+        return str(run("asof", MODEL, "--seq", str(len(story.context.ledger.records))).output)
 
     where = f"On replica a1b2c3 the baseline answered in place of {FIRST}: its breaker was open"
     assert where in said()
@@ -110,7 +110,7 @@ def test_a_release_is_a_tree_from_its_data_to_its_decisions(story: Story, run: A
 
 def test_a_data_set_is_a_tree_to_its_releases(story: Story, run: Any) -> None:
     story.teller.champion()
-    digest = story.office.ledger.state.releases[FIRST].dataset["digest"]
+    digest = story.context.ledger.state.releases[FIRST].dataset["digest"]
     result = run("provenance", "--dataset", digest)
     assert result.exit_code == 0, result.output
     assert FIRST in result.output

@@ -79,7 +79,7 @@ def test_whoever_kills_types_the_name(scope: str, story: Story, run: Any) -> Non
         assert result.exit_code == 2
         assert "nothing was stopped" in result.stderr
     assert run("operator", *because("kill", *WHOSE[scope]), typed="").exit_code == 1
-    assert story.office.ledger.records[story.seen :] == []
+    assert story.context.ledger.records[story.seen :] == []
     result = run("operator", *because("kill", *WHOSE[scope], "--answer", "nothing"), typed=f"{word}\n")
     assert result.exit_code == 0, result.output
     assert story.news()[0]["data"] == {"answer": "nothing"}
@@ -103,7 +103,7 @@ def test_what_is_refused_is_said(words: list[str], status: int, says: str, story
     result = run("operator", *because(*words))
     assert result.exit_code == status, result.output
     assert says in result.stderr
-    view = story.office.ledger.state
+    view = story.context.ledger.state
     assert (view.kill, view.models[MODEL].kill, view.models[MODEL].shadow) == (None, None, None)
 
 

@@ -17,7 +17,7 @@ from console.terminal.app import app
 from console.terminal.narrate import _DETAILS, _QUIET, narrate
 from console.terminal.output import print_json, print_rows, told
 from lineage.errors import InvalidError, PlimsollError, RefusedError, TamperedError, UnavailableError, UnknownError
-from lineage.facts.kinds import FACTS
+from lineage.facts.registry import FACTS
 from lineage.settings import Settings
 from plimsoll import errors
 

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from lineage.digest import digest_folder
+from lineage.policy import Policy
 from lineage.settings import Settings
 from lineage.signing import sign
 from training.families.boosted_trees import family as trees
@@ -17,7 +18,7 @@ from training.families.logistic import family as logistic
 from training.families.port import Examples
 from validators.evidence import Evidence
 from validators.feature_matrix import matrix, records
-from validators.policy import Policy
+from validators.policy import check_policy
 from validators.scoring.bundle import load_bundle
 from validators.scoring.features import Feature
 from validators.scoring.golden import answer
@@ -126,4 +127,4 @@ def policy(**limits: dict[str, Any]) -> Policy:
         "group_fairness": {"ratio_limit": 0.7},
         "artefact_complete_and_signed": {"minimum_reference_rows": 500},
     }
-    return Policy.from_dict({"validation": {"checks": CHECKS} | tables | limits})
+    return check_policy({"validation": {"checks": CHECKS} | tables | limits})

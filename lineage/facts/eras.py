@@ -1,0 +1,54 @@
+"""Eras of the record, and the shapes that facts had in earlier ones.
+
+A log begins in era 1; a `RulesActivated` fact begins the next. A record is parsed and judged by the rules of its own
+era, is read in its present shape through an upcaster, and is never rewritten. Whoever changes the shape of a kind,
+or a rule, adds an era: the old shape moves here, the old rules to `lineage.rules.eras`.
+
+| era | since version | what is new |
+|---|---|---|
+| 1 | 0.1.0 | |
+| 2 | 0.2.0 | `AlertRaised.release`, `AlertClosed`, `EnvironmentReproduced` |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from lineage.facts.base import Fact, Json, ModelFact
+
+LATEST = 2
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """The shape that a kind had up to and including era `until`, and its data in the shape that followed."""
+
+    until: int
+    shape: type[Fact]
+    upcast: Callable[[Json], Json]
+
+
+class AlertRaised1(ModelFact):
+    """`AlertRaised` of era 1: without the release that it concerns."""
+
+    alert: str
+    about: str | None = None
+    severity: Literal["page", "ticket"]
+    summary: str
+    evidence: int | None = None
+
+
+#: Earlier shapes by kind, oldest first.
+EARLIER: dict[str, tuple[Earlier, ...]] = {
+    "AlertRaised": (Earlier(1, AlertRaised1, lambda data: data | {"release": None}),),
+}
+
+
+def upcast(kind: str, data: Json, era: int) -> Json:
+    """The data of a fact of an earlier era in the present shape of its kind."""
+    for earlier in EARLIER.get(kind, ()):
+        if era <= earlier.until:
+            data = earlier.upcast(data)
+    return data

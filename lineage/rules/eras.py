@@ -1,0 +1,112 @@
+"""The rules of each era: which rules a fact of a kind has to pass, in order.
+
+A record is judged by the rules of the era in which it was written, so that an earlier ledger verifies for ever. What
+changes a rule adds an era here and to `lineage.facts.eras`; the rules of an era that began somewhere stay as they are.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Any
+
+from lineage.digest import digest_of
+from lineage.errors import RefusedError
+from lineage.facts.eras import LATEST
+from lineage.facts.registry import FACTS, shape_of
+from lineage.lifecycle import TRANSITIONS
+from lineage.rules import alerts, release, safety
+from lineage.rules.proposal import Proposal, Rule
+from lineage.rules.roles import HUMAN_ONLY, LEDGER_ONLY, PEOPLE_MAY
+
+Rules = dict[str, tuple[Rule, ...]]
+
+
+def is_the_next_era(p: Proposal) -> None:
+    """Refuse an era that is not the one after the present one."""
+    if p.data["era"] != p.state.era + 1:
+        raise RefusedError(f"the era after {p.state.era} is {p.state.era + 1}, not {p.data['era']}", code="era")
+
+
+#: Version 0.1.0.
+_ERA_1: Rules = {
+    "ModelTrained": (release.is_not_barred, release.author_is_requester, release.policy_is_readable),
+    "CheckCompleted": (release.checked_under_its_policy,),
+    "CandidateValidated": (release.every_check_passed,),
+    "ReleaseRegistered": (release.is_not_barred, release.digest_is_its_own),
+    "CanaryStarted": (
+        safety.is_not_killed,
+        release.is_not_barred,
+        release.alone_in_flight,
+        safety.no_other_shadow,
+        release.control_is_the_champion_now,
+        release.bytes_of_its_own,
+        release.next_share("canary"),
+    ),
+    "CanaryStepped": (
+        safety.is_not_killed,
+        release.control_is_champion,
+        release.next_share("canary"),
+        release.judged_advance,
+    ),
+    "ReviewRequested": (release.control_is_champion, release.steps_complete("canary"), release.judged_advance),
+    "ReviewDecided": (release.digest_is_its_own,),
+    "RolloutStepped": (
+        safety.is_not_killed,
+        release.is_not_barred,
+        release.control_is_champion,
+        release.is_approved,
+        release.only_the_first_step_by_a_person,
+        release.next_share("rollout"),
+    ),
+    "ReleasePromoted": (
+        safety.is_not_killed,
+        release.is_not_barred,
+        release.control_is_champion,
+        release.is_approved,
+        release.digest_is_its_own,
+        release.steps_complete("rollout"),
+        release.replaces_champion,
+        release.golden_rows_match,
+    ),
+    "ChampionRetired": (release.is_not_champion,),
+    "RollbackOrdered": (release.is_champion_with_that_target,),
+    "ChampionReinstated": (release.rollback_leads_here, release.golden_rows_match),
+    "JobStarted": (release.request_is_known,),
+    "JobFinished": (release.request_is_known,),
+    "ShadowStarted": (release.is_not_barred, safety.alone_beside_the_champion, release.bytes_of_its_own),
+    "ShadowStopped": (safety.is_the_shadow,),
+    "BreakerOpened": (safety.about_its_own_release,),
+    "BreakerClosed": (safety.about_its_own_release, safety.is_open),
+    "KillSwitchPulled": (safety.may_be_pulled,),
+    "KillReleaseRequested": (safety.is_pulled, safety.is_not_asked_for),
+    "KillSwitchReleased": (safety.is_pulled, safety.is_asked_for, safety.is_a_second_person),
+    "RulesActivated": (is_the_next_era,),
+}
+#: Version 0.2.0: alerts that no measurement closes are closed by a fact.
+_ERA_2: Rules = _ERA_1 | {"AlertClosed": (alerts.is_open, alerts.has_no_evidence_of_its_own)}
+_BY_ERA = {1: _ERA_1, 2: _ERA_2}
+RULES = _BY_ERA[LATEST]
+
+
+def rules_of(era: int) -> Rules:
+    """The rules by kind of fact that are in force in an era."""
+    return _BY_ERA[era]
+
+
+def activation(era: int) -> dict[str, Any]:
+    """The data of the `RulesActivated` fact that begins an era."""
+    return {"era": era, "digest": rulebook_digest(era), "software": f"plimsoll {version('plimsoll')}"}
+
+
+def rulebook_digest(era: int) -> str:
+    """The digest of what an era allows: transitions, roles, and the fields of every kind of fact.
+
+    Two versions of the software that name the same era and another digest do not have the same rules.
+    """
+    kinds = [kind for kind, fact in FACTS.items() if fact.introduced <= era]
+    fields = {kind: sorted(shape_of(kind, era).model_fields) for kind in kinds}
+    roles = {kind: sorted(PEOPLE_MAY[kind]) for kind in sorted(PEOPLE_MAY)}
+    moves = sorted(f"{state} {kind} {then}" for (state, kind), then in TRANSITIONS.items())
+    only = {"people": sorted(HUMAN_ONLY), "ledger": sorted(LEDGER_ONLY)}
+    ruled = {kind: len(rules) for kind, rules in sorted(rules_of(era).items())}
+    return digest_of({"fields": fields, "roles": roles, "moves": moves, "only": only, "rules": ruled})

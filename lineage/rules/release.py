@@ -1,0 +1,179 @@
+"""The rules of the life of a release: order is the state table's, evidence and persons are these.
+
+Each rule raises `RefusedError` and says what would make the fact acceptable.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from lineage.errors import RefusedError, UnknownError
+from lineage.lifecycle import State
+from lineage.policy import parse_policy
+from lineage.rules.proposal import Proposal, Rule
+
+Section = Literal["canary", "rollout"]
+
+
+def is_not_barred(p: Proposal) -> None:
+    digest = p.known_release.digest if p.known_release else p.data["digest"]
+    if digest in p.state.barred:
+        raise RefusedError(
+            f"digest {digest[:19]}… was rejected, quarantined or rolled back and never answers again; train a new one",
+            code="barred",
+        )
+
+
+def author_is_requester(p: Proposal) -> None:
+    request = p.data.get("request")
+    if request is None:
+        return
+    job = p.known_model.jobs.get(str(request)) if p.known_model else None
+    if job is None or job.author != p.data["author"]:
+        wanted = f"author {job.author!r}" if job else "no such request"
+        raise RefusedError(f"request {request} was made with {wanted}, not {p.data['author']!r}", code="author")
+
+
+def request_is_known(p: Proposal) -> None:
+    request = str(p.data["request"])
+    if p.known_model is None or request not in p.known_model.jobs:
+        raise UnknownError(f"nobody requested a training run in record {request}", field="request")
+
+
+def policy_is_readable(p: Proposal) -> None:
+    parse_policy(p.data["policy"])
+
+
+def checked_under_its_policy(p: Proposal) -> None:
+    if p.data["policy_digest"] != p.release.policy_digest:
+        raise RefusedError(
+            f"{p.release.release} was trained under policy {p.release.policy_digest[:19]}…, "
+            f"this check ran under {p.data['policy_digest'][:19]}…",
+            code="policy",
+        )
+
+
+def every_check_passed(p: Proposal) -> None:
+    wanted = p.release.terms.validation.checks
+    if not wanted:
+        raise RefusedError("the policy names no checks; an empty list is not a pass", code="checks")
+    outcomes = {name: outcome.status for name, outcome in p.release.checks.items()}
+    missing = [name for name in wanted if outcomes.get(name) != "pass"]
+    if missing:
+        raise RefusedError(f"these checks have not passed: {', '.join(missing)}", code="checks", checks=missing)
+
+
+def digest_is_its_own(p: Proposal) -> None:
+    if p.data["digest"] != p.release.digest:
+        raise RefusedError(
+            f"{p.release.release} has digest {p.release.digest[:19]}…, not {p.data['digest'][:19]}…", code="digest"
+        )
+
+
+def alone_in_flight(p: Proposal) -> None:
+    if p.model.challenger is not None:
+        raise RefusedError(
+            f"{p.model.challenger} is already in flight; one release of a model at a time", code="in_flight"
+        )
+
+
+def control_is_the_champion_now(p: Proposal) -> None:
+    expected = p.model.champion or "baseline"
+    if p.data["control"] != expected:
+        raise RefusedError(f"the control of a canary is {expected}, not {p.data['control']}", code="control")
+
+
+def bytes_of_its_own(p: Proposal) -> None:
+    # Barring a digest takes down whoever answers with it; so at most one release may.
+    for model in p.state.models.values():
+        for name in (*model.champions, model.challenger, model.shadow):
+            if name and name != p.release.release and p.state.releases[name].digest == p.release.digest:
+                raise RefusedError(
+                    f"{p.release.release} has the same bytes as {name}, which answers or stands by already",
+                    code="same_bytes",
+                )
+
+
+def control_is_champion(p: Proposal) -> None:
+    champion = p.model.champion or "baseline"
+    if p.release.control != champion:
+        raise RefusedError(
+            f"{p.release.release} was judged against {p.release.control}, the champion is {champion} now; abort it",
+            code="control",
+        )
+
+
+def next_share(section: Section) -> Rule:
+    def rule(p: Proposal) -> None:
+        expected = p.release.next_share(section)
+        if p.data["share"] != expected:
+            steps = list(p.release.terms.steps(section))
+            raise RefusedError(
+                f"the next step of {section} is {expected}, not {p.data['share']}; policy steps are {steps}",
+                code="share",
+            )
+
+    return rule
+
+
+def steps_complete(section: Section) -> Rule:
+    def rule(p: Proposal) -> None:
+        steps = p.release.terms.steps(section)
+        if not steps or p.release.share < steps[-1]:
+            raise RefusedError(
+                f"{p.release.release} carries {p.release.share:.0%}; {section} ends at {list(steps[-1:])}", code="share"
+            )
+
+    return rule
+
+
+def judged_advance(p: Proposal) -> None:
+    if (p.data.get("judgement") or {}).get("verdict") != "ADVANCE":
+        raise RefusedError("only a judgement ADVANCE opens the next step; no data is not a pass", code="judgement")
+
+
+def is_approved(p: Proposal) -> None:
+    if p.release.state is State.ROLLOUT or not p.release.terms.review.required:
+        return
+    if not any(a.decision == "approve" and a.by != p.release.author for a in p.release.approvals):
+        raise RefusedError(f"{p.release.release} has no approval by a second person", code="approval")
+
+
+def only_the_first_step_by_a_person(p: Proposal) -> None:
+    begins = p.release.state is not State.ROLLOUT
+    if not begins and p.actor.role != "service":
+        raise RefusedError("the rollout is under way; the controller takes the further steps", code="under_way")
+
+
+def replaces_champion(p: Proposal) -> None:
+    if p.data["replaced"] != p.model.champion:
+        raise RefusedError(f"the champion is {p.model.champion}, not {p.data['replaced']}", code="champion")
+
+
+def is_not_champion(p: Proposal) -> None:
+    if p.model.champion == p.release.release:
+        raise RefusedError(f"{p.release.release} is the champion and cannot retire before another is promoted")
+
+
+def is_champion_with_that_target(p: Proposal) -> None:
+    if p.model.champion != p.release.release:
+        raise RefusedError(f"the champion is {p.model.champion}, not {p.release.release}", code="champion")
+    targets = [p.model.previous, "baseline"]
+    if p.data["to"] not in targets:
+        raise RefusedError(
+            f"a rollback leads to {' or '.join(t for t in targets if t)}, not {p.data['to']}", code="target"
+        )
+
+
+def rollback_leads_here(p: Proposal) -> None:
+    target = p.model.rollback.to if p.model.rollback else None
+    if target != p.release.release or p.model.champion != p.release.release:
+        raise RefusedError(f"no rollback to {p.release.release} is under way", code="target")
+
+
+def golden_rows_match(p: Proposal) -> None:
+    golden = p.data["golden"]
+    if not golden["count"] or golden["matched"] != golden["count"]:
+        raise RefusedError(
+            f"{golden['matched']} of {golden['count']} golden vectors matched; all have to", code="golden"
+        )
