@@ -1,0 +1,32 @@
+"""The tests mirror the tree: a test's folder is the folder of the module that it tests, and helpers have one place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+TESTS = ROOT / "tests"
+#: Folders with no counterpart in the tree: stories and running platforms cross all rooms, the rest is about the tests.
+ACROSS = {"acceptance", "earlier", "meta", "stories", "support"}
+RECORDER = "earlier/record.py"  # writes the archives of earlier/, by hand, once for each version
+FILES = sorted(path.relative_to(TESTS) for path in TESTS.rglob("*.py"))
+
+
+def test_every_folder_of_tests_is_a_folder_of_the_tree() -> None:
+    folders = {path.parent for path in FILES if len(path.parts) > 1 and path.parts[0] not in ACROSS}
+    assert sorted(str(folder) for folder in folders if not (ROOT / folder / "__init__.py").is_file()) == []
+
+
+def test_helpers_are_in_support_only() -> None:
+    elsewhere = [
+        path.as_posix()
+        for path in FILES
+        if path.parts[0] != "support"
+        and not path.name.startswith("test_")
+        and path.name not in ("__init__.py", "conftest.py")
+    ]
+    assert elsewhere == [RECORDER]
+
+
+def test_no_test_lies_in_support() -> None:
+    assert [path.as_posix() for path in FILES if path.parts[0] == "support" and path.name.startswith("test_")] == []
