@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -26,6 +28,16 @@ def test_helpers_are_in_support_only() -> None:
         and path.name not in ("__init__.py", "conftest.py")
     ]
     assert elsewhere == [RECORDER]
+
+
+def test_no_test_imports_a_test() -> None:
+    importing = [
+        f"{path.as_posix()}: {node.module}"
+        for path in FILES
+        for node in ast.walk(ast.parse((TESTS / path).read_text()))
+        if isinstance(node, ast.ImportFrom) and re.match(r"tests\.(?!support\.)", f"{node.module}.")
+    ]
+    assert importing == []
 
 
 def test_no_test_lies_in_support() -> None:

@@ -16,8 +16,8 @@ from lineage.errors import TamperedError, UnavailableError
 from lineage.settings import Settings
 from serve.decision.answers import Request
 from serve.models.bundle_store import BundleStore
-from tests.serve.decision.test_decider import RISKY, Bench
 from tests.support.bundles import features, folder_of
+from tests.support.decider_bench import RISKY, Bench
 from tests.support.gateway_parts import decider_of
 from validators.replay import load_recorded, recompute, replay
 

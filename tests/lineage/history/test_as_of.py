@@ -26,8 +26,8 @@ from lineage.rules.guards import Actor
 from lineage.service.history import deciding, twins
 from lineage.settings import Settings
 from lineage.state.fold import LedgerState
-from tests.lineage.rules.test_any_sequence import next_draft
 from tests.support.ledger_service import open_story
+from tests.support.random_history import next_draft
 from tests.support.sample_facts import CONTROLLER, MODEL, OPERATOR, POLICY, VALIDATOR, Hand, Teller, digest, sample
 
 Record = dict[str, Any]

@@ -16,7 +16,7 @@ from lineage.privacy.erasure import RETENTION_DAYS, Touched
 from lineage.privacy.key_vault import Vault
 from lineage.settings import Settings
 from lineage.verify import verify_ledger
-from tests.lineage.privacy.test_decisions import Archive, open_archive
+from tests.support.decision_archive import Archive, open_archive
 from tests.support.decision_records import decision
 from tests.support.sample_facts import MODEL, Hand
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import subprocess
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -15,50 +13,16 @@ from pathlib import Path
 from socket import socket
 
 import pytest
-from starlette.types import Receive, Scope, Send
 
 from lineage.errors import UnavailableError
 from lineage.settings import Settings
 from serve.cluster.haproxy_config import Limits, bound_to, corrected, is_routed, limits_for, nothing_behind, standby_of
 from tests.support.gateway_servers import SERVICE, Reply, connect, haproxy, raw_request, read_reply, send, served
+from tests.support.holding_replica import Replica
 from tests.support.real_haproxy import Written, guarded, ray_writes
 
 _LIMITS = limits_for(32)
 _LONG = 20_000  # milliseconds: nobody is refused because a test is slow
-
-
-class Replica:
-    """A replica that keeps decisions until it is told to answer them."""
-
-    def __init__(self) -> None:
-        self.inside = 0
-        self.most = 0
-        self.came = threading.Semaphore(0)
-        self.headers: dict[bytes, bytes] = {}
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._go: asyncio.Event | None = None
-
-    def go(self) -> None:
-        """Answer what is held, and from now on at once."""
-        assert self._loop is not None
-        assert self._go is not None
-        self._loop.call_soon_threadsafe(self._go.set)
-
-    async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """What a replica does, as an ASGI application."""
-        if self._loop is None or self._go is None:
-            self._loop, self._go = asyncio.get_running_loop(), asyncio.Event()
-        while (await receive()).get("more_body"):
-            pass
-        self.headers = dict(scope["headers"])
-        if scope["path"].startswith("/decide/"):
-            self.inside += 1
-            self.most = max(self.most, self.inside)
-            self.came.release()
-            await self._go.wait()
-            self.inside -= 1
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
-        await send({"type": "http.response.body", "body": b"{}"})
 
 
 Front = tuple[Replica, int]

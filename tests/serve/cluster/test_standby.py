@@ -19,8 +19,8 @@ from lineage.settings import Settings
 from serve.cluster.haproxy_wrapper import Door
 from serve.cluster.ray_settings import door_of, prepare, wrapper_file
 from serve.cluster.standby import Standby
-from tests.serve.cluster.test_haproxy_config import Replica
 from tests.support.gateway_servers import Reply, _listener, raw_request, send, served
+from tests.support.holding_replica import Replica
 from tests.support.real_haproxy import Written, ray_writes
 
 _PATIENCE = 20.0

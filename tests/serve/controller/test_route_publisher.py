@@ -9,7 +9,7 @@ from typing import Any
 
 from serve.controller.replicas import SILENT_SECONDS, Fleet
 from serve.controller.route_publisher import Publisher
-from tests.serve.test_routes import table
+from tests.support.sample_routes import table
 
 
 class Clock:

@@ -17,8 +17,8 @@ from serve.decision.answers import Answer, Request, Served
 from serve.decision.circuit_breakers import Told
 from serve.decision.decider import Decider
 from serve.routes import RouteTable
-from tests.serve.decision.test_decider import RISKY, Bench
 from tests.support.bundles import features
+from tests.support.decider_bench import RISKY, Bench
 from tests.support.gateway_parts import decider_of
 from validators.policy import BreakerLimits, Serving
 from validators.scoring.port import Rows

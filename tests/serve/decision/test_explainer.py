@@ -11,7 +11,7 @@ import pytest
 from lineage.errors import UnavailableError
 from serve.decision.explainer import Explainer, explanation_header
 from serve.decision.score_cache import Cache
-from tests.serve.decision.test_decider import RISKY, Bench, bench  # noqa: F401  the fixture
+from tests.support.decider_bench import RISKY, Bench
 from validators.scoring.bundle import parse_features
 from validators.scoring.port import Rows
 
@@ -88,7 +88,7 @@ def test_a_scorer_that_fails_fails_those_who_asked_and_the_next_are_answered() -
     assert asyncio.run(ask())[0, 0] == 6.0
 
 
-def test_contributions_have_the_same_bits_in_company(bench: Bench) -> None:  # noqa: F811
+def test_contributions_have_the_same_bits_in_company(bench: Bench) -> None:
     bundle = bench.store.get(bench.first)
     assert bundle is not None
     rows = [parse_features(bundle, RISKY | {"income": 0.1 * number}) for number in range(30)]
@@ -112,7 +112,7 @@ def test_the_header_is_a_list_of_strings_with_parameters() -> None:
     assert explanation_header([]) == ""
 
 
-def test_the_cache_forgets_what_was_wanted_longest_ago(bench: Bench) -> None:  # noqa: F811
+def test_the_cache_forgets_what_was_wanted_longest_ago(bench: Bench) -> None:
     cache, scored = Cache(most=2), object()
     for name in (b"a", b"b"):
         cache.keep(("d", False, name), scored)  # type: ignore[arg-type]

@@ -21,8 +21,8 @@ from lineage.errors import PlimsollError, UnknownError
 from lineage.settings import Settings
 from serve.decision.freshness import Served as Looked
 from serve.gateway.messages import error_reply
-from tests.serve.decision.test_decider import RISKY, Bench
 from tests.support.bundles import features
+from tests.support.decider_bench import RISKY, Bench
 from tests.support.gateway_parts import desk_of
 
 CLIENT = "token-of-client"
