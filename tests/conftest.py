@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
 
 from lineage.settings import Settings
-
-sys.path.insert(0, str(Path(__file__).parent))  # `sample_facts`, whichever folder's tests are run
 
 for _name in [name for name in os.environ if name.startswith(("PLIMSOLL_", "OPENLINEAGE_"))]:
     del os.environ[_name]

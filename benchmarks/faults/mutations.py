@@ -20,7 +20,7 @@ from lineage.log.reader import Chain
 from lineage.log.signed_note import Signer
 from lineage.log.signing_key import signer_at
 from lineage.log.writer import Log
-from tests.lineage.mutations import KINDS, mutate
+from tests.support.log_mutations import KINDS, mutate
 
 TRIALS, PER_LOG, OF_SEGMENTS = 100_000, 500, 0.1
 

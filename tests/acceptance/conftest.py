@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.platform import Platform, end, tell_story
+from tests.support.demo_platform import Platform, end, tell_story
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

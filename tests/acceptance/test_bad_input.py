@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.acceptance.platform import ROOT, Platform
+from tests.support.demo_platform import ROOT, Platform
 from training.holdout import holdout_rows
 
 ROW = holdout_rows(ROOT / "examples" / "credit_default")[0]

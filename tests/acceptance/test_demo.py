@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 
-from tests.acceptance.platform import Platform, values
+from tests.support.demo_platform import Platform, values
 
 
 def test_every_step_did_what_it_says(platform: Platform) -> None:

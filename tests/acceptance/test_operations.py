@@ -19,7 +19,7 @@ from console.terminal import processes
 from console.terminal.replay import Replay
 from lineage.verify import verify_ledger
 from plimsoll import AsyncClient, Client, Unavailable
-from tests.acceptance.platform import ROOT, Platform, settings_of
+from tests.support.demo_platform import ROOT, Platform, settings_of
 from training.holdout import holdout_rows
 
 MODEL = "credit-default"

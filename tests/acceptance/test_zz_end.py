@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from console.terminal import processes
-from tests.acceptance.platform import Platform, end
+from tests.support.demo_platform import Platform, end
 
 
 def test_ctrl_c_leaves_no_process_and_no_port(platform: Platform) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from console_home import Home, SignIn, running
 from starlette.testclient import TestClient
+
+from tests.support.console_home import Home, SignIn, running
 
 
 @pytest.fixture(scope="session")

@@ -11,10 +11,10 @@ from typing import Any
 
 import httpx
 import pytest
-from console_home import Home, running
 from playwright import sync_api as playwright
 
 from plimsoll import Client
+from tests.support.console_home import Home, running
 
 pytestmark = pytest.mark.acceptance
 ARGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from console_home import Home
+from tests.support.console_home import Home
 
 SCRIPT = """
 import sys

@@ -6,8 +6,9 @@ import re
 from typing import Any
 
 import pytest
-from console_home import Home, SignIn, text
 from starlette.testclient import TestClient
+
+from tests.support.console_home import Home, SignIn, text
 
 Json = dict[str, Any]
 PAGES = {

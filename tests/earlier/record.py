@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from model_folder import customers
 
 from lineage.backup.create import create
 from lineage.policy import parse_policy
@@ -26,7 +25,8 @@ from plimsoll import Refused
 from serve.controller.live_fairness import disparities
 from serve.intent import Intention
 from serve.monitor import drift_intentions, fairness_intentions, window_frame
-from tests.stories.bank import FIRST, MODEL, SECOND, THIRD, Bank, folder_of_a_model, open_bank
+from tests.support.bank import FIRST, MODEL, SECOND, THIRD, Bank, folder_of_a_model, open_bank
+from tests.support.model_folder import customers
 from training.tracking import Tracker
 from validators.drift import measure_drift
 from validators.replay import replay

@@ -19,7 +19,7 @@ from lineage.settings import Settings
 from lineage.verify import verify_ledger
 from serve import rollback
 from serve.controller.effects import golden_here
-from tests.stories.bank import FIRST, MODEL, SECOND, Bank, Stage, open_bank
+from tests.support.bank import FIRST, MODEL, SECOND, Bank, Stage, open_bank
 from validators.replay import replay
 
 PLACE = Path(__file__).parent

@@ -6,10 +6,10 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from sample_facts import Hand, Teller
 
 from lineage.ledger import Ledger
 from lineage.settings import Settings
+from tests.support.sample_facts import Hand, Teller
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sample_facts import Hand
 
 from lineage import accounts as accounts_module
 from lineage.accounts import MACHINES, ROLES, SESSION, Accounts
@@ -16,6 +15,7 @@ from lineage.clock import instant
 from lineage.errors import InvalidError, PlimsollError, RefusedError, UnavailableError, UnknownError
 from lineage.secret_files import write_secret
 from lineage.settings import Settings
+from tests.support.sample_facts import Hand
 
 
 @pytest.fixture

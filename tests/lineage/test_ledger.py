@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sample_facts import MODEL, TRAINER, Hand, Teller, digest, sample
 
 from lineage.errors import RefusedError, UnavailableError, UnknownError
 from lineage.ledger import Ledger
@@ -16,6 +15,7 @@ from lineage.log.checkpoint import open_checkpoint
 from lineage.log.disk import Disk
 from lineage.log.merkle import check_consistency, check_inclusion, leaf_hash
 from lineage.rules.draft import Draft
+from tests.support.sample_facts import MODEL, TRAINER, Hand, Teller, digest, sample
 
 
 class Full(Disk):

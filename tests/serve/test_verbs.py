@@ -13,7 +13,7 @@ from serve.controller.training_jobs import JobView
 from serve.judge.verdict import Judgement
 from serve.monitor import candidates_waiting, drift_intentions, fairness_intentions
 from serve.rollback import Replay
-from tests.serve.records import NOW
+from tests.support.decision_records import NOW
 
 POLICY = {
     "canary": {"steps": [0.1, 0.25], "deadline_minutes": 60},

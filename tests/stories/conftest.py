@@ -9,7 +9,7 @@ import pytest
 
 from serve.controller import training_jobs as jobs
 from serve.controller.training_jobs import JobView
-from tests.stories.bank import FIRST, MODEL, SECOND, Bank, Stage, Workshop, folder_of_a_model, open_bank
+from tests.support.bank import FIRST, MODEL, SECOND, Bank, Stage, Workshop, folder_of_a_model, open_bank
 from training.tracking import Tracker
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from plimsoll import Refused
 from serve.decision.traffic_split import falls_on_challenger, position_of
-from tests.stories.bank import FIRST, SECOND, Bank, facts_of
+from tests.support.bank import FIRST, SECOND, Bank, facts_of
 
 
 def test_the_first_release_is_judged_against_the_baseline(registered: Bank) -> None:

@@ -7,7 +7,7 @@ import pytest
 from plimsoll import Refused
 from serve import promote
 from serve.controller.effects import golden_here
-from tests.stories.bank import FIRST, SECOND, Bank, facts_of
+from tests.support.bank import FIRST, SECOND, Bank, facts_of
 
 
 def test_an_approved_release_ramps_up_and_the_former_champion_stands_by(approved: Bank) -> None:

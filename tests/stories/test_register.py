@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from plimsoll import Refused
-from tests.stories.bank import Workshop, facts_of
+from tests.support.bank import Workshop, facts_of
 
 
 def test_a_validated_candidate_becomes_a_release(workshop: Workshop) -> None:

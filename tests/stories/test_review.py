@@ -6,7 +6,7 @@ import pytest
 
 from console import review
 from plimsoll import Refused
-from tests.stories.bank import FIRST, Bank, facts_of
+from tests.support.bank import FIRST, Bank, facts_of
 
 
 def test_the_author_is_refused_and_a_second_person_approves(in_review: Bank) -> None:

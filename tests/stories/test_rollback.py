@@ -10,7 +10,7 @@ from plimsoll import Refused
 from serve import rollback
 from serve.controller.effects import golden_rows
 from serve.rollback import Replay
-from tests.stories.bank import FIRST, MODEL, SECOND, THIRD, Bank, facts_of
+from tests.support.bank import FIRST, MODEL, SECOND, THIRD, Bank, facts_of
 
 
 def replay_through_the_door(bank: Bank, release: str) -> Replay:

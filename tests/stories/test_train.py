@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lineage.digest import digest_folder
 from lineage.signing import verify
-from tests.stories.bank import SECOND, Workshop, facts_of
+from tests.support.bank import SECOND, Workshop, facts_of
 
 
 def test_a_run_leaves_a_candidate_that_can_be_traced_to_its_data(workshop: Workshop) -> None:

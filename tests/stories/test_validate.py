@@ -6,11 +6,11 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from model_folder import customers
 
 from lineage.digest import digest_file
 from plimsoll import Refused
-from tests.stories.bank import Workshop, facts_of, folder_of_a_model
+from tests.support.bank import Workshop, facts_of, folder_of_a_model
+from tests.support.model_folder import customers
 
 
 def test_a_sound_candidate_passes_and_one_that_learned_from_chance_is_rejected(

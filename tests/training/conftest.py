@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import uvicorn
-from model_folder import write_folder
 
 from lineage.accounts import Accounts
 from lineage.service.app import create_app
 from lineage.settings import Settings
 from lineage.signing import make_keys
 from plimsoll.ledger import Ledger
+from tests.support.model_folder import write_folder
 from training.spec import Spec, load_spec
 
 

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from model_folder import customers
 
 from lineage.digest import digest_folder
 from lineage.errors import InvalidError, TamperedError
 from lineage.settings import Settings
 from lineage.signing import verify
+from tests.support.model_folder import customers
 from training.bundle import Trained, Written, choose_threshold, write_bundle
 from training.families.port import family_of
 from training.spec import Spec, load_reasons

@@ -6,10 +6,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 from deltalake import DeltaTable
-from model_folder import customers, write_folder
 
 from lineage.errors import InvalidError, TamperedError, UnavailableError
 from lineage.settings import Settings
+from tests.support.model_folder import customers, write_folder
 from training.datafile import read_data
 from training.dataset import content_digest, pin_dataset
 from training.spec import Spec, load_spec

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from model_folder import customers, write_folder
 
 from lineage.clock import instant, now
 from lineage.errors import InvalidError, TamperedError, UnavailableError
 from lineage.settings import Settings
+from tests.support.model_folder import customers, write_folder
 from training.dataset import pin_dataset
 from training.features import load_definitions, training_frame
 from training.materialize import DONE, INVALID, WORLD_FAILED, Materialized, main, materialize

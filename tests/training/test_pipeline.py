@@ -8,10 +8,10 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from model_folder import customers, write_folder
 
 from lineage.settings import Settings
 from plimsoll.ledger import Ledger
+from tests.support.model_folder import customers, write_folder
 from training.pipeline import INVALID, REJECTED, WORLD_FAILED, main, run
 from training.progress import Progress
 from training.spec import Spec

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from model_folder import SPEC, write_folder
 
 from lineage.errors import InvalidError, UnavailableError
+from tests.support.model_folder import SPEC, write_folder
 from training.spec import FILE, Spec, check_spec, load_reasons, load_spec
 from validators.toml_document import parse_part
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from small_release import customers, write
 
 from lineage.settings import Settings
 from lineage.signing import make_keys
+from tests.support.small_release import customers, write
 
 
 @pytest.fixture(scope="session")

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from small_release import policy
 
 from lineage.errors import InvalidError
+from tests.support.small_release import policy
 from validators.drift import answer, desk, is_category, measure_drift
 
 

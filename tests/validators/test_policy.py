@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_release import CHECKS, policy
 
 from lineage.errors import InvalidError, UnavailableError
+from tests.support.small_release import CHECKS, policy
 from validators.policy import check_policy, load_policy
 
 CREDIT = Path("examples/credit_default/policy.toml")

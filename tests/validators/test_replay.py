@@ -16,9 +16,9 @@ from lineage.errors import TamperedError, UnavailableError
 from lineage.settings import Settings
 from serve.decision.answers import Request
 from serve.models.bundle_store import BundleStore
-from tests.serve.assembly import decider_of
-from tests.serve.bundles import features, folder_of
-from tests.serve.test_decide import RISKY, Bench
+from tests.support.bundles import features, folder_of
+from tests.support.decider_bench import RISKY, Bench
+from tests.support.gateway_parts import decider_of
 from validators.replay import load_recorded, recompute, replay
 
 Row = dict[str, Any]

@@ -1,0 +1,158 @@
+"""The entrance stays open when HAProxy dies: real HAProxies, started as Ray starts them, and the real standby."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from lineage.settings import Settings
+from serve.cluster.haproxy_wrapper import Door
+from serve.cluster.ray_settings import door_of, prepare, wrapper_file
+from serve.cluster.standby import Standby
+from tests.support.gateway_servers import Reply, _listener, raw_request, send, served
+from tests.support.holding_replica import Replica
+from tests.support.real_haproxy import Written, ray_writes
+
+_PATIENCE = 20.0
+
+
+@dataclass
+class Ingress:
+    """A standby in this process, and Ray's HAProxies beside it."""
+
+    door: Door
+    written: Written
+    wrapper: Path
+    standby: Standby
+    running: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def start(self, *, routed: bool) -> subprocess.Popen[bytes]:
+        """Start HAProxy as Ray does, the one before it ends; return when it says on its socket that it is there."""
+        folder = Path(self.door.folder)
+        config = folder / "haproxy.cfg"
+        config.write_text(self.written.routed if routed else self.written.unrouted)
+        follow = ["-sf", str(self.running[-1].pid), "-x", str(folder / "a.sock")] if self.running else []
+        command = [str(self.wrapper), "-db", "-q", "-f", str(config), "-dR", *follow]
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, cwd=Path(__file__).parents[3])
+        self.running.append(process)
+        return process
+
+    def until(self, *, answers_itself: bool) -> None:
+        """Let the standby work until it answers itself, or no longer does."""
+        deadline = time.monotonic() + _PATIENCE
+        while self.standby.answers_itself is not answers_itself:
+            assert time.monotonic() < deadline
+            self.standby.step()
+
+    def ask(self) -> Reply:
+        """A decision."""
+        return send(self.door.port, raw_request(b"{}"))
+
+    def end(self, process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+        """End one of Ray's."""
+        process.send_signal(number)
+        process.wait(_PATIENCE)
+        self.running.remove(process)
+
+
+@pytest.fixture
+def ingress() -> Iterator[Ingress]:
+    replica = Replica()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))  # short: there are Unix sockets in it
+        at = stack.enter_context(served(replica.app))
+        send(at, raw_request(path="/v2"))
+        replica.go()
+        with _listener() as free:
+            port = free.getsockname()[1]
+        ray_port = 6399 + os.getpid() % 40  # other ports for HAProxy's own listeners than another run's
+        settings = Settings(home=folder / "var", ray_tmp=folder / "ray", gateway_port=port, ray_port=ray_port)
+        prepare(settings)
+        written = ray_writes(settings, [at])
+        made = Ingress(door_of(settings), written, wrapper_file(settings), Standby(door_of(settings)))
+        try:
+            yield made
+        finally:
+            for process in made.running:
+                process.kill()
+                process.wait(_PATIENCE)
+            with suppress(OSError):
+                made.standby.close()
+
+
+def test_before_ray_is_up_everybody_is_told_to_come_back(ingress: Ingress) -> None:
+    ingress.until(answers_itself=True)
+    reply = ingress.ask()
+    assert (reply.status, reply.content["code"], reply.headers["retry-after"]) == (503, "unavailable", "1")
+
+
+def test_when_haproxy_is_killed_the_standby_answers_until_a_new_one_has_routes(ingress: Ingress) -> None:
+    ingress.until(answers_itself=True)
+    first = ingress.start(routed=True)
+    ingress.until(answers_itself=False)
+    assert ingress.ask().status == 200
+    ingress.end(first, signal.SIGKILL)
+    ingress.until(answers_itself=True)
+    assert [ingress.ask().status for _ in range(10)] == [200] * 10
+    ingress.start(routed=False)  # as Ray does it: it has no routes yet, and would answer 404
+    assert [ingress.ask().status for _ in range(10)] == [200] * 10
+    ingress.start(routed=True)
+    ingress.until(answers_itself=False)
+    assert [ingress.ask().status for _ in range(10)] == [200] * 10
+
+
+def test_a_new_haproxy_follows_an_old_one_without_the_standby(ingress: Ingress) -> None:
+    ingress.until(answers_itself=True)
+    old = ingress.start(routed=True)
+    ingress.until(answers_itself=False)
+    ingress.start(routed=True)
+    ended = False
+    while not ended:
+        assert ingress.ask().status == 200
+        ingress.standby.step(0.0)
+        ended = old.poll() is not None
+        assert not ingress.standby.answers_itself
+    assert ingress.ask().status == 200
+
+
+def test_a_standby_that_comes_back_answers_beside_who_has_the_old_entrance(ingress: Ingress) -> None:
+    ingress.until(answers_itself=True)
+    ingress.start(routed=True)
+    ingress.until(answers_itself=False)
+    ingress.standby.close()
+    assert ingress.ask().status == 200
+    ingress.standby = Standby(ingress.door)
+    ingress.until(answers_itself=True)
+    assert [ingress.ask().status for _ in range(10)] == [200] * 10
+    ingress.start(routed=True)
+    ingress.until(answers_itself=False)
+    assert [ingress.ask().status for _ in range(10)] == [200] * 10
+
+
+def test_without_a_standby_haproxy_opens_the_entrance_itself(ingress: Ingress) -> None:
+    ingress.standby.close()
+    started = ingress.start(routed=True)
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        with suppress(ConnectionError):
+            assert ingress.ask().status == 200
+            break
+        assert started.poll() is None
+        assert time.monotonic() < deadline
+
+
+def test_a_template_that_is_not_understood_starts_no_haproxy(ingress: Ingress) -> None:
+    ingress.written = Written("frontend other\n    bind *:80\n", "")
+    process = ingress.start(routed=True)
+    assert process.wait(_PATIENCE) == 1
+    assert sys.executable in ingress.wrapper.read_text()

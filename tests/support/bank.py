@@ -1,0 +1,391 @@
+"""A small bank for the stories: the real ledger, people who sign in, a gateway, a controller whose time we move.
+
+Nothing here decides anything. Verbs decide, the ledger's guards allow or refuse, and a story reads what came of it. In
+place of Ray there is one process: replicas are objects, and a tick happens when a story says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import itertools
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import polars as pl
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route as Path_
+from starlette.testclient import TestClient
+
+from lineage.accounts import Accounts
+from lineage.lifecycle import JOURNEY
+from lineage.rules import actions
+from lineage.service.app import create_app
+from lineage.settings import Settings
+from plimsoll import Client
+from plimsoll.ledger import Ledger
+from serve import canary, promote
+from serve.controller import training_jobs as jobs
+from serve.controller.effects import golden_here
+from serve.controller.replicas import Fleet
+from serve.decision.answers import Answer
+from serve.decision.answers import Request as Row
+from serve.decision.decider import Decider
+from serve.decision.scoring import score
+from serve.gateway.router import Desk
+from serve.intent import Intention, View
+from serve.judge.verdict import Judgement, judge
+from serve.models.bundle_store import BundleStore
+from serve.record.decision_log import Keeper
+from serve.record.spool import Spool
+from serve.routes import RouteTable, Target, accepts, routes_from
+from tests.support.gateway_parts import decider_of, desk_of
+from tests.support.model_folder import POLICY, customers, write_folder
+from tests.support.sample_facts import Hand
+from training.fingerprint import environment_digest
+from training.pipeline import judge as run_checks
+from training.progress import Progress
+from training.register import register
+from training.spec import load_spec
+from training.tracking import Tracker
+from training.train import Candidate, Options, train
+from validators.policy import Canary
+from validators.validate import Verdict
+
+MODEL = "small-credit"
+FIRST, SECOND, THIRD = (f"{MODEL}@{number}" for number in (1, 2, 3))
+HERE = "http://testserver"
+#: Limits of these stories. A slow test machine is nobody's harm, so an answer is slow after a second only.
+STORY_POLICY = (
+    POLICY
+    + """
+[canary]
+steps = [0.25, 0.5]
+alpha = 0.05
+minimum_subjects = 50
+deadline_minutes = 60
+[canary.slow]
+milliseconds = 1000
+absolute_limit = 0.10
+[canary.errors]
+absolute_limit = 0.10
+[canary.wrong_decisions]
+ratio_limit = 2
+[rollout]
+steps = [0.75, 1.0]
+minimum_subjects = 30
+[monitor.drift]
+window = 300
+minimum_rows = 200
+"""
+)
+
+_environment = cache(environment_digest)
+
+
+def facts_of(verb: str) -> set[str]:
+    """The facts that the journey's table lists for a verb."""
+    (found,) = [one.facts for one in JOURNEY if one.name == verb]
+    return set(found)
+
+
+def folder_of_a_model(place: Path, data: pl.DataFrame | None = None) -> Path:
+    """A model folder as a scientist writes one."""
+    folder = write_folder(place, data=data)
+    (folder / "policy.toml").write_text(STORY_POLICY)
+    return folder
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Where a story begins: a home folder, its hour, and what else has to be known to go on from there."""
+
+    home: Path
+    hour: datetime
+    passwords: dict[str, str]
+    folder: Path
+    crowds: int = 0
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Where candidates are made: a bank with MLflow open, and the stage at which three releases were registered."""
+
+    bank: Bank
+    tracker: Tracker
+    registered: Stage
+
+
+@dataclass
+class Jobs:
+    """Ray's jobs, in memory."""
+
+    known: dict[str, jobs.JobView] = field(default_factory=dict)
+    submitted: list[str] = field(default_factory=list)
+
+    def find(self, job_id: str) -> jobs.JobView | None:
+        return self.known.get(job_id)
+
+    def submit(self, job_id: str, entrypoint: str) -> None:
+        self.submitted.append(entrypoint)
+        self.known[job_id] = jobs.JobView("RUNNING", "")
+
+
+class Gateway:
+    """Replicas that answer by the newest route table. They share the bundles in memory and each has its spool."""
+
+    def __init__(self, settings: Settings, clock: Hand, names: tuple[str, ...] = ("r1", "r2")) -> None:
+        self.store = BundleStore(settings)
+        self.spools = {name: Spool(settings.spool, name) for name in names}
+        self.desks: dict[str, Desk] = {}
+        self.deciders: dict[str, Decider] = {}
+        for name, spool in self.spools.items():
+            decider = decider_of(self.store, spool.write, self, name, clock=lambda: clock().timestamp())
+            self.deciders[name] = decider
+            self.desks[name] = desk_of(decider, self.store, spool.write, name)
+        turns = itertools.cycle(names)
+
+        async def answer(request: Request) -> Response:
+            return await self.desks[next(turns)].answer(request)
+
+        self.http = TestClient(Starlette(routes=[Path_("/{path:path}", answer, methods=["GET", "POST"])]))
+
+    def is_ready(self, target: Target) -> bool:
+        return self.store.get(target) is not None
+
+    async def __call__(self, target: Target, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The challenger's pool: honest work, in this process."""
+        bundle = self.store.get(target)
+        assert bundle is not None
+        return [asdict(score(bundle, row)) for row in rows]
+
+    def take(self, table: RouteTable, fleet: Fleet) -> None:
+        """Every replica takes the table and says so."""
+        self.store.hold(
+            t for r in table.routes.values() for t in (*r.resident, *([r.challenger] if r.challenger else []))
+        )
+        for name, desk in self.desks.items():
+            if accepts(desk.table, table):
+                desk.table = table
+            order = desk.table.order if desk.table else (0, 0)
+            report = {"replica": name, "order": order, "host": socket.gethostname(), "process": os.getpid()}
+            fleet.note(report | {"refused": self.store.refused})
+
+    def close(self) -> None:
+        for spool in self.spools.values():
+            spool.close()
+
+
+class Bank:
+    """The platform of one story. Open it with `open_bank`."""
+
+    def __init__(self, home: Path, clock: Hand, passwords: dict[str, str], folder: Path, crowds: int) -> None:
+        self.settings, self.clock, self.folder, self.crowds = Settings(home=home), clock, folder, crowds
+        self.passwords = passwords or Accounts(self.settings, clock=clock).first_start()
+        self.http = TestClient(create_app(self.settings, clock=clock), raise_server_exceptions=False)
+        self.http.__enter__()
+        self.controller, self.trainer = self._service("controller"), self._service("trainer")
+        self.keeper, self.jobs = Keeper(self.settings), Jobs()
+        self.fleet = Fleet(lambda: clock().timestamp())
+        self.gateway = Gateway(self.settings, clock)
+        self._people: dict[str, Client] = {}
+        self.begin()
+
+    def close(self) -> None:
+        self.gateway.close()
+        self.http.__exit__(None, None, None)
+
+    # Who acts
+
+    def _service(self, name: str) -> Ledger:
+        return Ledger(HERE, self.settings.token(name), transport=self.http._transport)
+
+    def person(self, name: str) -> Client:
+        """Somebody at their desk, signed in."""
+        if name not in self._people:
+            there: dict[str, Any] = {"ledger": HERE, "transport": self.http._transport}
+            self._people[name] = Client.sign_in(name, self.passwords[name], **there)
+        return self._people[name]
+
+    @property
+    def operator(self) -> Client:
+        return self.person("operator")
+
+    @property
+    def auditor(self) -> Client:
+        return self.person("auditor")
+
+    def door(self, account: str) -> Client:
+        """A client of the gateway."""
+        return Client(self.settings.token(account), gateway=HERE, ledger=HERE, transport=self.gateway.http._transport)
+
+    # What is on record
+
+    def begin(self) -> None:
+        """The story begins here; what went before is given."""
+        self.begun: int = self.controller.state()["seq"]
+
+    def told(self, verb: str, release: str | None = None) -> list[str]:
+        """The verb's kinds of facts on record since the story began, in order."""
+        records = self.auditor.audit(after=self.begun, limit=1000, release=release)
+        return [record["kind"] for record in records if record["kind"] in facts_of(verb)]
+
+    def fact(self, kind: str, release: str | None = None) -> dict[str, Any]:
+        """The newest fact of this kind since the story began."""
+        record: dict[str, Any] = self.auditor.audit(after=self.begun, kind=kind, release=release, limit=1000)[-1]
+        return record
+
+    @property
+    def model(self) -> View:
+        return self.controller.model(MODEL)
+
+    def release(self, name: str) -> View:
+        return self.controller.release(name)
+
+    # Training
+
+    def train(self, tracker: Tracker, seed: int, *, author: str = "scientist", **how: Any) -> Candidate:
+        """Verb 1, as the training job does it, without a search."""
+        spec = load_spec(how.pop("folder", self.folder))
+        options = Options(author, seed, 1, "quick", **how)
+        with mock.patch("training.train.environment_digest", _environment):  # the same all along, and slow to take
+            return train(spec, options, self.settings, self.trainer, tracker, Progress(io.StringIO()))
+
+    def validate(self, candidate: Candidate, folder: Path | None = None) -> Verdict:
+        """Verb 2, as the training job does it."""
+        spec, options = load_spec(folder or self.folder), Options("scientist", 0, 1, "quick")
+        return run_checks(spec, candidate, options, self.settings, self.trainer, Progress(io.StringIO()))
+
+    def register(self, candidate: Candidate, tracker: Tracker) -> str:
+        """Verb 3; the version in MLflow."""
+        return register(candidate, MODEL, self.trainer, tracker)
+
+    # Customers
+
+    def routes(self) -> RouteTable:
+        """What the fold asks for reaches every replica."""
+        state = self.controller.state()
+        table = routes_from(state, self.controller.gateway_tokens(), epoch=1, version=state["seq"])
+        self.gateway.take(table, self.fleet)
+        return table
+
+    def customers_come(self, number: int, town: pl.DataFrame | None = None) -> list[Answer]:
+        """So many customers nobody has seen before ask, are answered, and later pay or do not."""
+        table = self.routes()
+        self.crowds += 1
+        people = customers(number, seed=1000 + self.crowds) if town is None else town.head(number)
+        keys = [f"{self.crowds}-{key}" if town is None else str(key) for key in people["ID"]]
+        rows = people.select("income", "debt", "late").to_dicts()
+        replicas = itertools.cycle(self.gateway.deciders)
+
+        async def ask() -> list[Answer]:
+            pairs = zip(replicas, rows, keys)  # noqa: B905 - replicas never end
+            return [await self.gateway.deciders[r].decide(table, MODEL, Row(row, key)) for r, row, key in pairs]
+
+        answers = asyncio.run(ask())
+        for answer, bad in zip(answers, people["bad"], strict=True):
+            line = {"type": "outcome", "decision_id": answer.decision_id, "outcome": bad, "model": MODEL}
+            self.gateway.spools["r1"].write(line | {"at": self.clock().isoformat(), "replica": "r1"})
+        return answers
+
+    # The controller
+
+    def judgement(self) -> Judgement:
+        """What the judge says of the release in flight, on the decisions that were counted."""
+        self.keeper.take()
+        release = self.release(self.model["challenger"])
+        policy, started = release["policy"], datetime.fromisoformat(release["canary_started_at"])
+        minimum = policy["rollout"]["minimum_subjects"] if release["state"] == "rollout" else None
+        limits = Canary.model_validate(policy["canary"])
+        return judge(self.keeper.evidence_of(release), limits, self.clock(), started=started, minimum=minimum)
+
+    def tick(self) -> str | None:
+        """One step of the controller for the release in flight; the kind of fact it stated."""
+        verdict, state = self.judgement(), self.controller.state()
+        model = state["models"][MODEL]
+        release, now = state["releases"][model["challenger"]], self.clock()
+        intention = canary.step(model, release, verdict, now) or promote.step(release, verdict, now)
+        if intention is None and promote.is_ready(release, verdict):
+            golden = golden_here(self.settings, release["digest"])
+            intention = promote.promotion(model, release, golden)
+        return self.state(intention) if intention else None
+
+    def state(self, intention: Intention, key: str | None = None) -> str:
+        """What a verb intends is put on record, where the guards look at it."""
+        about = {"release": intention.subject} if intention.about_release else {"model": intention.subject}
+        self.controller.append(intention.kind, data=intention.data, reason=intention.reason, key=key, **about)
+        return intention.kind
+
+    def goes_on_until(self, kind: str, crowd: int = 150, most: int = 20) -> None:
+        """Customers come and the controller ticks, until it states this kind of fact."""
+        for _ in range(most):
+            self.customers_come(crowd)
+            if self.tick() == kind:
+                return
+            self.clock.later(seconds=30)
+        raise AssertionError(f"no {kind} after {most} crowds: {self.judgement().reasons}")
+
+    def retire_former(self) -> None:
+        """Former champions stand by."""
+        state = self.controller.state()
+        for intention in promote.retirements(state["models"][MODEL], state["releases"]):
+            self.state(intention)
+
+    def start_canary(self, release: str) -> None:
+        """An operator gives the release its first customers.
+
+        The split is salted with its name: a story sends the same customers to the same arms every time it is told.
+        """
+        salt = SimpleNamespace(token_hex=lambda _: f"salt of {release}")
+        with mock.patch.object(actions, "secrets", salt):
+            self.operator.canary(release, "findings look sound")
+
+    def bring_to_review(self, release: str) -> None:
+        """The release passes its canary."""
+        self.start_canary(release)
+        self.goes_on_until("ReviewRequested")
+
+    def approve(self, release: str) -> None:
+        """A second person has looked."""
+        self.person("validator").review(release, "approve", "the canary's evidence is sound")
+
+    def bring_to_championship(self, release: str) -> None:
+        """The approved release takes all traffic."""
+        self.operator.promote(release, "approved, go")
+        self.goes_on_until("ReleasePromoted")
+        self.retire_former()
+        self.routes()
+
+    def stage(self) -> Stage:
+        """Where a later story may begin."""
+        return Stage(self.settings.root, self.clock(), self.passwords, self.folder, self.crowds)
+
+
+@contextmanager
+def open_bank(home: Path, stage: Stage | None = None, folder: Path | None = None) -> Iterator[Bank]:
+    """A bank in a new home, or one that goes on from a stage in a copy of its home."""
+    clock = Hand()
+    if stage is not None:
+        left_out = shutil.ignore_patterns("mlflow", "feast", "lineage.duckdb*")
+        shutil.copytree(stage.home, home, ignore=left_out)
+        clock.time = stage.hour
+        given: tuple[Any, ...] = (stage.passwords, stage.folder, stage.crowds)
+    else:
+        given = ({}, folder, 0)
+    bank = Bank(home, clock, *given)
+    try:
+        yield bank
+    finally:
+        bank.close()

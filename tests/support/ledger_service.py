@@ -1,0 +1,176 @@
+"""A ledger service in this process, with everybody signed in and releases in any state at hand."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+from unittest import mock
+
+from starlette.testclient import TestClient
+
+from lineage import accounts as accounts_module
+from lineage.accounts import Accounts
+from lineage.digest import digest_bytes
+from lineage.lifecycle import IN_FLIGHT, State
+from lineage.service.app import create_app
+from lineage.service.context import Context
+from lineage.settings import Settings
+from tests.support.sample_facts import MODEL, Hand, Teller, sample
+
+Json = dict[str, Any]
+PATHS = {
+    "canary": "/v1/releases/{release}/canary",
+    "review": "/v1/releases/{release}/review",
+    "promote": "/v1/releases/{release}/promote",
+    "abort": "/v1/releases/{release}/abort",
+    "rollback": "/v1/models/{model}/rollback",
+    "retrain": "/v1/models/{model}/retrain",
+}
+MORE: dict[str, Json] = {
+    "review": {"decision": "approve"},
+    "rollback": {"to": "baseline"},
+    "retrain": {"folder": "examples/credit_default"},
+}
+
+
+class Story:
+    """`http` is the service; `news` tells what was recorded since it was last asked."""
+
+    def __init__(self, settings: Settings, clock: Hand) -> None:
+        self.settings, self.clock = settings, clock
+        self.passwords = Accounts(settings, clock=clock).first_start()
+        self.tokens = {name: settings.token(name) for name in accounts_module.MACHINES}
+        self.last: Json = {}
+        self._made = 0
+        self._open()
+        for name, password in self.passwords.items():
+            answer = self.http.post("/v1/session", json={"name": name, "password": password})
+            self.tokens[name] = answer.json()["token"]
+        self._teach()
+
+    def _open(self) -> None:
+        app = create_app(self.settings, clock=self.clock)
+        self.context: Context = app.state.context
+        self.http = TestClient(app, raise_server_exceptions=False)
+        self.http.__enter__()
+        self.seen = 0
+
+    def _teach(self) -> None:
+        self.teller = Teller(self.context.ledger)
+        self.teller.made = self._made
+        self.news()
+
+    def reopen(self) -> None:
+        self.seen = len(self.context.ledger.records)
+        seen, self._made = self.seen, self.teller.made
+        self.close()
+        self._open()
+        self.teller = Teller(self.context.ledger)
+        self.seen = seen
+
+    def close(self) -> None:
+        self.http.__exit__(None, None, None)
+
+    def news(self) -> list[Json]:
+        records = self.context.ledger.records
+        new, self.seen = records[self.seen :], len(records)
+        self.last = records[-1]
+        return new
+
+    def headers(self, who: str) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.tokens[who]}"}
+
+    def get(self, path: str, who: str = "auditor") -> Any:
+        return self.http.get(f"/v1/{path}", headers=self.headers(who))
+
+    def etag(self, release: str) -> str:
+        return str(self.get(f"releases/{release}").headers["etag"]).strip('"')
+
+    def act(
+        self,
+        verb: str,
+        release: str,
+        who: str,
+        *,
+        seen: bool = False,
+        etag: str | bytes | None = None,
+        key: str | None = None,
+        **body: Any,
+    ) -> Any:
+        """A verb as a person sends it; `seen` sends the present ETag."""
+        headers: dict[str, Any] = self.headers(who)
+        if seen:
+            etag = f'"{self.etag(release)}"' if verb != "retrain" else None
+        if etag is not None:
+            headers["If-Match"] = etag
+        if key is not None:
+            headers["Idempotency-Key"] = key
+        sent = MORE.get(verb, {}) | {"reason": "the evidence is sound"} | body
+        path = PATHS[verb].format(release=release, model=MODEL)
+        return self.http.post(path, json=sent, headers=headers)
+
+    def release_in(
+        self, state: str, *, author: str = "scientist", keep: bool = False, report: bytes | None = None
+    ) -> str:
+        """A release in this state: one that is there already, else a new one for which others make room."""
+        fold = self.context.ledger.state
+        for release in fold.releases.values():
+            fits = release.model == MODEL and release.state == state and release.author == author
+            champion = fold.models[MODEL].champion
+            if fits and report is None and (state != "champion" or (release.release == champion)):
+                return release.release
+        if keep and fold.releases:
+            return next(iter(fold.releases))
+        for release in list(fold.releases.values()):
+            if release.model == MODEL and release.state in IN_FLIGHT and State(state) in {*IN_FLIGHT, State.CHAMPION}:
+                self.teller.say("CanaryAborted", release.release)
+        by_author = partial(self.teller.train, author=author)
+        with mock.patch.object(self.teller, "train", by_author):
+            made = self._with_report(report) if report is not None else self.teller.bring(State(state))
+        self.news()
+        return made
+
+    def _with_report(self, report: bytes) -> str:
+        release = self.teller.train()
+        self.teller.check(release)
+        data = sample("CandidateValidated", report_digest=digest_bytes(report))
+        self.teller.say("CandidateValidated", release, **data)
+        return release
+
+    @contextmanager
+    def meanwhile(self, act: Callable[[], object]) -> Iterator[None]:
+        """Do it in another thread once somebody waits in the service."""
+        context, waiting = self.context, threading.Event()
+        real = context.wait
+
+        async def wait(after: int, seconds: float) -> None:
+            waiting.set()
+            await real(after, seconds)
+
+        def work() -> None:
+            waiting.wait(20)
+            act()
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        with mock.patch.object(context, "wait", wait):
+            yield
+        thread.join()
+
+
+@contextmanager
+def open_story(settings: Settings, clock: Hand) -> Iterator[Story]:
+    """Without waiting for disk or for slow hashes, which other tests do."""
+    nothing = mock.Mock(return_value=None)
+    with (
+        mock.patch.object(os, "fdatasync", nothing),
+        mock.patch.object(os, "fsync", nothing),
+        mock.patch.dict(accounts_module._SCRYPT, {"n": 2}),
+    ):
+        story = Story(settings, clock)
+        yield story
+        story.close()
