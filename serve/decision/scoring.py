@@ -80,8 +80,7 @@ def with_reasons(bundle: Bundle, scorer: Scorer, scored: Scored, contributions: 
     """The decision with its reasons; None where a contribution is no number."""
     if not np.isfinite(contributions).all():
         return None
-    reasons = [dict(reason) for reason in adverse_reasons(bundle, contributions, scorer)]
-    return replace(scored, reasons=reasons)
+    return replace(scored, reasons=adverse_reasons(bundle, contributions, scorer))
 
 
 def score(bundle: Bundle, features: Mapping[str, Any], *, with_baseline: bool = False, explain: bool = False) -> Scored:

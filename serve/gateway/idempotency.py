@@ -37,7 +37,7 @@ class _Entry:
         return _ENTRY_BYTES + (len(self.response.body) if self.response else 0)
 
 
-class Repeats:
+class IdempotencyCache:
     """Answers by the key under which they were asked for, oldest first.
 
     Args:

@@ -22,6 +22,25 @@ HEADER_BYTES_MOST = 32 * 1024
 PACK_LEAST = 4096
 ENCODINGS = ("gzip", "deflate")
 JSON, BINARY = "application/json", "application/octet-stream"
+#: Why a request is refused, by HTTP status, and the header that HTTP wants beside it.
+REFUSALS: Mapping[int, tuple[str, str | None]] = {
+    400: (
+        "The request or its body cannot be read: no JSON, a name or header twice, cut short, a path with `//`.",
+        None,
+    ),
+    401: ("No token, or one that is not known.", "WWW-Authenticate"),
+    403: ("Not for the caller's role, or not the release that would answer.", None),
+    404: ("There is no such model, version or path.", None),
+    405: ("Another method is right; the header Allow says which.", "Allow"),
+    408: ("The body did not arrive in time.", None),
+    409: ("The Idempotency-Key came with another body before.", None),
+    413: ("The body is too large, also after decompression, or has too many rows.", None),
+    415: ("Another content type or encoding is expected.", "Accept-Encoding"),
+    421: ("The name in Host is not one of this server.", None),
+    422: ("A value is not what is expected; `field` names it.", None),
+    431: (f"More than {HEADERS_MOST} headers, or {HEADER_BYTES_MOST} bytes of them.", None),
+    503: ("No verified model may or can answer, it could not be recorded, or there is too much to do.", "Retry-After"),
+}
 #: After a time-out what is still on its way is given up. Not after 413: who is sending would see a reset, no answer.
 _CLOSING = (408,)
 #: Headers that mean something here: two of one kind could be read in two ways.

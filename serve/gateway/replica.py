@@ -34,7 +34,7 @@ from serve.gateway.event_reporter import Telling
 from serve.gateway.messages import error_reply
 from serve.gateway.metrics import Metrics
 from serve.gateway.predictions import Predictions
-from serve.gateway.router import Desk
+from serve.gateway.router import Router
 from serve.gateway.single_write import send_replies_whole
 from serve.models.bundle_store import BundleStore
 from serve.record.spool import Spool
@@ -60,12 +60,12 @@ class Gateway:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._telling = Telling(self._tell)
         self._breakers = Breakers(self._replica, self._telling.add)
-        self._desk = self._open(settings, Lookup(features.read.remote))
+        self._router = self._open(settings, Lookup(features.read.remote))
         self._ready = asyncio.Event()
         self._watch = asyncio.create_task(self._follow())
         await self._until_ready()
 
-    def _open(self, settings: Settings, features: FeaturePort) -> Desk:
+    def _open(self, settings: Settings, features: FeaturePort) -> Router:
         record = Spool(settings.spool, self._replica).write
         champion = Champion(self._store, self._breakers, Explainer(), Cache())
         decider = Decider(self._store, champion, record, self._pool, self._replica)
@@ -73,7 +73,7 @@ class Gateway:
         metrics = Metrics(self._store, champion.cache, decider.shadow, admission)
         predictions = Predictions(decider, self._store, self._replica, metrics, features)
         hosts = ("127.0.0.1", "localhost", settings.host)
-        return Desk(predictions, self._store, record, self._replica, hosts=hosts, admission=admission)
+        return Router(predictions, self._store, record, self._replica, hosts=hosts, admission=admission)
 
     async def _until_ready(self) -> None:
         """Traffic comes as soon as the constructor returns, also while the controller is away: not before a table."""
@@ -86,7 +86,7 @@ class Gateway:
     async def __call__(self, request: Request) -> Response:
         """Answer one HTTP request."""
         try:
-            return await self._desk.answer(request)
+            return await self._router.answer(request)
         except PlimsollError as error:
             return error_reply(error)
 
@@ -113,10 +113,10 @@ class Gateway:
                 await self._take(RouteTable.from_dict(offered))
 
     async def _take(self, table: RouteTable) -> None:
-        if not accepts(self._desk.table, table):
+        if not accepts(self._router.table, table):
             return
         await self._load(table)
-        self._desk.table = table
+        self._router.table = table
         self._ready.set()
         for route in table.routes.values():
             for target in (route.challenger, route.shadow):
@@ -129,7 +129,7 @@ class Gateway:
         if not self._store.lacks(targets):
             return
         loading = self._start(asyncio.to_thread(self._store.hold, targets))
-        await asyncio.wait((loading,), timeout=_LOADING_SECONDS if self._desk.table else None)
+        await asyncio.wait((loading,), timeout=_LOADING_SECONDS if self._router.table else None)
 
     def _start(self, work: Any) -> asyncio.Task[Any]:
         task: asyncio.Task[Any] = asyncio.create_task(work)
@@ -147,7 +147,7 @@ class Gateway:
         return done
 
     def _report(self) -> dict[str, Any]:
-        table = self._desk.table
+        table = self._router.table
         return {
             "replica": self._replica,
             "host": socket.gethostname(),

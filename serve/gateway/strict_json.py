@@ -60,6 +60,17 @@ def read_object(body: bytes) -> dict[str, Any]:
     return content
 
 
+def check_names(content: dict[str, Any], known: frozenset[str]) -> None:
+    """Refuse an object with unknown members.
+
+    Raises:
+        InvalidError: names the first of them.
+    """
+    for name in sorted(content.keys() - known):
+        expected = ", ".join(sorted(known))
+        raise InvalidError(f"{name[:60]!r} is not known here; expected {expected}", field=name[:60])
+
+
 def are_exact(values: Iterable[Any]) -> bool:
     """Whether every number is small enough to have been read as it was written; what is no number does not count."""
     for value in values:

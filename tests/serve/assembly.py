@@ -1,4 +1,4 @@
-"""A decider and a desk put together as a gateway replica does, without Ray."""
+"""A decider and a router put together as a gateway replica does, without Ray."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from serve.decision.explainer import Explainer
 from serve.decision.freshness import FeaturePort
 from serve.decision.score_cache import Cache
 from serve.gateway.predictions import Predictions
-from serve.gateway.router import Desk
+from serve.gateway.router import Router
 from serve.models.bundle_store import BundleStore
 
 Record = Callable[[dict[str, Any]], None]
@@ -42,14 +42,14 @@ def decider_of(
     return Decider(store, champion, record, pool, replica, clock)
 
 
-def desk_of(
+def router_of(
     decider: Decider,
     store: BundleStore,
     record: Record,
     replica: str = "r1",
     features: FeaturePort | None = None,
     **options: Any,
-) -> Desk:
-    """A desk before a decider."""
+) -> Router:
+    """A router before a decider."""
     predictions = Predictions(decider, store, replica, Silent(), features)
-    return Desk(predictions, store, record, replica, **options)
+    return Router(predictions, store, record, replica, **options)

@@ -21,7 +21,7 @@ from lineage.errors import PlimsollError, UnknownError
 from lineage.settings import Settings
 from serve.decision.freshness import Served as Looked
 from serve.gateway.messages import error_reply
-from tests.serve.assembly import desk_of
+from tests.serve.assembly import router_of
 from tests.serve.bundles import features
 from tests.serve.test_decide import RISKY, Bench
 
@@ -30,17 +30,17 @@ TOKENS = {CLIENT: ("client", "client"), "token-of-controller": ("controller", "s
 
 
 class Door:
-    """A desk behind a real HTTP stack in memory."""
+    """A router behind a real HTTP stack in memory."""
 
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
         self.known = dict[str, Looked]()
-        self.desk = desk_of(bench.decider, bench.store, bench.lines.append, features=self)
+        self.router = router_of(bench.decider, bench.store, bench.lines.append, features=self)
         self.route()
 
         async def answer(request: Request) -> Response:
             try:
-                return await self.desk.answer(request)
+                return await self.router.answer(request)
             except PlimsollError as error:
                 return error_reply(error)
 
@@ -48,9 +48,9 @@ class Door:
         self.app = Starlette(routes=[Path_("/{path:path}", answer, methods=methods)])
 
     def route(self, **changes: Any) -> None:
-        """Put a route table on the desk."""
+        """Put a route table on the router."""
         known = {sha256(token.encode()).hexdigest(): who for token, who in TOKENS.items()}
-        self.desk.table = replace(self.bench.table(**changes), tokens=known)
+        self.router.table = replace(self.bench.table(**changes), tokens=known)
 
     async def fetch(self, model: str, digest: str, entity: Any) -> Looked:
         """The feature store: what is in `known`."""
@@ -191,7 +191,7 @@ def test_an_outcome_is_recorded(door: Door) -> None:
 
 def test_health_needs_no_token_and_is_not_ready_before_the_first_table(door: Door) -> None:
     assert door.send("GET", "/v2/health/ready", None).json() == {"ready": True}
-    door.desk.table = None
+    door.router.table = None
     assert door.send("GET", "/v2/health/ready", None).status_code == 503
     assert door.send("GET", "/v2/health/live", None).status_code == 200
     assert door.send("POST", "/decide/loan", json={"features": RISKY}).status_code == 503
@@ -292,8 +292,8 @@ def test_a_wrong_entity_is_named(door: Door, body: dict[str, Any]) -> None:
 
 
 def test_a_full_replica_refuses_customers_and_answers_services(door: Door) -> None:
-    while door.desk.admission.inside < 256:
-        door.desk.admission.enter(service=False)
+    while door.router.admission.inside < 256:
+        door.router.admission.enter(service=False)
     full = door.send("POST", "/decide/loan", json={"features": RISKY})
     assert (full.status_code, full.json()["code"], full.headers["retry-after"]) == (503, "overloaded", "1")
     body = {"features": RISKY, "purpose": "verification"}

@@ -46,14 +46,14 @@ from serve.decision.answers import Answer
 from serve.decision.answers import Request as Row
 from serve.decision.decider import Decider
 from serve.decision.scoring import score
-from serve.gateway.router import Desk
+from serve.gateway.router import Router
 from serve.intent import Intention, View
 from serve.judge.verdict import Judgement, judge
 from serve.models.bundle_store import BundleStore
 from serve.record.decision_log import Keeper
 from serve.record.spool import Spool
 from serve.routes import RouteTable, Target, accepts, routes_from
-from tests.serve.assembly import decider_of, desk_of
+from tests.serve.assembly import decider_of, router_of
 from training.fingerprint import environment_digest
 from training.pipeline import judge as run_checks
 from training.progress import Progress
@@ -149,16 +149,16 @@ class Gateway:
     def __init__(self, settings: Settings, clock: Hand, names: tuple[str, ...] = ("r1", "r2")) -> None:
         self.store = BundleStore(settings)
         self.spools = {name: Spool(settings.spool, name) for name in names}
-        self.desks: dict[str, Desk] = {}
+        self.routers: dict[str, Router] = {}
         self.deciders: dict[str, Decider] = {}
         for name, spool in self.spools.items():
             decider = decider_of(self.store, spool.write, self, name, clock=lambda: clock().timestamp())
             self.deciders[name] = decider
-            self.desks[name] = desk_of(decider, self.store, spool.write, name)
+            self.routers[name] = router_of(decider, self.store, spool.write, name)
         turns = itertools.cycle(names)
 
         async def answer(request: Request) -> Response:
-            return await self.desks[next(turns)].answer(request)
+            return await self.routers[next(turns)].answer(request)
 
         self.http = TestClient(Starlette(routes=[Path_("/{path:path}", answer, methods=["GET", "POST"])]))
 
@@ -176,10 +176,10 @@ class Gateway:
         self.store.hold(
             t for r in table.routes.values() for t in (*r.resident, *([r.challenger] if r.challenger else []))
         )
-        for name, desk in self.desks.items():
-            if accepts(desk.table, table):
-                desk.table = table
-            order = desk.table.order if desk.table else (0, 0)
+        for name, router in self.routers.items():
+            if accepts(router.table, table):
+                router.table = table
+            order = router.table.order if router.table else (0, 0)
             report = {"replica": name, "order": order, "host": socket.gethostname(), "process": os.getpid()}
             fleet.note(report | {"refused": self.store.refused})
 
@@ -213,7 +213,7 @@ class Bank:
         return Ledger(HERE, self.settings.token(name), transport=self.http._transport)
 
     def person(self, name: str) -> Client:
-        """Somebody at their desk, signed in."""
+        """Somebody at their router, signed in."""
         if name not in self._people:
             there: dict[str, Any] = {"ledger": HERE, "transport": self.http._transport}
             self._people[name] = Client.sign_in(name, self.passwords[name], **there)
