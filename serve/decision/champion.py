@@ -6,9 +6,10 @@ probability), stale_features, explanation_timeout, explanation_failed, or breake
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
+
+import structlog
 
 from lineage.errors import PlimsollError
 from serve.decision.answers import Pending, Scored
@@ -23,7 +24,7 @@ from serve.routes import Route
 from validators.scoring.bundle import Bundle
 from validators.scoring.port import Rows
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger("plimsoll.gateway")
 
 
 class Champion:
@@ -83,7 +84,7 @@ class Champion:
         try:
             judged = judge(bundle, rows, bundle.model.score(rows), with_baseline=False)
         except PlimsollError as error:
-            log.error("%s: %s", work.route.model, error.message)
+            log.error("champion failed", model=work.route.model, message=error.message)
             work.fail(asked, "errors", "champion_failed")
             return
         slow = (self._clock() - began) * 1000.0 > work.route.serving.slow_milliseconds * len(asked)
@@ -122,7 +123,7 @@ class Champion:
         except TimeoutError:
             work.fail(asked, "explanation", "explanation_timeout")
         except PlimsollError as error:
-            log.error("%s: %s", work.route.model, error.message)
+            log.error("explanation failed", model=work.route.model, message=error.message)
             work.fail(asked, "explanation", "explanation_failed")
         return None
 

@@ -7,7 +7,6 @@ answers its arm; where it fails the champion's answer stands in, so no customer 
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -23,8 +22,6 @@ from serve.decision.traffic_split import falls_on_challenger, position_of
 from serve.judge.evidence import CHALLENGER, CHAMPION
 from serve.models.bundle_store import BundleStore
 from serve.routes import BASELINE, Route, RouteTable
-
-log = logging.getLogger(__name__)
 
 
 class Decider:

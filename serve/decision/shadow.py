@@ -7,12 +7,13 @@ and counted.
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
+
+import structlog
 
 from lineage.errors import PlimsollError
 from serve.decision.answers import ChallengerPort, Scored
@@ -20,7 +21,7 @@ from serve.decision.challenger_client import AT_ONCE
 from serve.judge.evidence import SHADOW
 from serve.routes import Target
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger("plimsoll.gateway")
 _QUEUE, _SECONDS = 256, 5.0
 
 
@@ -69,7 +70,7 @@ class Shadow:
             try:
                 await self._score(copy)
             except PlimsollError as error:
-                log.warning("a shadow's copy is not on record: %s", error.message)
+                log.warning("shadow decision not recorded", message=error.message)
             finally:
                 self._queue.task_done()
 

@@ -7,14 +7,15 @@ oldest are dropped, and that is logged: a breaker that flaps for hours is told b
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from uuid import uuid4
 
+import structlog
+
 from serve.decision.circuit_breakers import Told
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger("plimsoll.gateway")
 _MOST = 1000
 _RETRY_SECONDS = 1.0
 
@@ -36,7 +37,7 @@ class Telling:
         """Have it told."""
         if len(self._waiting) >= _MOST:
             dropped, _ = self._waiting.popleft()
-            log.error("never told: %s %s %s", dropped.kind, dropped.model, dropped.data)
+            log.error("event dropped unreported", kind=dropped.kind, model=dropped.model, data=dropped.data)
         self._waiting.append((told, uuid4().hex))
         self._news.set()
         if self._task is None:

@@ -7,18 +7,19 @@ goes on answering by the last one, whatever happens to the controller or the led
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import socket
 import time
 from typing import Any
 
 import ray
+import structlog
 from ray import serve as ray_serve
 from ray.exceptions import ActorDiedError, RayActorError, RayError
 from starlette.requests import Request
 from starlette.responses import Response
 
+from lineage.diagnostic_log import configure_diagnostic_log
 from lineage.errors import PlimsollError
 from lineage.settings import Settings
 from serve.decision.challenger_client import ChallengerPool
@@ -40,7 +41,7 @@ from serve.models.bundle_store import BundleStore
 from serve.record.spool import Spool
 from serve.routes import RouteTable, accepts
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger("plimsoll.gateway")
 CONTROLLER, NAMESPACE = "plimsoll_controller", "plimsoll"
 _RETRY_SECONDS = 0.25
 #: A route change waits so long for bundles it names first; then it holds, and what is missing loads when it is needed.
@@ -51,6 +52,7 @@ class Gateway:
     """A plain `__call__`: FastAPI as ingress costs up to half of the throughput."""
 
     async def __init__(self, challenger: Any, features: Any) -> None:  # type: ignore[misc]
+        configure_diagnostic_log()
         send_replies_whole()
         settings = Settings()
         self._replica = ray_serve.get_replica_context().replica_id.unique_id
@@ -104,7 +106,7 @@ class Gateway:
                     controller = ray.get_actor(CONTROLLER, namespace=NAMESPACE)
                 offered = await controller.watch.remote(self._report())
             except (RayError, ValueError) as error:  # ValueError: there is no such actor (yet)
-                log.warning("no controller, the routes stay as they are: %s", type(error).__name__)
+                log.warning("no controller; the routes stay as they are", error=type(error).__name__)
                 if isinstance(error, ActorDiedError) or not isinstance(error, RayActorError):
                     controller = None  # for good: another one has the name, or will
                 await asyncio.sleep(_RETRY_SECONDS)
@@ -142,7 +144,7 @@ class Gateway:
             controller = ray.get_actor(CONTROLLER, namespace=NAMESPACE)
             done: bool = await controller.put_on_record.remote(told.kind, told.model, told.data, key)
         except (RayError, ValueError) as error:  # ValueError: there is no such actor (yet)
-            log.warning("%s of %s is not on record yet: %s", told.kind, told.model, type(error).__name__)
+            log.warning("event not recorded yet", kind=told.kind, model=told.model, error=type(error).__name__)
             return False
         return done
 

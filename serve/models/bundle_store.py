@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+
+import structlog
 
 from lineage.errors import PlimsollError, UnavailableError
 from lineage.settings import Settings
@@ -24,7 +25,7 @@ from validators.scoring import verified_read as verified
 from validators.scoring.bundle import Bundle, parse_baseline, parse_model
 from validators.scoring.port import families_here
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger("plimsoll.bundles")
 _MIB = 1024 * 1024
 _THREADS = 4
 _HELD_AT_ONCE = 2  # of the threads: the others are for requests whose model is not in memory
@@ -157,7 +158,7 @@ class BundleStore:
             self._note(digest, None)
             return bundle
         except PlimsollError as error:
-            log.error("bundle of %s is refused: %s", target.release, error.message)
+            log.error("bundle refused", release=target.release, message=error.message)
             self._note(digest, error.message)
             return None
         finally:

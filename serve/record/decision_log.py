@@ -9,12 +9,13 @@ measured, and only of those whose key is left.
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
+
+import structlog
 
 from lineage.errors import UnavailableError
 from lineage.privacy.decisions import ERASED, MISSING, READABLE, reveal
@@ -25,7 +26,7 @@ from serve.judge.evidence import Evidence
 from serve.record.sealing import Sealer, Segment, name_subjects, read_segments
 from serve.record.spool import Batch, Record, SpoolReader, blank, remove_finished
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger("plimsoll.controller")
 _SEGMENTS_MOST = 20_000
 #: A decision is in its spool so long after its time at the latest.
 _SPOOLED_WITHIN = timedelta(minutes=1)
@@ -81,7 +82,7 @@ class Keeper:
             name_subjects(batch.records, self._vault)
         except UnavailableError as error:
             self._reader.offsets, self._reader.caught_up = before, False
-            log.error("what was spooled is not taken: %s", error.message)
+            log.error("spooled records not read", message=error.message)
             return Batch()
         return batch
 

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from structlog.testing import capture_logs
 
 from lineage.clock import instant
 from lineage.errors import InvalidError, PlimsollError, TamperedError, UnavailableError, UnknownError
@@ -345,20 +346,19 @@ def test_the_gateway_does_not_carry_feast() -> None:
     assert subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=False).returncode == 0
 
 
-def test_warming_opens_the_stores_that_were_filled_since(
-    world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_warming_opens_the_stores_that_were_filled_since(world: World, tmp_path: Path) -> None:
     home = Settings(home=tmp_path)
     reader, name = FeatureReader(home), world.spec.model.name
     for model in (name, "another"):  # the other's address is not its own
         shutil.copytree(feast_home(world.settings, name), feast_home(home, model))
     shutil.copytree(world.settings.root / "keys", home.root / "keys")
-    reader.warm()
-    assert [*reader._stores] == [name]
-    opened = reader._stores[name]
-    reader.warm()
+    with capture_logs() as logged:
+        reader.warm()
+        assert [*reader._stores] == [name]
+        opened = reader._stores[name]
+        reader.warm()
     assert reader._stores[name] is opened
-    assert [record.getMessage().partition(":")[0] for record in caplog.records] == ["the online store of another"]
+    assert [(line["event"], line["model"]) for line in logged] == [("online store not opened", "another")]
     os.utime(feast_home(home, name) / STORE / STORE_FILE)
     reader.warm()
     assert reader._stores[name] is not opened
