@@ -23,7 +23,7 @@ from serve.controller.route_publisher import Publisher
 from serve.controller.subprocesses import run_helper
 from serve.intent import Intention, View
 from serve.judge.verdict import Judgement, judge
-from serve.record.decision_log import Keeper
+from serve.record.decision_log import DecisionLog
 from validators.policy import Canary
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class Conduct:
     settings: Settings
     ledger: Ledger
     publisher: Publisher
-    keeper: Keeper
+    keeper: DecisionLog
     job_port: jobs.JobPort
     state: State | None = None
     began: float = field(default_factory=time.monotonic)

@@ -42,7 +42,7 @@ class Scored:
     reasons: list[AdverseReason]
 
 
-class Served(NamedTuple):
+class LookedUpFeatures(NamedTuple):
     """Features that were looked up instead of sent.
 
     service: the feature service they came from; age: seconds since the oldest of them was observed.
@@ -59,7 +59,7 @@ class Request(NamedTuple):
 
     features: Mapping[str, Any]
     key: str
-    served: Served | None = None
+    served: LookedUpFeatures | None = None
     row: int | None = None
 
 
@@ -80,7 +80,7 @@ class Pending:
     scored: Scored | None = None
 
 
-class Weighed(NamedTuple):
+class UnrecordedDecision(NamedTuple):
     """A decision that is made but neither recorded nor given."""
 
     pending: Pending

@@ -27,7 +27,7 @@ _AGAIN_SECONDS = 0.2  # for the second try: Serve itself would wait until anothe
 _PREPARE_SECONDS = 20.0
 
 
-class ChallengerPool:
+class ChallengerClient:
     """Scores with a challenger in another process.
 
     Args:

@@ -51,7 +51,7 @@ class Challenger:
         bundle = self._store.get(target)
         if bundle is None:
             async with self._loading:
-                await asyncio.to_thread(self._store.hold, [target])
+                await asyncio.to_thread(self._store.load, [target])
             bundle = self._store.get(target)
         if bundle is None:
             raise TamperedError(self._store.refused.get(target.digest, "the bundle could not be loaded"))

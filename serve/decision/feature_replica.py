@@ -115,7 +115,7 @@ class FeatureReader:
         return known[1]
 
 
-class FeatureRoom:
+class FeatureReadPool:
     """A reader and its threads: at most so many reads at a time, and a hung one keeps its thread but no caller.
 
     Args:
@@ -205,14 +205,14 @@ class Features:
     async def __init__(self) -> None:  # type: ignore[misc]
         configure_diagnostic_log()
         live_in_utc()
-        self._room = FeatureRoom(FeatureReader(Settings()))
+        self._room = FeatureReadPool(FeatureReader(Settings()))
         warm = asyncio.wrap_future(self._room.warm())
         done, _ = await asyncio.wait((warm,), timeout=_WARMING_SECONDS)  # a store that hangs keeps nobody out
         for one in done:
             one.result()
 
     async def read(self, model: str, digest: str, entity: dict[str, Any]) -> dict[str, Any]:
-        """See `FeatureRoom.read`."""
+        """See `FeatureReadPool.read`."""
         return await self._room.read(model, digest, entity)
 
     def check_health(self) -> None:

@@ -104,7 +104,7 @@ class IdempotencyCache:
 def _copy(response: Response | None, *, again: bool) -> Response:
     assert response is not None  # noqa: S101  `_work` sets it or raises
     copy = Response(response.body, response.status_code)
-    copy.raw_headers = list(response.raw_headers)  # the sender may pack the copy
+    copy.raw_headers = list(response.raw_headers)  # the sender may compress_reply the copy
     if again:
         copy.headers["Idempotent-Replayed"] = "true"
     return copy

@@ -145,7 +145,7 @@ def reply(content: Any, status: int = 200, headers: Mapping[str, str] | None = N
     return Response(orjson.dumps(content), status, headers, JSON)
 
 
-def pack(response: Response, accepted: bytes | None) -> None:
+def compress_reply(response: Response, accepted: bytes | None) -> None:
     """Compress an answer in place where it is large and the caller takes it so.
 
     Args:
@@ -155,7 +155,7 @@ def pack(response: Response, accepted: bytes | None) -> None:
     if len(body) < PACK_LEAST:
         return
     response.headers["Vary"] = "Accept-Encoding"
-    encoding = _wanted(accepted)
+    encoding = _accepted_encoding(accepted)
     if encoding is None:
         return
     response.body = gzip.compress(body, _LEVEL, mtime=0) if encoding == "gzip" else zlib.compress(body, _LEVEL)
@@ -163,18 +163,18 @@ def pack(response: Response, accepted: bytes | None) -> None:
     response.headers["Content-Length"] = str(len(response.body))
 
 
-def _wanted(accepted: bytes | None) -> str | None:
+def _accepted_encoding(accepted: bytes | None) -> str | None:
     """The encoding that the caller likes best of those there are, or None."""
-    liked = {}
+    quality = {}
     for part in (accepted or b"").decode("latin-1").lower().split(","):
         name, _, options = part.partition(";")
-        liked[name.strip()] = _weight(options)
-    weights = {encoding: liked.get(encoding, liked.get("*", 0.0)) for encoding in ENCODINGS}
+        quality[name.strip()] = _quality(options)
+    weights = {encoding: quality.get(encoding, quality.get("*", 0.0)) for encoding in ENCODINGS}
     best = max(ENCODINGS, key=lambda encoding: weights[encoding])
     return best if weights[best] > 0 else None
 
 
-def _weight(options: str) -> float:
+def _quality(options: str) -> float:
     name, _, value = options.partition("=")
     if name.strip() != "q":
         return 1.0

@@ -1,4 +1,4 @@
-"""Where predictions are asked for: bodies understood, rows weighed, given, counted, and answered with their headers."""
+"""Where predictions are asked for: bodies understood, rows decided, given, counted, and answered with their headers."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from starlette.responses import Response
 
 from lineage.digest import digest_of
 from lineage.errors import InvalidError, UnavailableError
-from serve.decision.answers import Answer, Purpose, Request, Served, Weighed, same_release
+from serve.decision.answers import Answer, LookedUpFeatures, Purpose, Request, UnrecordedDecision, same_release
 from serve.decision.decider import Decider
 from serve.decision.explainer import explanation_header
-from serve.decision.freshness import FeaturePort, usable
+from serve.decision.freshness import FeaturePort, usable_features
 from serve.gateway import open_inference as protocol
 from serve.gateway.endpoints import Call
 from serve.gateway.messages import Caller, reply, require_role
 from serve.gateway.schemas import DecideByEntity, DecideByFeatures, names_in
 from serve.gateway.strict_json import are_exact, check_names, read_object, refuse_inexact
-from serve.gateway.versions import CHOOSER, check_keys, find_version, in_charge, pinned
+from serve.gateway.versions import SERVICE, default_target, find_version, require_answered_by, table_pinned_to
 from serve.judge.evidence import CHALLENGER
 from serve.models.bundle_store import BundleStore
 from serve.routes import Route, RouteTable, Target
@@ -89,12 +89,12 @@ class Predictions:
         return await self._look_up(self._features, call, entity, digest_of(entity) if key is None else key)
 
     async def _look_up(self, features: FeaturePort, call: Call, entity: dict[str, Any], key: str) -> Request:
-        target = in_charge(call.route)
+        target = default_target(call.route)
         if target is None:
             raise UnavailableError(f"no release of {call.model} is in charge", field="model")
         found = await features.fetch(call.model, target.digest, entity)
-        served = usable(found, self.bundle(call.route).features)
-        about = Served(served.service, served.oldest_seconds, served.stale + served.missing)
+        served = usable_features(found, self.bundle(call.route).features)
+        about = LookedUpFeatures(served.service, served.oldest_seconds, served.stale + served.missing)
         return Request(served.values, key, about)
 
     async def infer(self, call: Call) -> Response:
@@ -107,36 +107,36 @@ class Predictions:
             Request(row, key or digest_of(row), None, number if several else None)
             for number, (row, key) in enumerate(zip(asked.rows, asked.keys, strict=True))
         ]
-        table, purpose = self._insist(call, requests) if call.version else (call.table, "customer")
-        weighed = await self._weigh(table, call.model, requests, purpose)
-        answers = [self._decider.give(one) for one in weighed]
+        table, purpose = self._for_named_release(call, requests) if call.version else (call.table, "customer")
+        decided = await self._decide_rows(table, call.model, requests, purpose)
+        answers = [self._decider.record_and_answer(one) for one in decided]
         seconds = (time.perf_counter() - call.started) / len(answers)
         for answer in answers:
             self._metrics.decided(call.model, answer, seconds)
         return protocol.answer_inference(call.model, answers, asked, self._headers(answers))
 
-    async def _weigh(
+    async def _decide_rows(
         self, table: RouteTable, model: str, requests: Sequence[Request], purpose: Purpose
-    ) -> list[Weighed]:
+    ) -> list[UnrecordedDecision]:
         """Every row's decision before any is recorded: one bad row, and there is none."""
-        weighed: list[Weighed] = []
+        decided: list[UnrecordedDecision] = []
         for start in range(0, len(requests), _ROWS_AT_ONCE):
             if start:
                 await asyncio.sleep(0)
             some = requests[start : start + _ROWS_AT_ONCE]
-            weighed += await self._decider.weigh(table, model, some, purpose)
-        return weighed
+            decided += await self._decider.decide_without_recording(table, model, some, purpose)
+        return decided
 
-    def _insist(self, call: Call, requests: Sequence[Request]) -> tuple[RouteTable, Purpose]:
+    def _for_named_release(self, call: Call, requests: Sequence[Request]) -> tuple[RouteTable, Purpose]:
         """The table and purpose of a request that names a release."""
         route, target = call.route, find_version(call.route, call.version, call.caller)
-        if call.caller.role == CHOOSER:
-            return pinned(call.table, route, target, self._store.get(target) is not None), "verification"
+        if call.caller.role == SERVICE:
+            return table_pinned_to(call.table, route, target, self._store.get(target) is not None), "verification"
 
         def is_on_trial(key: str) -> bool:
             return self._decider.arm_of(route, key, "customer")[1] == CHALLENGER
 
-        check_keys(route, target, [request.key for request in requests], is_on_trial, call.caller)
+        require_answered_by(route, target, [request.key for request in requests], is_on_trial, call.caller)
         return call.table, "customer"
 
     def bundle(self, route: Route) -> Bundle:

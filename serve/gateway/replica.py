@@ -22,21 +22,21 @@ from starlette.responses import Response
 from lineage.diagnostic_log import configure_diagnostic_log
 from lineage.errors import PlimsollError
 from lineage.settings import Settings
-from serve.decision.challenger_client import ChallengerPool
+from serve.decision.challenger_client import ChallengerClient
 from serve.decision.champion import Champion
-from serve.decision.circuit_breakers import Breakers, Told
+from serve.decision.circuit_breakers import BreakerEvent, Breakers
 from serve.decision.decider import Decider
 from serve.decision.explainer import Explainer
-from serve.decision.feature_client import Lookup
+from serve.decision.feature_client import FeatureClient
 from serve.decision.freshness import FeaturePort
-from serve.decision.score_cache import Cache
+from serve.decision.score_cache import ScoreCache
 from serve.gateway.admission import Admission
-from serve.gateway.event_reporter import Telling
+from serve.gateway.event_reporter import EventReporter
 from serve.gateway.messages import error_reply
 from serve.gateway.metrics import Metrics
 from serve.gateway.predictions import Predictions
 from serve.gateway.router import Router
-from serve.gateway.single_write import send_replies_whole
+from serve.gateway.single_write import use_single_write_replies
 from serve.models.bundle_store import BundleStore
 from serve.record.spool import Spool
 from serve.routes import RouteTable, accepts
@@ -53,23 +53,23 @@ class Gateway:
 
     async def __init__(self, challenger: Any, features: Any) -> None:  # type: ignore[misc]
         configure_diagnostic_log()
-        send_replies_whole()
+        use_single_write_replies()
         settings = Settings()
         self._replica = ray_serve.get_replica_context().replica_id.unique_id
         self._store = BundleStore(settings)
         self._store.warm()
-        self._pool = ChallengerPool(challenger)
+        self._pool = ChallengerClient(challenger)
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._telling = Telling(self._tell)
-        self._breakers = Breakers(self._replica, self._telling.add)
-        self._router = self._open(settings, Lookup(features.read.remote))
+        self._reporter = EventReporter(self._tell)
+        self._breakers = Breakers(self._replica, self._reporter.add)
+        self._router = self._open(settings, FeatureClient(features.read.remote))
         self._ready = asyncio.Event()
         self._watch = asyncio.create_task(self._follow())
         await self._until_ready()
 
     def _open(self, settings: Settings, features: FeaturePort) -> Router:
         record = Spool(settings.spool, self._replica).write
-        champion = Champion(self._store, self._breakers, Explainer(), Cache())
+        champion = Champion(self._store, self._breakers, Explainer(), ScoreCache())
         decider = Decider(self._store, champion, record, self._pool, self._replica)
         admission = Admission(settings.gateway_inflight)
         metrics = Metrics(self._store, champion.cache, decider.shadow, admission)
@@ -128,9 +128,9 @@ class Gateway:
     async def _load(self, table: RouteTable) -> None:
         """Have what the table names in memory. One model's new bundle holds up the others' routes only for a moment."""
         targets = [target for route in table.routes.values() for target in route.resident]
-        if not self._store.lacks(targets):
+        if not self._store.has_missing(targets):
             return
-        loading = self._start(asyncio.to_thread(self._store.hold, targets))
+        loading = self._start(asyncio.to_thread(self._store.load, targets))
         await asyncio.wait((loading,), timeout=_LOADING_SECONDS if self._router.table else None)
 
     def _start(self, work: Any) -> asyncio.Task[Any]:
@@ -139,7 +139,7 @@ class Gateway:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _tell(self, told: Told, key: str) -> bool:
+    async def _tell(self, told: BreakerEvent, key: str) -> bool:
         try:
             controller = ray.get_actor(CONTROLLER, namespace=NAMESPACE)
             done: bool = await controller.put_on_record.remote(told.kind, told.model, told.data, key)

@@ -19,7 +19,7 @@ from serve.gateway.admission import Admission
 from serve.gateway.body import READ_SECONDS, read_body
 from serve.gateway.endpoints import ENDPOINTS, Call, Handler, OpenHandler
 from serve.gateway.idempotency import IdempotencyCache
-from serve.gateway.messages import JSON, caller_of, check_host, headers_of, pack, reply, require_role
+from serve.gateway.messages import JSON, caller_of, check_host, compress_reply, headers_of, reply, require_role
 from serve.gateway.paths import check_method, nothing_at, parse_path
 from serve.gateway.predictions import Predictions
 from serve.gateway.schemas import (
@@ -33,7 +33,7 @@ from serve.gateway.schemas import (
     names_in,
 )
 from serve.gateway.strict_json import check_names, read_object
-from serve.gateway.versions import find_version, in_charge, versions_for
+from serve.gateway.versions import default_target, find_version, versions_for
 from serve.models.bundle_store import BundleStore
 from serve.routes import RouteTable
 from validators.scoring.bundle import Bundle
@@ -128,7 +128,7 @@ class Router:
             response = await (handler(call) if key is None else self._once(handler, call, path, key))
         finally:
             self.admission.leave()
-        pack(response, headers.get(b"accept-encoding"))
+        compress_reply(response, headers.get(b"accept-encoding"))
         return response
 
     async def _once(self, handler: Handler, call: Call, path: str, key: bytes) -> Response:
@@ -167,8 +167,8 @@ class Router:
 
     async def _document(self, call: Call) -> Response:
         """The document with the models that are served, for callers with a token."""
-        routes = [route for route in call.table.routes.values() if in_charge(route) is not None]
-        known = [self._store.get_baseline(in_charge(route)) for route in routes]
+        routes = [route for route in call.table.routes.values() if default_target(route) is not None]
+        known = [self._store.get_baseline(default_target(route)) for route in routes]
         specs = [bundle.spec for bundle in known if bundle is not None]
         return self._reply(await asyncio.to_thread(openapi.openapi, specs))
 
@@ -186,7 +186,7 @@ class Router:
         if not call.version:
             return self._predictions.bundle(call.route)
         target = find_version(call.route, call.version, call.caller)
-        if target == in_charge(call.route):
+        if target == default_target(call.route):
             return self._predictions.bundle(call.route)
         bundle = self._store.get(target)
         if bundle is None:

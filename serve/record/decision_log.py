@@ -23,8 +23,8 @@ from lineage.privacy.key_vault import Vault
 from lineage.settings import Settings
 from serve.intent import View
 from serve.judge.evidence import Evidence
-from serve.record.sealing import Sealer, Segment, name_subjects, read_segments
-from serve.record.spool import Batch, Record, SpoolReader, blank, remove_finished
+from serve.record.sealing import Sealer, Segment, add_pseudonyms, read_segments
+from serve.record.spool import Batch, Record, SpoolReader, overwrite_sealed, remove_finished
 
 log = structlog.get_logger("plimsoll.controller")
 _SEGMENTS_MOST = 20_000
@@ -40,7 +40,7 @@ class Window:
     erased: int = 0
 
 
-class Keeper:
+class DecisionLog:
     """Reader, sealer and the evidence of every rollout under way."""
 
     def __init__(self, settings: Settings) -> None:
@@ -79,7 +79,7 @@ class Keeper:
             self._resume()
             before = dict(self._reader.offsets)
             batch = self._reader.read()
-            name_subjects(batch.records, self._vault)
+            add_pseudonyms(batch.records, self._vault)
         except UnavailableError as error:
             self._reader.offsets, self._reader.caught_up = before, False
             log.error("spooled records not read", message=error.message)
@@ -130,7 +130,7 @@ class Keeper:
                 self._vault.forget_marks(newest - _SPOOLED_WITHIN)
         with self._lock:
             try:
-                blank(self._settings.spool, self._sealer.cursor, self._blanked)
+                overwrite_sealed(self._settings.spool, self._sealer.cursor, self._blanked)
                 removed = remove_finished(self._settings.spool, self._sealer.cursor, alive)
             except OSError as error:
                 raise UnavailableError(f"sealed lines stay in the spools: {error}", field="spool") from error

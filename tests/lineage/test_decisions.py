@@ -24,7 +24,7 @@ from lineage.privacy.erasure import RETENTION_DAYS, Subjects
 from lineage.rules.draft import Draft
 from lineage.settings import Settings
 from plimsoll import Client
-from serve.record.decision_log import Keeper
+from serve.record.decision_log import DecisionLog
 from serve.record.sealing import SCHEMA
 from serve.record.spool import Spool
 from tests.serve.records import decision, outcome
@@ -39,7 +39,7 @@ class Archive:
     def __init__(self, story: Story) -> None:
         self.story, self.settings = story, story.settings
         self.champion = story.teller.champion()
-        self.spool, self.keeper = Spool(self.settings.spool, "r1"), Keeper(self.settings)
+        self.spool, self.keeper = Spool(self.settings.spool, "r1"), DecisionLog(self.settings)
         self.alive = True
 
     def later(self, **by: float) -> None:

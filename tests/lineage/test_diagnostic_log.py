@@ -20,7 +20,5 @@ def test_an_event_is_one_line_on_stderr() -> None:
     done = subprocess.run([sys.executable, "-c", _PROGRAM], capture_output=True, text=True, check=True)
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
-    expected = (
-        r'level=warning logger=plimsoll.gateway event="bundle refused" release=loan@2 message="digest differs"'
-    )
+    expected = r'level=warning logger=plimsoll.gateway event="bundle refused" release=loan@2 message="digest differs"'
     assert re.fullmatch(rf"timestamp=\S+Z {expected}", line)

@@ -31,7 +31,7 @@ from lineage.settings import Settings
 from lineage.signing import make_keys, sign
 from serve.decision.scoring import score
 from serve.gateway.messages import error_reply
-from serve.gateway.single_write import send_replies_whole
+from serve.gateway.single_write import use_single_write_replies
 from serve.models.bundle_store import BundleStore
 from serve.routes import Route, RouteTable, Target
 from tests.serve.assembly import decider_of, router_of
@@ -122,7 +122,7 @@ class Office:
     def __post_init__(self) -> None:
         self.previous, self.champion, self.challenger = (make_release(self.settings, f"loan@{n}", n) for n in (1, 2, 3))
         self.store = BundleStore(self.settings)
-        self.store.hold([self.previous, self.champion, self.challenger])
+        self.store.load([self.previous, self.champion, self.challenger])
         decider = decider_of(self.store, self.record, Trial(self.store))
         hosts = ("127.0.0.1", "localhost")
         self.router = router_of(decider, self.store, self.record, hosts=hosts, read_seconds=_READ_SECONDS)
@@ -161,7 +161,7 @@ def _listener() -> socket.socket:
 @contextmanager
 def served(app: Callable[[Scope, Receive, Send], Any]) -> Iterator[int]:
     """Run an application under uvicorn, with the options that Ray gives it; yields the port."""
-    send_replies_whole()
+    use_single_write_replies()
     listener = _listener()
     config = uvicorn.Config(
         app,

@@ -19,7 +19,7 @@ from starlette.routing import Route as Path_
 
 from lineage.errors import PlimsollError, UnknownError
 from lineage.settings import Settings
-from serve.decision.freshness import Served as Looked
+from serve.decision.freshness import EntityFeatures
 from serve.gateway.messages import error_reply
 from tests.serve.assembly import router_of
 from tests.serve.bundles import features
@@ -34,7 +34,7 @@ class Door:
 
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
-        self.known = dict[str, Looked]()
+        self.known = dict[str, EntityFeatures]()
         self.router = router_of(bench.decider, bench.store, bench.lines.append, features=self)
         self.route()
 
@@ -52,7 +52,7 @@ class Door:
         known = {sha256(token.encode()).hexdigest(): who for token, who in TOKENS.items()}
         self.router.table = replace(self.bench.table(**changes), tokens=known)
 
-    async def fetch(self, model: str, digest: str, entity: Any) -> Looked:
+    async def fetch(self, model: str, digest: str, entity: Any) -> EntityFeatures:
         """The feature store: what is in `known`."""
         assert digest == self.bench.first.digest
         found = self.known.get(str(entity["ID"]))
@@ -269,8 +269,10 @@ def test_a_pulled_switch_that_leaves_nothing_is_503_and_not_to_be_asked_again(do
 
 
 def test_features_are_looked_up_by_the_entity_and_what_is_stale_is_not_used(door: Door) -> None:
-    door.known = {"1": Looked({"income": 0.1, "debt": 4.0, "late": 4}, ages={"loans": 3.0}, service="loans_v1")}
-    door.known["2"] = Looked({"income": 0.1, "debt": 4.0}, stale=("late",), ages={"loans": 99.0}, service="loans_v1")
+    door.known = {"1": EntityFeatures({"income": 0.1, "debt": 4.0, "late": 4}, ages={"loans": 3.0}, service="loans_v1")}
+    door.known["2"] = EntityFeatures(
+        {"income": 0.1, "debt": 4.0}, stale=("late",), ages={"loans": 99.0}, service="loans_v1"
+    )
     fresh = door.send("POST", "/decide/loan", json={"entity": {"ID": 1}, "key": "c1"}).json()
     named = door.send("POST", "/decide/loan", json={"features": RISKY, "key": "c1"}).json()
     assert (fresh["score"], fresh["reasons"], fresh["role"]) == (named["score"], named["reasons"], "champion")

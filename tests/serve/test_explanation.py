@@ -10,7 +10,7 @@ import pytest
 
 from lineage.errors import UnavailableError
 from serve.decision.explainer import Explainer, explanation_header
-from serve.decision.score_cache import Cache
+from serve.decision.score_cache import ScoreCache
 from tests.serve.test_decide import RISKY, Bench, bench  # noqa: F401  the fixture
 from validators.scoring.bundle import parse_features
 from validators.scoring.port import Rows
@@ -113,11 +113,11 @@ def test_the_header_is_a_list_of_strings_with_parameters() -> None:
 
 
 def test_the_cache_forgets_what_was_wanted_longest_ago(bench: Bench) -> None:  # noqa: F811
-    cache, scored = Cache(most=2), object()
+    cache, scored = ScoreCache(most=2), object()
     for name in (b"a", b"b"):
-        cache.keep(("d", False, name), scored)  # type: ignore[arg-type]
+        cache.put(("d", False, name), scored)  # type: ignore[arg-type]
     assert cache.get(("d", False, b"a")) is scored
-    cache.keep(("d", False, b"c"), scored)  # type: ignore[arg-type]
+    cache.put(("d", False, b"c"), scored)  # type: ignore[arg-type]
     assert [cache.get(("d", False, name)) is not None for name in (b"a", b"b", b"c")] == [True, False, True]
     assert cache.get(("d", True, b"a")) is None  # with reasons that were asked for it is another answer
     assert (len(cache), cache.hits) == (2, 3)

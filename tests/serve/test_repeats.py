@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from lineage.errors import InvalidError, RefusedError
 from serve.gateway.idempotency import IdempotencyCache, Name
-from serve.gateway.messages import pack
+from serve.gateway.messages import compress_reply
 
 NAME: Name = ("client", "/decide/loan", "k1")
 TWICE: Name = ("client", "/decide/loan", "k2")
@@ -134,7 +134,7 @@ def test_the_oldest_go_when_memory_is_used_up() -> None:
 def test_an_answer_is_packed_for_each_caller_anew() -> None:
     repeats, work = IdempotencyCache(), Work(b"x" * 8_000)
     first = _ask(repeats, work)
-    pack(first, b"gzip")
+    compress_reply(first, b"gzip")
     again = _ask(repeats, work)
     assert bytes(again.body) == b"x" * 8_000
     assert "content-encoding" not in again.headers

@@ -50,7 +50,7 @@ from serve.gateway.router import Router
 from serve.intent import Intention, View
 from serve.judge.verdict import Judgement, judge
 from serve.models.bundle_store import BundleStore
-from serve.record.decision_log import Keeper
+from serve.record.decision_log import DecisionLog
 from serve.record.spool import Spool
 from serve.routes import RouteTable, Target, accepts, routes_from
 from tests.serve.assembly import decider_of, router_of
@@ -173,7 +173,7 @@ class Gateway:
 
     def take(self, table: RouteTable, fleet: Fleet) -> None:
         """Every replica takes the table and says so."""
-        self.store.hold(
+        self.store.load(
             t for r in table.routes.values() for t in (*r.resident, *([r.challenger] if r.challenger else []))
         )
         for name, router in self.routers.items():
@@ -197,7 +197,7 @@ class Bank:
         self.http = TestClient(create_app(self.settings, clock=clock), raise_server_exceptions=False)
         self.http.__enter__()
         self.controller, self.trainer = self._service("controller"), self._service("trainer")
-        self.keeper, self.jobs = Keeper(self.settings), Jobs()
+        self.keeper, self.jobs = DecisionLog(self.settings), Jobs()
         self.fleet = Fleet(lambda: clock().timestamp())
         self.gateway = Gateway(self.settings, clock)
         self._people: dict[str, Client] = {}
