@@ -27,7 +27,7 @@ from benchmarks.serving.model import NAMES, WIDTH, rows, trained
 from lineage.settings import Settings
 from lineage.signing import make_keys
 from serve.models.bundle_store import BundleStore
-from serve.models.sandbox_client import shared
+from serve.models.sandbox_client import process_sandbox
 from serve.routes import Target
 from validators.scoring.bundle import parse_features
 from validators.scoring.xgboost_without_sklearn import import_xgboost
@@ -146,9 +146,9 @@ def _store(settings: Settings, targets: list[Target]) -> dict[str, float]:
     store = BundleStore(settings)
     store.warm()
     first = BundleStore(settings)
-    first.hold(targets[:1])
+    first.load(targets[:1])
     before, began = _memory(), time.perf_counter()
-    store.hold(targets)
+    store.load(targets)
     seconds = time.perf_counter() - began
     if store.resident != len(targets):
         raise RuntimeError(f"{store.resident} of {len(targets)} are resident: {list(store.refused.values())[:1]}")
@@ -156,7 +156,7 @@ def _store(settings: Settings, targets: list[Target]) -> dict[str, float]:
         "each": (_memory() - before) / len(targets),
         "accounted": store.memory_bytes / _MIB / len(targets),
         "seconds": seconds,
-        "sandbox": _memory(shared().pid or "self"),
+        "sandbox": _memory(process_sandbox().pid or "self"),
     }
 
     def ask(which: int, features: dict[str, Any]) -> None:
@@ -172,7 +172,7 @@ def _again(settings: Settings, targets: list[Target]) -> float:
     """Milliseconds of a load in a replica that has proven the bundle before."""
     store, chosen = BundleStore(settings), Random(1).sample(targets, 50)
     began = time.perf_counter()
-    store.hold(chosen)
+    store.load(chosen)
     return (time.perf_counter() - began) / len(chosen) * 1e3
 
 
@@ -206,14 +206,14 @@ def _speed(ask: Callable[[int, dict[str, Any]], object], count: int) -> dict[str
 def _churn(settings: Settings, targets: list[Target]) -> dict[str, float]:
     """A working set five times the budget: what loading on demand costs, and whether memory stays within bounds."""
     store, draw = BundleStore(settings.model_copy(update={"model_memory_mib": 100})), Random(1)
-    store.hold(targets)
+    store.load(targets)
     times = []
 
     async def fetch_all() -> None:
         for target in draw.choices(targets, k=1_000):
             if store.get(target) is None:
                 began = time.perf_counter()
-                await store.fetch(target)
+                await store.get_or_load(target)
                 times.append(time.perf_counter() - began)
 
     start = _memory()
@@ -235,7 +235,7 @@ def main(mode: str, home: str, count: str) -> None:
     targets = [Target(f"model-{number}@1", digest) for number, digest in enumerate(digests)]
     measure = {"bare": _bare, "store": _store, "churn": _churn}[mode]
     print(json.dumps(measure(settings, targets)), flush=True)
-    shared().close()
+    process_sandbox().close()
     os._exit(0)  # 5,000 models need not be taken down one by one
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Annotated, Any, Final
 
 import orjson
+from pydantic import Field
 
 from lineage.lifecycle import IN_FLIGHT, State
 from lineage.policy import Serving
@@ -19,7 +20,9 @@ from lineage.state.safety import stricter
 
 #: A challenger that has not answered by then is taken to have failed, and the champion answers.
 CHALLENGER_TIMEOUT_SECONDS = 2.0
-BASELINE = "baseline"
+BASELINE: Final = "baseline"
+#: SHA-256 of a bundle's files.
+Digest = Annotated[str, Field(pattern="^sha256:[0-9a-f]{64}$")]
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Target:
     """A release and the digest of its bundle."""
 
     release: str
-    digest: str
+    digest: Digest
 
     @property
     def folder(self) -> str:

@@ -25,7 +25,7 @@ from serve.controller.replicas import Fleet
 from serve.controller.route_publisher import Publisher
 from serve.intent import Intention, parse_time
 from serve.models.bundle_store import BundleStore
-from serve.record.decision_log import Keeper
+from serve.record.decision_log import DecisionLog
 from serve.routes import Route, routes_from
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class Controller:
         self._ledger = Ledger(self._settings.ledger_url, token)
         self._follower = Ledger(self._settings.ledger_url, token)
         self._publisher = Publisher(self._settings.run / "routes.json", Fleet(time.time))
-        keeper, port = Keeper(self._settings), RayJobs(self._settings)
+        keeper, port = DecisionLog(self._settings), RayJobs(self._settings)
         self._conduct = Conduct(self._settings, self._ledger, self._publisher, keeper, port)
         self._measure = Measure(self._conduct)
         self._epoch: int | None = None

@@ -15,7 +15,7 @@ from lineage.errors import UnavailableError
 from lineage.settings import Settings
 from serve.controller.replicas import Fleet
 from serve.controller.training_jobs import JobView
-from serve.models.sandbox_client import shared
+from serve.models.sandbox_client import process_sandbox
 from serve.rollback import Replay
 from validators.scoring.bundle import GOLDEN_FILE, file_of, parse_bundle
 from validators.scoring.golden import replay_golden
@@ -46,7 +46,7 @@ def golden_here(settings: Settings, digest: str) -> dict[str, Any]:
     """
     folder = settings.artefacts / digest.removeprefix("sha256:")
     files = read_verified(folder, digest, settings)
-    shared().prove(digest, folder, files)
+    process_sandbox().prove(digest, folder, files)
     return replay_golden(parse_bundle(folder, files), file_of(folder, files, GOLDEN_FILE)).to_dict()
 
 

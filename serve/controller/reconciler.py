@@ -36,7 +36,7 @@ class Conduct:
     settings: Settings
     ledger: Ledger
     publisher: Publisher
-    keeper: Keeper
+    keeper: DecisionLog
     job_port: jobs.JobPort
     state: State | None = None
     began: float = field(default_factory=time.monotonic)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Annotated, Any, Literal, NamedTuple, Protocol
+
+from pydantic import Field
 
 from serve.judge.evidence import CHAMPION
-from serve.routes import Route, Target
+from serve.routes import Digest, Route, Target
+from validators.scoring.reasons import AdverseReason
 
 Purpose = Literal["customer", "verification"]
+Role = Literal["champion", "challenger", "baseline"]
 
 
 class ChallengerPort(Protocol):
@@ -35,10 +39,10 @@ class Scored:
     threshold: float
     decision: str
     adverse: bool
-    reasons: list[dict[str, Any]]
+    reasons: list[AdverseReason]
 
 
-class Served(NamedTuple):
+class LookedUpFeatures(NamedTuple):
     """Features that were looked up instead of sent.
 
     service: the feature service they came from; age: seconds since the oldest of them was observed.
@@ -55,7 +59,7 @@ class Request(NamedTuple):
 
     features: Mapping[str, Any]
     key: str
-    served: Served | None = None
+    served: LookedUpFeatures | None = None
     row: int | None = None
 
 
@@ -68,7 +72,7 @@ class Pending:
     purpose: Purpose
     position: float | None = None
     arm: str | None = None
-    role: str = CHAMPION
+    role: Role = CHAMPION
     target: Target | None = None
     fallback: str | None = None
     error: str | None = None
@@ -76,7 +80,7 @@ class Pending:
     scored: Scored | None = None
 
 
-class Weighed(NamedTuple):
+class UnrecordedDecision(NamedTuple):
     """A decision that is made but neither recorded nor given."""
 
     pending: Pending
@@ -88,28 +92,28 @@ class Weighed(NamedTuple):
 
 @dataclass(frozen=True)
 class Answer:
-    """A decision as the caller gets it; `to_dict` leaves out what only headers tell."""
+    """One decision as the caller gets it. The OpenAPI document of the gateway is generated from these types."""
 
-    decision: str
-    score: float
+    decision: Annotated[str, Field(min_length=1)]
+    score: Annotated[float, Field(ge=0, le=1)]
     threshold: float
-    decision_id: str
-    release: str
-    digest: str
-    role: str
-    fallback: str | None
-    reasons: list[dict[str, Any]]
-    cached: bool = False
+    decision_id: Annotated[str, Field(min_length=1)]
+    release: Annotated[str, Field(min_length=1)]
+    digest: Digest
+    role: Role
+    fallback: Annotated[str | None, Field(description="Why the champion did not answer; null where it did.")]
+    reasons: list[AdverseReason]
+    cached: Annotated[bool, Field(exclude=True)] = False
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON form. Its values are not copied."""
-        return {name: getattr(self, name) for name in _ANSWER}
+        """JSON form, without `cached`, which only a header says. Its values are not copied."""
+        return {name: getattr(self, name) for name in _IN_BODY}
 
 
-_ANSWER = tuple(name for name in Answer.__dataclass_fields__ if name != "cached")
+_IN_BODY = tuple(name for name in Answer.__dataclass_fields__ if name != "cached")
 
 
-def of_one_mind(answers: Sequence[Answer]) -> bool:
+def same_release(answers: Sequence[Answer]) -> bool:
     """Whether one release in one role gave every answer."""
     first = answers[0]
     return all((answer.digest, answer.role) == (first.digest, first.role) for answer in answers)

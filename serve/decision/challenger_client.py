@@ -9,25 +9,25 @@ answers. A request that is turned away then counts as the challenger's failure a
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable
 from typing import Any
 
+import structlog
 from ray.exceptions import RayError, RayTaskError
 from ray.serve.exceptions import RayServeException
 
 from lineage.errors import UnavailableError
 from serve.routes import Target
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger("plimsoll.challenger")
 AT_ONCE = 2
 _REST_SECONDS = 1.0
 _AGAIN_SECONDS = 0.2  # for the second try: Serve itself would wait until another process is up
 _PREPARE_SECONDS = 20.0
 
 
-class ChallengerPool:
+class ChallengerClient:
     """Scores with a challenger in another process.
 
     Args:
@@ -59,7 +59,7 @@ class ChallengerPool:
             async with asyncio.timeout(_PREPARE_SECONDS):
                 await self._handle.prepare.remote(target.release, target.digest)
         except (TimeoutError, RayError, RayServeException) as error:
-            log.error("challenger %s could not be prepared: %s", target.release, _first_line(error))
+            log.error("challenger not prepared", release=target.release, message=_first_line(error))
         self._ready.add(target.digest)
 
     async def __call__(self, target: Target, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -100,7 +100,7 @@ class ChallengerPool:
         except RayTaskError:
             raise
         except (RayError, RayServeException) as error:
-            log.warning("the challenger's pool is asked again: %s", _first_line(error))
+            log.warning("challenger call retried", message=_first_line(error))
             self._rest()  # nobody else finds out by waiting
             async with asyncio.timeout(_AGAIN_SECONDS):
                 scored = await self._handle.score.remote(*asked)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from lineage.diagnostic_log import configure_diagnostic_log
 from lineage.errors import PlimsollError, TamperedError
 from lineage.settings import Settings
 from serve.decision.scoring import score
@@ -20,6 +21,7 @@ class Challenger:
     """Scores rows with the bundle that each call names; bundles are loaded in a thread on first sight."""
 
     def __init__(self) -> None:
+        configure_diagnostic_log()
         self._store = BundleStore(Settings())
         self._store.warm()
         self._loading = asyncio.Lock()
@@ -49,7 +51,7 @@ class Challenger:
         bundle = self._store.get(target)
         if bundle is None:
             async with self._loading:
-                await asyncio.to_thread(self._store.hold, [target])
+                await asyncio.to_thread(self._store.load, [target])
             bundle = self._store.get(target)
         if bundle is None:
             raise TamperedError(self._store.refused.get(target.digest, "the bundle could not be loaded"))

@@ -6,24 +6,25 @@ probability), stale_features, explanation_timeout, explanation_failed, or breake
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
+
+import structlog
 
 from lineage.errors import PlimsollError
 from serve.decision.answers import Pending, Scored
 from serve.decision.circuit_breaker import Breaker, Failure
 from serve.decision.circuit_breakers import Breakers
 from serve.decision.explainer import Explainer
-from serve.decision.score_cache import Cache, Row
-from serve.decision.scoring import judge, parse_rows, wants_reasons, with_reasons
+from serve.decision.score_cache import RowKey, ScoreCache
+from serve.decision.scoring import decisions_from_scores, parse_rows, wants_reasons, with_reasons
 from serve.judge.evidence import CHAMPION
 from serve.models.bundle_store import BundleStore
 from serve.routes import Route
 from validators.scoring.bundle import Bundle
 from validators.scoring.port import Rows
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger("plimsoll.gateway")
 
 
 class Champion:
@@ -34,7 +35,7 @@ class Champion:
         store: BundleStore,
         breakers: Breakers,
         explainer: Explainer,
-        cache: Cache,
+        cache: ScoreCache,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._store, self._breakers, self._explainer = store, breakers, explainer
@@ -48,13 +49,15 @@ class Champion:
         """
         if route.champion is None:
             return  # the baseline is in charge: that is no fallback
-        bundle = self._store.get(route.champion) or await self._store.fetch(route.champion)
+        bundle = self._store.get(route.champion) or await self._store.get_or_load(route.champion)
         if bundle is None:
             _fall_back(pending, "champion_refused")
             return
         # Whoever verifies a release wants to hear it and decides nothing: no breaker, switch or cache comes between.
         breaker = (
-            self._breakers.of(route, self._store.spread(route.champion)) if pending[0].purpose == "customer" else None
+            self._breakers.of(route, self._store.score_spread(route.champion))
+            if pending[0].purpose == "customer"
+            else None
         )
         asked = pending if breaker is None else [one for one in pending if _may_answer(route, breaker, one)]
         if not asked:
@@ -81,14 +84,14 @@ class Champion:
     async def _score(self, work: _Work, asked: list[Pending], rows: Rows) -> None:
         bundle, began = work.bundle, self._clock()
         try:
-            judged = judge(bundle, rows, bundle.model.score(rows), with_baseline=False)
+            decisions = decisions_from_scores(bundle, rows, bundle.model.score(rows), with_baseline=False)
         except PlimsollError as error:
-            log.error("%s: %s", work.route.model, error.message)
+            log.error("champion failed", model=work.route.model, message=error.message)
             work.fail(asked, "errors", "champion_failed")
             return
         slow = (self._clock() - began) * 1000.0 > work.route.serving.slow_milliseconds * len(asked)
         good: dict[int, Scored] = {}
-        for number, scored in enumerate(judged):
+        for number, scored in enumerate(decisions):
             if scored is None:
                 work.fail((asked[number],), "not_a_probability", "champion_failed")
             else:
@@ -122,7 +125,7 @@ class Champion:
         except TimeoutError:
             work.fail(asked, "explanation", "explanation_timeout")
         except PlimsollError as error:
-            log.error("%s: %s", work.route.model, error.message)
+            log.error("explanation failed", model=work.route.model, message=error.message)
             work.fail(asked, "explanation", "explanation_failed")
         return None
 
@@ -132,11 +135,11 @@ class Champion:
             return
         row = work.row(rows, number)
         if slow:
-            work.breaker.failed("slow")  # it is an answer all the same
+            work.breaker.record_failure("slow")  # it is an answer all the same
         else:
-            work.breaker.answered(row[2], scored.score, favourable=not scored.adverse)
+            work.breaker.record_answer(row[2], scored.score, favourable=not scored.adverse)
         if work.route.serving.cache:
-            self.cache.keep(row, scored)
+            self.cache.put(row, scored)
 
 
 class _Work:
@@ -147,13 +150,13 @@ class _Work:
         assert route.champion is not None  # noqa: S101  asked before
         self._digest = route.champion.digest
 
-    def row(self, rows: Rows, number: int) -> Row:
+    def row(self, rows: Rows, number: int) -> RowKey:
         return (self._digest, self.explain, rows[number].tobytes())
 
     def fail(self, asked: list[Pending] | tuple[Pending, ...], cause: Failure, fallback: str) -> None:
         if self.breaker is not None:
             for _ in asked:
-                self.breaker.failed(cause)
+                self.breaker.record_failure(cause)
         _fall_back(asked, fallback)
 
 
@@ -161,9 +164,9 @@ def _may_answer(route: Route, breaker: Breaker, one: Pending) -> bool:
     if route.killed:
         _fall_back((one,), "killed")
     elif one.request.served is not None and one.request.served.unusable:
-        breaker.failed("stale_features")
+        breaker.record_failure("stale_features")
         _fall_back((one,), "stale_features")
-    elif not breaker.lets(one.request.key):
+    elif not breaker.allows(one.request.key):
         _fall_back((one,), f"breaker:{breaker.cause}")
     else:
         return True

@@ -37,7 +37,7 @@ class Change:
 
 
 @dataclass
-class _Seen:
+class _Window:
     """The last answers: what failed, what was favourable, and how many different rows had one and the same score."""
 
     most: int
@@ -85,42 +85,42 @@ class Breaker:
     Args:
         spread: scores that lie within so much of each other are taken to be one score.
         salt: makes the sample of the trial another one than anybody else's.
-        tell: hears of every change.
+        on_change: hears of every change.
         clock: seconds, never going back.
     """
 
     def __init__(
         self,
         limits: BreakerLimits,
-        tell: Callable[[Change], None],
+        on_change: Callable[[Change], None],
         clock: Callable[[], float],
         *,
         salt: str = "",
         spread: float = 0.0,
     ) -> None:
-        self._limits, self._tell, self._clock, self._salt, self._spread = limits, tell, clock, salt, spread
+        self._limits, self._on_change, self._clock, self._salt, self._spread = limits, on_change, clock, salt, spread
         self.state: State = "closed"
         self.cause = ""
-        self._seen = self._nothing_seen()
+        self._seen = self._empty_window()
         self._since = self._period = clock()
-        self._times = self._samples = self._stood_in = 0
+        self._times = self._samples = self._baseline_answers = 0
 
-    def lets(self, key: str) -> bool:
+    def allows(self, key: str) -> bool:
         """Whether the champion may answer this customer."""
         if self.state == "closed":
             return True
         now = self._clock()
         if self.state == "open" and now - self._period >= self._rest:
-            self._try(now)
+            self._half_open(now)
         if self.state == "half-open":
             if now - self._period >= self._limits.trial_seconds:
                 self._period, self._samples = now, self._samples + 1  # nobody fell into the sample, or they went away
             if position_of(key, f"{self._salt}:{self._samples}") < self._limits.trial_share:
                 return True
-        self._stood_in += 1
+        self._baseline_answers += 1
         return False
 
-    def failed(self, cause: Failure) -> None:
+    def record_failure(self, cause: Failure) -> None:
         """The champion did not answer as it should."""
         self._seen.add(cause, favourable=False)
         if self.state == "half-open":
@@ -128,7 +128,7 @@ class Breaker:
         elif self.state == "closed":
             self._look_at_failures(cause)
 
-    def answered(self, row: bytes, score: float, *, favourable: bool) -> None:
+    def record_answer(self, row: bytes, score: float, *, favourable: bool) -> None:
         """The champion answered.
 
         Args:
@@ -151,8 +151,8 @@ class Breaker:
         doubled = self._limits.rest_seconds * 2.0 ** min(self._times - 1, 30)
         return min(doubled, self._limits.rest_most_seconds)
 
-    def _nothing_seen(self) -> _Seen:
-        return _Seen(self._limits.window, self._spread)
+    def _empty_window(self) -> _Window:
+        return _Window(self._limits.window, self._spread)
 
     def _look_at_failures(self, cause: Failure) -> None:
         seen, limits = self._seen, self._limits
@@ -181,7 +181,7 @@ class Breaker:
         else:
             self._close("trial passed")
 
-    def _is_impossible(self, seen: _Seen) -> bool:
+    def _is_impossible(self, seen: _Window) -> bool:
         low, high = self._limits.favourable_low, self._limits.favourable_high
         share = seen.favourable / seen.answered
         return (low is not None and share < low) or (high is not None and share > high)
@@ -191,19 +191,19 @@ class Breaker:
         if self.state == "closed":
             if now - self._since >= self._limits.rest_most_seconds:
                 self._times = 0  # it had been well for long
-            self._since, self._stood_in = now, 0
+            self._since, self._baseline_answers = now, 0
         self.state, self.cause, self._period = "open", cause, now
         self._times += 1
-        self._seen = self._nothing_seen()
-        self._tell(Change(True, cause, evidence, self._times))
+        self._seen = self._empty_window()
+        self._on_change(Change(True, cause, evidence, self._times))
 
     def _close(self, cause: str) -> None:
         now = self._clock()
-        self.state, self._seen = "closed", self._nothing_seen()
-        self._tell(Change(False, cause, {}, self._times, now - self._since, self._stood_in))
+        self.state, self._seen = "closed", self._empty_window()
+        self._on_change(Change(False, cause, {}, self._times, now - self._since, self._baseline_answers))
         self.cause, self._since = "", now
 
-    def _try(self, now: float) -> None:
+    def _half_open(self, now: float) -> None:
         self.state, self._period = "half-open", now
         self._samples += 1
-        self._seen = self._nothing_seen()
+        self._seen = self._empty_window()

@@ -14,7 +14,7 @@ from serve.routes import Route, Target
 _COLLAPSED = 0.01
 
 
-class Told(NamedTuple):
+class BreakerEvent(NamedTuple):
     """A change as the ledger is told of it: the kind of fact, the model, and the fact's data."""
 
     kind: str
@@ -33,7 +33,7 @@ class Breakers:
     def __init__(
         self,
         replica: str,
-        tell: Callable[[Told], None],
+        tell: Callable[[BreakerEvent], None],
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -62,10 +62,12 @@ class Breakers:
         self._known[route.model] = (champion, breaker)
         return breaker
 
-    def _told(self, model: str, champion: Target, change: Change) -> Told:
+    def _told(self, model: str, champion: Target, change: Change) -> BreakerEvent:
         data: dict[str, Any] = {"release": champion.release, "replica": self._replica, "cause": change.cause}
         if change.opened:
             since = datetime.fromtimestamp(self._wall(), UTC).isoformat()
             data |= {"evidence": change.evidence, "since": since, "times": change.times}
-            return Told("BreakerOpened", model, data)
-        return Told("BreakerClosed", model, data | {"seconds": round(change.seconds, 3), "answers": change.answers})
+            return BreakerEvent("BreakerOpened", model, data)
+        return BreakerEvent(
+            "BreakerClosed", model, data | {"seconds": round(change.seconds, 3), "answers": change.answers}
+        )

@@ -7,7 +7,6 @@ answers its arm; where it fails the champion's answer stands in, so no customer 
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -15,16 +14,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from lineage.errors import PlimsollError, RefusedError, UnavailableError, UnknownError
-from serve.decision.answers import Answer, ChallengerPort, Pending, Purpose, Request, Scored, Weighed
+from serve.decision.answers import Answer, ChallengerPort, Pending, Purpose, Request, Scored, UnrecordedDecision
 from serve.decision.champion import Champion
-from serve.decision.scoring import judge, parse_rows, wants_reasons, with_reasons
-from serve.decision.shadow import Copy, Shadow
+from serve.decision.scoring import decisions_from_scores, parse_rows, wants_reasons, with_reasons
+from serve.decision.shadow import ShadowRequest, ShadowScorer
 from serve.decision.traffic_split import falls_on_challenger, position_of
 from serve.judge.evidence import CHALLENGER, CHAMPION
 from serve.models.bundle_store import BundleStore
 from serve.routes import BASELINE, Route, RouteTable
-
-log = logging.getLogger(__name__)
 
 
 class Decider:
@@ -47,7 +44,7 @@ class Decider:
     ) -> None:
         self._store, self._champion, self._record, self._challenger = store, champion, record, challenger
         self._replica, self._clock = replica, clock
-        self.shadow = Shadow(challenger, record, clock)
+        self.shadow = ShadowScorer(challenger, record, clock)
 
     async def decide(
         self, table: RouteTable, model: str, request: Request, purpose: Purpose = "customer", *, explain: bool = False
@@ -60,10 +57,10 @@ class Decider:
             RefusedError: the kill switch leaves nothing to answer.
             UnavailableError: no bundle can answer, or the decision could not be recorded.
         """
-        (weighed,) = await self.weigh(table, model, (request,), purpose, explain=explain)
-        return self.give(weighed)
+        (decided,) = await self.decide_without_recording(table, model, (request,), purpose, explain=explain)
+        return self.record_and_answer(decided)
 
-    async def weigh(
+    async def decide_without_recording(
         self,
         table: RouteTable,
         model: str,
@@ -71,7 +68,7 @@ class Decider:
         purpose: Purpose = "customer",
         *,
         explain: bool = False,
-    ) -> list[Weighed]:
+    ) -> list[UnrecordedDecision]:
         """Make the decisions without giving them, so that a request of many rows gives all of them or none.
 
         Raises:
@@ -95,7 +92,7 @@ class Decider:
         if on_trial:
             await self._try_challenger(route, on_trial)
         latency_ms = round((time.perf_counter() - started) * 1000.0, 3)
-        return [_weighed(one, table.version, latency_ms) for one in pending]
+        return [_unrecorded(one, table.version, latency_ms) for one in pending]
 
     def arm_of(self, route: Route, key: str, purpose: Purpose) -> tuple[float | None, str | None]:
         """Where a key stands in [0, 1) and on which arm; None for both where there is no trial that counts it."""
@@ -122,8 +119,8 @@ class Decider:
                 continue
             rows = parse_rows(bundle, [one.request for one in left])
             scorer = bundle.baseline
-            judged = judge(bundle, rows, scorer.score(rows), with_baseline=True)
-            for number, (one, scored) in enumerate(zip(left, judged, strict=True)):
+            decisions = decisions_from_scores(bundle, rows, scorer.score(rows), with_baseline=True)
+            for number, (one, scored) in enumerate(zip(left, decisions, strict=True)):
                 final = scored
                 if scored is not None and wants_reasons(bundle, scored, explain=explain):
                     final = with_reasons(bundle, scorer, scored, scorer.contributions(rows[number : number + 1]))
@@ -161,18 +158,18 @@ class Decider:
                 one.fallback = one.error = None
                 one.cached = False
 
-    def give(self, weighed: Weighed) -> Answer:
+    def record_and_answer(self, decided: UnrecordedDecision) -> Answer:
         """Record the decision, then hand it out.
 
         Raises:
             UnavailableError: it could not be recorded, so it is not given.
         """
-        pending, target, scored = weighed.pending, weighed.target, weighed.scored
-        line = self._line(weighed)
+        pending, target, scored = decided.pending, decided.target, decided.scored
+        line = self._line(decided)
         self._record(line)
         route = pending.route
         if route.shadow is not None and pending.purpose == "customer" and not line["unusable"]:
-            self.shadow.send(Copy(route.shadow, pending.request.features, line))
+            self.shadow.send(ShadowRequest(route.shadow, pending.request.features, line))
         return Answer(
             scored.decision,
             scored.score,
@@ -186,8 +183,8 @@ class Decider:
             pending.cached,
         )
 
-    def _line(self, weighed: Weighed) -> dict[str, Any]:
-        pending, target, scored = weighed.pending, weighed.target, weighed.scored
+    def _line(self, decided: UnrecordedDecision) -> dict[str, Any]:
+        pending, target, scored = decided.pending, decided.target, decided.scored
         served = pending.request.served
         return {
             "score": scored.score,
@@ -208,22 +205,22 @@ class Decider:
             "features": scored.row,
             "reasons": [reason["code"] for reason in scored.reasons],
             "fallback": pending.fallback,
-            "latency_ms": weighed.latency_ms,
+            "latency_ms": decided.latency_ms,
             "error": pending.error,
             "rollout": pending.route.salt or None,
             "purpose": pending.purpose,
             "replica": self._replica,
-            "route_version": weighed.version,
+            "route_version": decided.version,
             "feature_service": served.service if served else None,
             "feature_age": served.age if served else None,
             "unusable": list(served.unusable) if served else None,
         }
 
 
-def _weighed(pending: Pending, version: int, latency_ms: float) -> Weighed:
+def _unrecorded(pending: Pending, version: int, latency_ms: float) -> UnrecordedDecision:
     if pending.target is None or pending.scored is None:
         raise UnavailableError(f"no bundle of {pending.route.model} answered", field="model")
-    return Weighed(pending, pending.target, pending.scored, version, latency_ms)
+    return UnrecordedDecision(pending, pending.target, pending.scored, version, latency_ms)
 
 
 def route_of(table: RouteTable, model: str) -> Route:

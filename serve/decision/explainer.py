@@ -12,11 +12,11 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from validators.scoring.port import Rows, Scorer
+from validators.scoring.reasons import AdverseReason
 
 _ROWS_MOST = 64  # in one run: beyond that a run only takes longer
 _THREADS = 2  # one that hangs leaves another to the other models
@@ -97,7 +97,7 @@ def _hand_out(work: asyncio.Future[Rows], group: Sequence[tuple[Rows, asyncio.Fu
         start = end
 
 
-def explanation_header(reasons: Sequence[dict[str, Any]]) -> str:
+def explanation_header(reasons: Sequence[AdverseReason]) -> str:
     """Reasons as a list of strings with parameters (RFC 9651, 3.1): `"R12";feature="PAY_0";contribution=0.532, …`.
 
     The words for the customer stand in the body: header values are ASCII. Code and feature are shown with what is not

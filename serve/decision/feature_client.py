@@ -11,7 +11,7 @@ from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 
 from lineage.errors import InvalidError, PlimsollError, TamperedError, UnavailableError, UnknownError
-from serve.decision.freshness import Entity, Served, ViewReading, judge
+from serve.decision.freshness import Entity, EntityFeatures, ViewReading, sort_by_freshness
 
 #: As long as a caller waits for features; the model itself answers in a few milliseconds.
 LIMIT_SECONDS = 0.25
@@ -21,13 +21,13 @@ MOST = 8
 REST_SECONDS = 1.0
 
 #: What the Features deployment's `read` takes and gives: model, digest and entity; plain values.
-Ask = Callable[[str, str, dict[str, Any]], Awaitable[dict[str, Any]]]
+ReadFeatures = Callable[[str, str, dict[str, Any]], Awaitable[dict[str, Any]]]
 _KINDS: dict[str, type[PlimsollError]] = {
     kind.__name__: kind for kind in (InvalidError, UnknownError, UnavailableError, TamperedError)
 }
 
 
-class Lookup:
+class FeatureClient:
     """Fetches features (`serve.decision.freshness.FeaturePort`).
 
     Args:
@@ -40,7 +40,7 @@ class Lookup:
 
     def __init__(
         self,
-        ask: Ask,
+        ask: ReadFeatures,
         clock: Callable[[], float] = time.time,
         *,
         seconds: float = LIMIT_SECONDS,
@@ -51,7 +51,7 @@ class Lookup:
         self._seconds, self._most = seconds, most
         self._under_way, self._rests_until = 0, 0.0
 
-    async def fetch(self, model: str, digest: str, entity: Entity) -> Served:
+    async def fetch(self, model: str, digest: str, entity: Entity) -> EntityFeatures:
         """The features of the release with this digest, judged when they arrive.
 
         Raises:
@@ -92,7 +92,7 @@ class Lookup:
         if "refused" in told:
             kind, message, field = told["refused"]
             raise _KINDS[kind](message, field=field)
-        served = judge([ViewReading(**view) for view in told["views"]], self._clock(), told["service"])
+        served = sort_by_freshness([ViewReading(**view) for view in told["views"]], self._clock(), told["service"])
         if not served.known:
             named = ", ".join(f"{name} {value!r:.60}" for name, value in entity.items())
             raise UnknownError(f"no features are known of the entity with {named}", field="entity")

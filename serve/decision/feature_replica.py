@@ -5,19 +5,21 @@ what hangs here hangs nobody else.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+import structlog
+
+from lineage.diagnostic_log import configure_diagnostic_log
 from lineage.errors import PlimsollError, UnavailableError
 from lineage.settings import Settings
 from validators.scoring.feature_origin import MATERIALIZED, Mark, Origin, feast_home, mark_of, read_address, read_origin
 from validators.scoring.online_store import OnlineStore, check_entity, live_in_utc
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger("plimsoll.features")
 #: Threads that read. One that a store lets hang is lost until the store gives in.
 THREADS = 8
 #: Reads that wait for a thread.
@@ -90,7 +92,7 @@ class FeatureReader:
             try:
                 self._store(model)
             except PlimsollError as error:
-                log.error("the online store of %s: %s", model, error.message)
+                log.error("online store not opened", model=model, message=error.message)
 
     def _origin(self, model: str, digest: str) -> Origin:
         mark = mark_of(self._settings, model, digest)
@@ -113,7 +115,7 @@ class FeatureReader:
         return known[1]
 
 
-class FeatureRoom:
+class FeatureReadPool:
     """A reader and its threads: at most so many reads at a time, and a hung one keeps its thread but no caller.
 
     Args:
@@ -201,15 +203,16 @@ class Features:
     """The room as a deployment: it is not there for anybody before the stores are open that were filled by then."""
 
     async def __init__(self) -> None:  # type: ignore[misc]
+        configure_diagnostic_log()
         live_in_utc()
-        self._room = FeatureRoom(FeatureReader(Settings()))
+        self._room = FeatureReadPool(FeatureReader(Settings()))
         warm = asyncio.wrap_future(self._room.warm())
         done, _ = await asyncio.wait((warm,), timeout=_WARMING_SECONDS)  # a store that hangs keeps nobody out
         for one in done:
             one.result()
 
     async def read(self, model: str, digest: str, entity: dict[str, Any]) -> dict[str, Any]:
-        """See `FeatureRoom.read`."""
+        """See `FeatureReadPool.read`."""
         return await self._room.read(model, digest, entity)
 
     def check_health(self) -> None:

@@ -33,7 +33,7 @@ class ViewReading:
 
 
 @dataclass(frozen=True)
-class Served:
+class EntityFeatures:
     """An entity's features, sorted by whether they may be used.
 
     values: the fresh ones, and only these.
@@ -68,7 +68,7 @@ class Served:
 class FeaturePort(Protocol):
     """Where the gateway gets the features of an entity."""
 
-    async def fetch(self, model: str, digest: str, entity: Entity) -> Served:
+    async def fetch(self, model: str, digest: str, entity: Entity) -> EntityFeatures:
         """The features of the release with this digest, judged now.
 
         Raises:
@@ -78,7 +78,9 @@ class FeaturePort(Protocol):
         """
 
 
-def judge(readings: Iterable[ViewReading], now: float, service: str, skew: float = SKEW_SECONDS) -> Served:
+def sort_by_freshness(
+    readings: Iterable[ViewReading], now: float, service: str, skew: float = SKEW_SECONDS
+) -> EntityFeatures:
     """Sort what was read into fresh, stale and missing.
 
     Args:
@@ -100,10 +102,10 @@ def judge(readings: Iterable[ViewReading], now: float, service: str, skew: float
             values |= there
         else:
             stale += there
-    return Served(values, tuple(stale), tuple(missing), ages, service)
+    return EntityFeatures(values, tuple(stale), tuple(missing), ages, service)
 
 
-def usable(served: Served, features: Iterable[Feature]) -> Served:
+def usable_features(served: EntityFeatures, features: Iterable[Feature]) -> EntityFeatures:
     """Take out values that the model does not take: what a store holds is not what the caller sent.
 
     Such a value counts as missing, and so does a feature of the model that was not read at all.

@@ -13,21 +13,21 @@ from serve.decision.answers import Scored
 _MOST = 4096  # answers; one takes about two KiB
 
 #: Digest of the release, whether reasons were asked for beyond the policy's, the row's bytes.
-Row = tuple[str, bool, bytes]
+RowKey = tuple[str, bool, bytes]
 
 
-class Cache:
+class ScoreCache:
     """The last answers, least recently wanted first."""
 
     def __init__(self, most: int = _MOST) -> None:
         self._most = most
-        self._known: OrderedDict[Row, Scored] = OrderedDict()
+        self._known: OrderedDict[RowKey, Scored] = OrderedDict()
         self.hits = 0
 
     def __len__(self) -> int:
         return len(self._known)
 
-    def get(self, row: Row) -> Scored | None:
+    def get(self, row: RowKey) -> Scored | None:
         """What was answered, or None."""
         found = self._known.get(row)
         if found is not None:
@@ -35,7 +35,7 @@ class Cache:
             self._known.move_to_end(row)
         return found
 
-    def keep(self, row: Row, scored: Scored) -> None:
+    def put(self, row: RowKey, scored: Scored) -> None:
         """Remember an answer."""
         self._known[row] = scored
         if len(self._known) > self._most:

@@ -56,18 +56,18 @@ def _with_neutral(bundle: Bundle, values: Mapping[str, Any], unusable: Sequence[
     return np.array([cells], dtype=np.float64)
 
 
-def judge(bundle: Bundle, rows: Rows, scores: Rows, *, with_baseline: bool) -> list[Scored | None]:
+def decisions_from_scores(bundle: Bundle, rows: Rows, scores: Rows, *, with_baseline: bool) -> list[Scored | None]:
     """What each score means, without reasons; None where it is no probability (NaN too)."""
     threshold = bundle.baseline_threshold if with_baseline else bundle.threshold
     words = (bundle.spec.favourable, bundle.spec.adverse)
-    judged: list[Scored | None] = []
+    decisions: list[Scored | None] = []
     for row, score in zip(rows.tolist(), scores.tolist(), strict=True):
         if not 0.0 <= score <= 1.0:
-            judged.append(None)
+            decisions.append(None)
             continue
         adverse = score >= threshold
-        judged.append(Scored(row, score, threshold, words[adverse], adverse, []))
-    return judged
+        decisions.append(Scored(row, score, threshold, words[adverse], adverse, []))
+    return decisions
 
 
 def wants_reasons(bundle: Bundle, scored: Scored, *, explain: bool) -> bool:
@@ -80,8 +80,7 @@ def with_reasons(bundle: Bundle, scorer: Scorer, scored: Scored, contributions: 
     """The decision with its reasons; None where a contribution is no number."""
     if not np.isfinite(contributions).all():
         return None
-    reasons = [dict(reason) for reason in adverse_reasons(bundle, contributions, scorer)]
-    return replace(scored, reasons=reasons)
+    return replace(scored, reasons=adverse_reasons(bundle, contributions, scorer))
 
 
 def score(bundle: Bundle, features: Mapping[str, Any], *, with_baseline: bool = False, explain: bool = False) -> Scored:
@@ -93,7 +92,7 @@ def score(bundle: Bundle, features: Mapping[str, Any], *, with_baseline: bool = 
     """
     scorer = scorer_of(bundle, with_baseline=with_baseline)
     rows = parse_features(bundle, features)
-    scored = judge(bundle, rows, scorer.score(rows), with_baseline=with_baseline)[0]
+    scored = decisions_from_scores(bundle, rows, scorer.score(rows), with_baseline=with_baseline)[0]
     if scored is None:
         raise UnavailableError("the model answered no number from 0 to 1; a probability is expected", field="score")
     if not wants_reasons(bundle, scored, explain=explain):

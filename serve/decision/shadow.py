@@ -7,12 +7,13 @@ and counted.
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
+
+import structlog
 
 from lineage.errors import PlimsollError
 from serve.decision.answers import ChallengerPort, Scored
@@ -20,11 +21,11 @@ from serve.decision.challenger_client import AT_ONCE
 from serve.judge.evidence import SHADOW
 from serve.routes import Target
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger("plimsoll.gateway")
 _QUEUE, _SECONDS = 256, 5.0
 
 
-class Copy(NamedTuple):
+class ShadowRequest(NamedTuple):
     """A request that was answered: for which release, what was asked, and the line on record of the answer."""
 
     target: Target
@@ -32,7 +33,7 @@ class Copy(NamedTuple):
     line: Mapping[str, Any]
 
 
-class Shadow:
+class ShadowScorer:
     """The queue and those who work it off.
 
     Args:
@@ -46,11 +47,11 @@ class Shadow:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._challenger, self._record, self._clock = challenger, record, clock
-        self._queue: asyncio.Queue[Copy] = asyncio.Queue(_QUEUE)
+        self._queue: asyncio.Queue[ShadowRequest] = asyncio.Queue(_QUEUE)
         self._workers: list[asyncio.Task[None]] = []
         self.dropped = 0
 
-    def send(self, copy: Copy) -> None:
+    def send(self, copy: ShadowRequest) -> None:
         """Have a copy scored some time, if there is room."""
         if not self._workers:
             self._workers = [asyncio.create_task(self._work()) for _ in range(AT_ONCE)]
@@ -59,7 +60,7 @@ class Shadow:
         except asyncio.QueueFull:
             self.dropped += 1
 
-    async def settle(self) -> None:
+    async def drain(self) -> None:
         """Wait until every copy that was taken is worked off."""
         await self._queue.join()
 
@@ -69,11 +70,11 @@ class Shadow:
             try:
                 await self._score(copy)
             except PlimsollError as error:
-                log.warning("a shadow's copy is not on record: %s", error.message)
+                log.warning("shadow decision not recorded", message=error.message)
             finally:
                 self._queue.task_done()
 
-    async def _score(self, copy: Copy) -> None:
+    async def _score(self, copy: ShadowRequest) -> None:
         began, error, scored = time.perf_counter(), None, None
         try:
             async with asyncio.timeout(_SECONDS):
@@ -86,7 +87,9 @@ class Shadow:
         self._record(_line(copy, scored, error, (time.perf_counter() - began) * 1000.0, self._clock()))
 
 
-def _line(copy: Copy, scored: Scored | None, error: str | None, milliseconds: float, now: float) -> dict[str, Any]:
+def _line(
+    copy: ShadowRequest, scored: Scored | None, error: str | None, milliseconds: float, now: float
+) -> dict[str, Any]:
     """The shadow's answer as a line of its own; `shadow_of` names the decision that was given."""
     given = copy.line
     said = {

@@ -8,14 +8,11 @@ from collections.abc import Collection
 
 from starlette.requests import Request
 
-from serve.gateway.messages import BINARY, ENCODINGS, JSON, Headers, RequestError
+from serve.gateway.messages import ENCODINGS, Headers, RequestError
 
 BODY_MOST = 1024 * 1024
 #: A body that is not there by then is given up; the ingress itself would wait three times as long.
 READ_SECONDS = 10.0
-NAMED = (JSON,)
-#: Clients of the protocol send tensors as octets, JSON without any type, and JSON as octets.
-TENSORS = (JSON, BINARY, "")
 _WINDOWS = {b"gzip": 31, b"deflate": 15}  # zlib's `wbits`; deflate means the zlib form (RFC 9110, 8.4.1.2)
 
 

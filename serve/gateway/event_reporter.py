@@ -7,36 +7,39 @@ oldest are dropped, and that is logged: a breaker that flaps for hours is told b
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from uuid import uuid4
 
-from serve.decision.circuit_breakers import Told
+import structlog
 
-log = logging.getLogger(__name__)
+from serve.decision.circuit_breakers import BreakerEvent
+
+log = structlog.get_logger("plimsoll.gateway")
 _MOST = 1000
 _RETRY_SECONDS = 1.0
 
 
-class Telling:
+class EventReporter:
     """A queue and the task that empties it.
 
     Args:
         tell: puts one on record under an idempotency key; False where it is to be told again.
     """
 
-    def __init__(self, tell: Callable[[Told, str], Awaitable[bool]], retry_seconds: float = _RETRY_SECONDS) -> None:
+    def __init__(
+        self, tell: Callable[[BreakerEvent, str], Awaitable[bool]], retry_seconds: float = _RETRY_SECONDS
+    ) -> None:
         self._tell, self._retry_seconds = tell, retry_seconds
-        self._waiting: deque[tuple[Told, str]] = deque()
+        self._waiting: deque[tuple[BreakerEvent, str]] = deque()
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
-    def add(self, told: Told) -> None:
+    def add(self, told: BreakerEvent) -> None:
         """Have it told."""
         if len(self._waiting) >= _MOST:
             dropped, _ = self._waiting.popleft()
-            log.error("never told: %s %s %s", dropped.kind, dropped.model, dropped.data)
+            log.error("event dropped unreported", kind=dropped.kind, model=dropped.model, data=dropped.data)
         self._waiting.append((told, uuid4().hex))
         self._news.set()
         if self._task is None:

@@ -37,7 +37,7 @@ class _Entry:
         return _ENTRY_BYTES + (len(self.response.body) if self.response else 0)
 
 
-class Repeats:
+class IdempotencyCache:
     """Answers by the key under which they were asked for, oldest first.
 
     Args:
@@ -104,7 +104,7 @@ class Repeats:
 def _copy(response: Response | None, *, again: bool) -> Response:
     assert response is not None  # noqa: S101  `_work` sets it or raises
     copy = Response(response.body, response.status_code)
-    copy.raw_headers = list(response.raw_headers)  # the sender may pack the copy
+    copy.raw_headers = list(response.raw_headers)  # the sender may compress_reply the copy
     if again:
         copy.headers["Idempotent-Replayed"] = "true"
     return copy

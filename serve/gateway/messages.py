@@ -22,6 +22,25 @@ HEADER_BYTES_MOST = 32 * 1024
 PACK_LEAST = 4096
 ENCODINGS = ("gzip", "deflate")
 JSON, BINARY = "application/json", "application/octet-stream"
+#: Why a request is refused, by HTTP status, and the header that HTTP wants beside it.
+REFUSALS: Mapping[int, tuple[str, str | None]] = {
+    400: (
+        "The request or its body cannot be read: no JSON, a name or header twice, cut short, a path with `//`.",
+        None,
+    ),
+    401: ("No token, or one that is not known.", "WWW-Authenticate"),
+    403: ("Not for the caller's role, or not the release that would answer.", None),
+    404: ("There is no such model, version or path.", None),
+    405: ("Another method is right; the header Allow says which.", "Allow"),
+    408: ("The body did not arrive in time.", None),
+    409: ("The Idempotency-Key came with another body before.", None),
+    413: ("The body is too large, also after decompression, or has too many rows.", None),
+    415: ("Another content type or encoding is expected.", "Accept-Encoding"),
+    421: ("The name in Host is not one of this server.", None),
+    422: ("A value is not what is expected; `field` names it.", None),
+    431: (f"More than {HEADERS_MOST} headers, or {HEADER_BYTES_MOST} bytes of them.", None),
+    503: ("No verified model may or can answer, it could not be recorded, or there is too much to do.", "Retry-After"),
+}
 #: After a time-out what is still on its way is given up. Not after 413: who is sending would see a reset, no answer.
 _CLOSING = (408,)
 #: Headers that mean something here: two of one kind could be read in two ways.
@@ -126,7 +145,7 @@ def reply(content: Any, status: int = 200, headers: Mapping[str, str] | None = N
     return Response(orjson.dumps(content), status, headers, JSON)
 
 
-def pack(response: Response, accepted: bytes | None) -> None:
+def compress_reply(response: Response, accepted: bytes | None) -> None:
     """Compress an answer in place where it is large and the caller takes it so.
 
     Args:
@@ -136,7 +155,7 @@ def pack(response: Response, accepted: bytes | None) -> None:
     if len(body) < PACK_LEAST:
         return
     response.headers["Vary"] = "Accept-Encoding"
-    encoding = _wanted(accepted)
+    encoding = _accepted_encoding(accepted)
     if encoding is None:
         return
     response.body = gzip.compress(body, _LEVEL, mtime=0) if encoding == "gzip" else zlib.compress(body, _LEVEL)
@@ -144,18 +163,18 @@ def pack(response: Response, accepted: bytes | None) -> None:
     response.headers["Content-Length"] = str(len(response.body))
 
 
-def _wanted(accepted: bytes | None) -> str | None:
+def _accepted_encoding(accepted: bytes | None) -> str | None:
     """The encoding that the caller likes best of those there are, or None."""
-    liked = {}
+    quality = {}
     for part in (accepted or b"").decode("latin-1").lower().split(","):
         name, _, options = part.partition(";")
-        liked[name.strip()] = _weight(options)
-    weights = {encoding: liked.get(encoding, liked.get("*", 0.0)) for encoding in ENCODINGS}
+        quality[name.strip()] = _quality(options)
+    weights = {encoding: quality.get(encoding, quality.get("*", 0.0)) for encoding in ENCODINGS}
     best = max(ENCODINGS, key=lambda encoding: weights[encoding])
     return best if weights[best] > 0 else None
 
 
-def _weight(options: str) -> float:
+def _quality(options: str) -> float:
     name, _, value = options.partition("=")
     if name.strip() != "q":
         return 1.0

@@ -8,8 +8,8 @@ from collections import Counter
 from ray.serve import metrics as ray_metrics
 
 from serve.decision.answers import Answer
-from serve.decision.score_cache import Cache
-from serve.decision.shadow import Shadow
+from serve.decision.score_cache import ScoreCache
+from serve.decision.shadow import ShadowScorer
 from serve.gateway.admission import Admission
 from serve.models.bundle_store import BundleStore
 
@@ -24,7 +24,7 @@ class Metrics:
     A replica that ends takes those of its last second with it; what was decided is on record, not here.
     """
 
-    def __init__(self, store: BundleStore, cache: Cache, shadow: Shadow, admission: Admission) -> None:
+    def __init__(self, store: BundleStore, cache: ScoreCache, shadow: ShadowScorer, admission: Admission) -> None:
         self._store, self._cache, self._shadow, self._admission = store, cache, shadow, admission
         self._counted: Counter[tuple[str, str, str, str]] = Counter()
         self._fallen_back: Counter[tuple[str, str]] = Counter()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 from starlette.responses import Response
@@ -18,37 +18,52 @@ from starlette.responses import Response
 from lineage.errors import InvalidError
 from serve.decision.answers import Answer
 from serve.gateway.messages import BINARY, JSON, RequestError
-from serve.gateway.strict_json import read_object, refuse_inexact
-from serve.gateway.tensors import BYTES, Blob, Tensor, read_tensor, to_bytes
+from serve.gateway.schemas import (
+    TEXT_MOST,
+    Datatype,
+    Infer,
+    InferParameters,
+    Inferred,
+    InputMetadata,
+    ModelMetadata,
+    OutputName,
+    OutputParameters,
+    OutputTensor,
+    Server,
+    TensorMetadata,
+    names_in,
+)
+from serve.gateway.strict_json import check_names, read_object, refuse_inexact
+from serve.gateway.tensors import Blob, Tensor, read_tensor, to_bytes
 from validators.scoring.features import Feature
 
 MATRIX, KEY = "features", "key"
-TEXT_MOST = 200
 #: What is served beyond the protocol: Triton's name for tensors as bytes, and our own `/explain`.
-SERVER = {"name": "plimsoll", "version": version("plimsoll"), "extensions": ["binary_tensor_data", "explain"]}
-_CONTENT = {"id", "model_name", "parameters", "inputs", "outputs"}
-_PARAMETERS = {"keys", "binary_data_output", "content_type"}  # the last is a hint of some clients that we need not
+SERVER: Server = {"name": "plimsoll", "version": version("plimsoll"), "extensions": ["binary_tensor_data", "explain"]}
+_CONTENT = names_in(Infer)
+_PARAMETERS = names_in(InferParameters)
+_OUTPUT_PARAMETERS = names_in(OutputParameters)
 
 
 @dataclass(frozen=True)
 class Output:
     """One tensor of an answer: what it is called, what it holds, and how an answer gives its cell."""
 
-    name: str
-    datatype: str
+    name: OutputName
+    datatype: Literal["FP64", "BYTES"]
     cell: Callable[[Answer], Any]
 
 
-OUTPUTS = {
+OUTPUTS: dict[str, Output] = {
     output.name: output
     for output in (
         Output("score", "FP64", lambda answer: answer.score),
-        Output("decision", BYTES, lambda answer: answer.decision),
-        Output("decision_id", BYTES, lambda answer: answer.decision_id),
-        Output("role", BYTES, lambda answer: answer.role),
-        Output("release", BYTES, lambda answer: answer.release),
-        Output("fallback", BYTES, lambda answer: answer.fallback or ""),
-        Output("reasons", BYTES, lambda answer: orjson.dumps(answer.reasons).decode()),
+        Output("decision", "BYTES", lambda answer: answer.decision),
+        Output("decision_id", "BYTES", lambda answer: answer.decision_id),
+        Output("role", "BYTES", lambda answer: answer.role),
+        Output("release", "BYTES", lambda answer: answer.release),
+        Output("fallback", "BYTES", lambda answer: answer.fallback or ""),
+        Output("reasons", "BYTES", lambda answer: orjson.dumps(answer.reasons).decode()),
     )
 }
 
@@ -79,9 +94,7 @@ def read_inference(body: bytes, header_length: bytes | None, features: Sequence[
     """
     text, blob = _split(body, header_length)
     content = read_object(text)
-    for name in sorted(content.keys() - _CONTENT):
-        known = ", ".join(sorted(_CONTENT))
-        raise InvalidError(f"{name[:60]!r} is not known here; expected {known}", field=name[:60])
+    check_names(content, _CONTENT)
     if content.get("model_name", model) != model:
         given = content["model_name"]
         raise InvalidError(f"model_name is {given!r:.60}; the path says {model}", field="model_name")
@@ -116,51 +129,56 @@ def answer_inference(model: str, answers: Sequence[Answer], asked: Inference, he
     `model_version` is there where one release answered every row; otherwise the output `release` tells them apart.
     """
     releases = {answer.release for answer in answers}
-    content: dict[str, Any] = {"model_name": model}
+    content: Inferred = {"model_name": model, "outputs": []}
     if len(releases) == 1:
         content["model_version"] = releases.pop()
     if asked.id is not None:
         content["id"] = asked.id
     pieces: list[bytes] = []
-    outputs: list[dict[str, Any]] = []
     for name, as_bytes in asked.wanted.items():
         output = OUTPUTS[name]
         cells = [output.cell(answer) for answer in answers]
-        tensor: dict[str, Any] = {"name": name, "datatype": output.datatype, "shape": [len(cells)]}
+        tensor: OutputTensor = {"name": output.name, "datatype": output.datatype, "shape": [len(cells)]}
         if as_bytes:
             pieces.append(to_bytes(output.datatype, cells))
             tensor["parameters"] = {"binary_data_size": len(pieces[-1])}
         else:
             tensor["data"] = cells
-        outputs.append(tensor)
-    text = orjson.dumps(content | {"outputs": outputs})
+        content["outputs"].append(tensor)
+    text = orjson.dumps(content)
     if not pieces:
         return Response(text, 200, headers, JSON)
     headers["Inference-Header-Content-Length"] = str(len(text))
     return Response(b"".join((text, *pieces)), 200, headers, BINARY)
 
 
-def model_metadata(model: str, versions: list[str], features: Sequence[Feature]) -> dict[str, Any]:
-    """What the model takes and gives.
+def model_metadata(model: str, versions: list[str], features: Sequence[Feature]) -> ModelMetadata:
+    """Inputs and outputs of a model.
 
     Args:
         versions: releases that this caller may name in the path.
     """
-    inputs = [
+    inputs: list[InputMetadata] = [
         {
             "name": feature.name,
-            "datatype": {"number": "FP64", "integer": "INT64"}.get(feature.type, _category_type(feature)),
+            "datatype": datatype_of(feature),
             "shape": [-1],
             "parameters": {"expected": feature.expected},
         }
         for feature in features
     ]
-    outputs = [{"name": output.name, "datatype": output.datatype, "shape": [-1]} for output in OUTPUTS.values()]
+    outputs: list[TensorMetadata] = [
+        {"name": output.name, "datatype": output.datatype, "shape": [-1]} for output in OUTPUTS.values()
+    ]
     return {"name": model, "versions": versions, "platform": "plimsoll", "inputs": inputs, "outputs": outputs}
 
 
-def _category_type(feature: Feature) -> str:
-    return "INT64" if all(isinstance(category, int) for category in feature.categories or ()) else BYTES
+def datatype_of(feature: Feature) -> Datatype:
+    """The datatype in which the metadata lists a feature; a category of whole numbers is a number."""
+    if feature.type == "number":
+        return "FP64"
+    is_whole = feature.type == "integer" or all(isinstance(category, int) for category in feature.categories or ())
+    return "INT64" if is_whole else "BYTES"
 
 
 def _split(body: bytes, header_length: bytes | None) -> tuple[bytes, Blob | None]:
@@ -263,7 +281,7 @@ def _wanted(outputs: Any, *, as_bytes: bool) -> dict[str, bool]:
                 f"{where}.name is {name!r:.60}; expected one of {known}, each once", field=f"{where}.name"
             )
         parameters = {} if output.get("parameters") is None else output["parameters"]
-        if not isinstance(parameters, dict) or parameters.keys() - {"binary_data", "content_type"}:
+        if not isinstance(parameters, dict) or parameters.keys() - _OUTPUT_PARAMETERS:
             message = f"{where}.parameters is {parameters!r:.60}; expected binary_data or nothing"
             raise InvalidError(message, field=f"{where}.parameters")
         own = _flag(parameters, "binary_data", f"{where}.parameters")

@@ -1,229 +1,225 @@
-"""What the gateway answers, as an OpenAPI 3.1 document: every path, body, reply and error.
+"""The gateway's OpenAPI 3.1 document, generated from its endpoints and from the types of their bodies.
 
-The document without models is the same for everybody and tells nothing about anybody's models. `openapi(specs)` adds
-the models that are named: their features with types, ranges and categories.
-
-Where one may GET, one may ask for the HEAD; an answer to that has no body, and the document does not repeat it.
+It is assembled when it is first asked for, away from the event loop. Without models it is the same for every caller
+and names no model; `openapi(specs)` adds the named models: their features with types, ranges and categories.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import orjson
+from pydantic import TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema
 
-from serve.gateway.messages import BINARY, ENCODINGS, HEADER_BYTES_MOST, HEADERS_MOST, JSON
-from serve.gateway.open_inference import SERVER
-from serve.gateway.openapi_schemas import NAME, Json, model_schemas, ref, schemas
+from serve.gateway.endpoints import ENDPOINTS, Endpoint
+from serve.gateway.messages import BINARY, ENCODINGS, JSON, REFUSALS
+from serve.gateway.open_inference import KEY, MATRIX, SERVER, datatype_of
+from serve.gateway.schemas import REPLIES, REQUESTS, Name
+from serve.gateway.strict_json import EXACT_MOST
+from serve.gateway.tensors import BYTES, NUMBERS
 from validators.scoring.bundle import ReleaseSpec
+from validators.scoring.features import Feature
 
+Json = dict[str, Any]
 _TOKEN, _LENGTH = "token", "Inference-Header-Content-Length"
-#: Why a request is refused, by status; a door lists those that it can give.
-WHY = {
-    400: "The request or its body cannot be read: no JSON, a name or header twice, cut short, a path with `//`.",
-    401: "No token, or one that is not known.",
-    403: "Not for the caller's role, or not the release that would answer.",
-    404: "There is no such model, version or path.",
-    405: "Another method is right; the header Allow says which.",
-    408: "The body did not arrive in time.",
-    409: "The Idempotency-Key came with another body before.",
-    413: "The body is too large, also after decompression, or has too many rows.",
-    415: "Another content type or encoding is expected.",
-    421: "The name in Host is not one of this server.",
-    422: "A value is not what is expected; `field` names it.",
-    431: f"More than {HEADERS_MOST} headers, or {HEADER_BYTES_MOST} bytes of them.",
-    503: "Nothing that was verified may or can answer, it could not be recorded, or there is too much to do.",
+_LENGTH_SCHEMA: Json = {"type": "integer", "minimum": 0}
+_LENGTH_DESCRIPTION = "How many bytes of the body are JSON; without the header all of it is."
+_PATH_PARAMETERS = {"model": "A model's name.", "version": "A release: `credit-default@7` or `7`."}
+_HEADERS = {
+    "X-Explanation": "The reasons as a list of strings with parameters (RFC 9651).",
+    "X-Model-Fallback": "Why another than the first choice answered.",
+    "Idempotent-Replayed": "`true` where the answer was given before.",
 }
-_ALWAYS = (400, 405, 421, 431)
-_KNOWN = (*_ALWAYS, 401, 404, 503)
-_BODY = (*_KNOWN, 408, 409, 413, 415, 422)
+_NUMBER: Json = {"type": "number", "minimum": -EXACT_MOST, "maximum": EXACT_MOST}
+
+
+class _BodySchemas(GenerateJsonSchema):
+    """Schemas without titles; every field of a dataclass is in its JSON form."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002  pydantic calls it so
+        """No member gets a title made from its name."""
+        return False
+
+    def field_is_required(self, field: Any, total: bool) -> bool:
+        """Members with defaults are always written, so a reply has them."""
+        written = self.mode == "serialization" and field["type"] == "dataclass-field"
+        return written or super().field_is_required(field, total)
 
 
 @cache
 def document() -> bytes:
     """The document that names no model, as JSON."""
-    return orjson.dumps(openapi())
+    return orjson.dumps(_general())
 
 
 def openapi(specs: Iterable[ReleaseSpec] = ()) -> Json:
     """The document.
 
     Args:
-        specs: releases whose models are to be named, one a model; what they say is for those who hold a token.
+        specs: releases whose models are to be named, one a model; only callers with a token may see them.
     """
-    known = {spec.model: spec for spec in specs}
-    paths, parts = _paths(), schemas()
-    for spec in known.values():
-        parts |= model_schemas(spec)
-        paths |= _model_paths(spec.model)
+    general = _general()
+    paths, schemas = dict(general["paths"]), dict(general["components"]["schemas"])
+    for spec in specs:
+        narrowed = _model_schemas(spec, general["components"]["schemas"])
+        schemas |= narrowed
+        for pattern, endpoint in ENDPOINTS.items():
+            if "{version}" not in pattern and f"{endpoint.request}.{spec.model}" in narrowed:
+                paths |= _path(pattern, endpoint, spec.model, narrowed)
+    return general | {"paths": paths, "components": general["components"] | {"schemas": schemas}}
+
+
+@cache
+def _general() -> Json:
+    paths: Json = {}
+    for pattern, endpoint in ENDPOINTS.items():
+        paths |= _path(pattern, endpoint)
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "Plimsoll gateway",
             "version": SERVER["version"],
-            "description": "Governed decisions, each on record before it is given. Where one may GET, one may HEAD.",
+            "description": "Governed decisions, each recorded before it is given. HEAD is served where GET is.",
         },
         "paths": paths,
         "components": {
-            "schemas": parts,
-            "responses": {str(status): _refusal(status, why) for status, why in WHY.items()},
+            "schemas": _body_schemas(),
+            "responses": {str(status): _refusal(status) for status in REFUSALS},
             "securitySchemes": {_TOKEN: {"type": "http", "scheme": "bearer"}},
         },
     }
 
 
-def _paths() -> dict[str, Json]:
-    model, version = [_in_path("model")], [_in_path("model"), _in_path("version")]
-    paths = {
-        "/v2": {"get": _open("server", "What this server is", "Server")},
-        "/v2/health/live": {"get": _open("live", "Whether the server runs", "Live")},
-        "/v2/health/ready": {"get": _ready()},
-        "/decide/{model}": {"post": _decide("decide", model, "Decide", "Decision")},
-        "/outcome/{model}": {"post": _outcome(model)},
-        "/openapi.json": {"get": _document()},
-        "/route": {"get": _get("route", "The route table, for services", [], "RouteTable", (*_KNOWN, 403))},
-        "/v2/models/{model}/explain": {"post": _decide("explain", model, "Decide", "Decision")},
+def _body_schemas() -> dict[str, Json]:
+    """Every body by its name, and the types that bodies are made of."""
+    modes: tuple[tuple[Literal["validation", "serialization"], Any], ...] = (
+        ("validation", REQUESTS),
+        ("serialization", REPLIES),
+    )
+    inputs = [(name, mode, TypeAdapter(body)) for mode, bodies in modes for name, body in bodies.items()]
+    named, shared = TypeAdapter.json_schemas(
+        inputs, ref_template="#/components/schemas/{model}", schema_generator=_BodySchemas
+    )
+    parts: dict[str, Json] = shared["$defs"]
+    return parts | {name: schema for (name, _), schema in named.items() if schema != _ref(name)}
+
+
+def _ref(name: str) -> Json:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _path(pattern: str, endpoint: Endpoint, model: str = "", narrowed: Iterable[str] = ()) -> Json:
+    """One path with its operation; of one model where `model` is given, with that model's own schemas."""
+
+    def body(name: str) -> Json:
+        return {"schema": _ref(f"{name}.{model}" if f"{name}.{model}" in narrowed else name)}
+
+    operation: Json = {
+        "operationId": f"{endpoint.operation} {model}".strip(),
+        "summary": endpoint.summary,
+        "security": {"required": [{_TOKEN: []}], "optional": [{}, {_TOKEN: []}], "none": []}[endpoint.authentication],
+        "parameters": [] if model else [_in_path(name) for name in _PATH_PARAMETERS if f"{{{name}}}" in pattern],
     }
-    for parameters, tail, named, more in ((model, "", "", ()), (version, "/versions/{version}", "_version", (403,))):
-        place, statuses = f"/v2/models/{{model}}{tail}", (*_KNOWN, *more)
-        paths |= {
-            place: {"get": _get(f"metadata{named}", "Inputs and outputs", parameters, "ModelMetadata", statuses)},
-            f"{place}/ready": {"get": _get(f"ready{named}", "Whether it answers", parameters, "ModelReady", statuses)},
-            f"{place}/infer": {"post": _infer(f"infer{named}", parameters, "Infer", (*_BODY, *more))},
-        }
-    return paths
-
-
-def _model_paths(model: str) -> dict[str, Json]:
-    asked, given = f"Decide.{model}", f"Decision.{model}"
-    return {
-        f"/decide/{model}": {"post": _decide(f"decide {model}", [], asked, given)},
-        f"/v2/models/{model}/explain": {"post": _decide(f"explain {model}", [], asked, given)},
-        f"/v2/models/{model}/infer": {"post": _infer(f"infer {model}", [], f"Infer.{model}", _BODY)},
-    }
-
-
-def _decide(name: str, parameters: list[Json], asked: str, given: str) -> Json:
-    explain = name.startswith("explain")
-    summary = "One decision with its reasons, whatever it is" if explain else "One decision by named features"
-    answer = _answer("The decision, which is on record", {JSON: {"schema": ref(given)}}, _who(always=True))
-    statuses = (*_BODY, 403)
-    return _post(name, summary, parameters, {JSON: {"schema": ref(asked)}}, {"200": answer}, statuses)
-
-
-def _outcome(parameters: list[Json]) -> Json:
-    body: Json = {JSON: {"schema": ref("Outcome")}}
-    answer = _answer("It is on record", {JSON: {"schema": ref("Recorded")}}, _replica() | _replayed())
-    return _post("outcome", "What became of a decision", parameters, body, {"202": answer}, _BODY)
-
-
-def _infer(name: str, parameters: list[Json], asked: str, statuses: tuple[int, ...]) -> Json:
-    behind = "JSON, and the bytes of tensors behind it; without the header it is all JSON"
-    octets: Json = {"schema": {"type": "string", "format": "binary", "description": behind}}
-    body = {JSON: {"schema": ref(asked)}, BINARY: octets}
-    length: Json = {"type": "integer", "minimum": 0}
-    told = {"schema": length, "description": "How many bytes of the body are JSON"}
-    headers = _who(always=False) | {_LENGTH: told}
-    answer = _answer("A decision a row", {JSON: {"schema": ref("Inferred")}, BINARY: octets}, headers)
-    header: Json = {"name": _LENGTH, "in": "header", "schema": length, "description": told["description"]}
-    operation = _post(name, "Decisions by tensors", [*parameters, header], body, {"200": answer}, statuses)
-    return operation | {"description": "All rows are decided, or none."}
-
-
-def _post(
-    name: str, summary: str, parameters: list[Json], body: Json, answers: Json, statuses: tuple[int, ...]
-) -> Json:
-    key = {"name": "Idempotency-Key", "in": "header", "schema": NAME | {"pattern": "^[!-~]([ -~]*[!-~])?$"}}
-    encoding = {"name": "Content-Encoding", "in": "header", "schema": {"enum": [*ENCODINGS, "identity"]}}
-    return {
-        "operationId": name,
-        "summary": summary,
-        "security": [{_TOKEN: []}],
-        "parameters": [*parameters, key, encoding],
-        "requestBody": {"required": True, "content": body},
-        "responses": answers | _refusals(statuses),
-    }
-
-
-def _get(name: str, summary: str, parameters: list[Json], given: str, statuses: tuple[int, ...]) -> Json:
-    return {
-        "operationId": name,
-        "summary": summary,
-        "security": [{_TOKEN: []}],
-        "parameters": parameters,
-        "responses": {"200": _answer(summary, {JSON: {"schema": ref(given)}}, _replica())} | _refusals(statuses),
-    }
-
-
-def _open(name: str, summary: str, given: str) -> Json:
-    answer = _answer(summary, {JSON: {"schema": ref(given)}}, {})
-    return {
-        "operationId": name,
-        "summary": summary,
-        "security": [],
-        "responses": {"200": answer} | _refusals(_ALWAYS),
-    }
-
-
-def _ready() -> Json:
-    operation = _open("ready_server", "Whether this server has routes", "Ready")
-    operation["responses"]["503"] = _answer("It has none yet", {JSON: {"schema": ref("Ready")}}, {})
-    return operation
-
-
-def _document() -> Json:
-    given = {JSON: {"schema": {"type": "object", "required": ["openapi", "paths"]}}}
-    told = "Without a token it names no model; with one, the models that are served and their features."
-    return {
-        "operationId": "document",
-        "summary": "This document",
-        "description": told,
-        "security": [{}, {_TOKEN: []}],
-        "responses": {"200": _answer(told, given, {})} | _refusals((*_ALWAYS, 401, 503)),
-    }
+    binary: Json = {"schema": {"type": "string", "format": "binary", "description": "JSON, and tensors behind it."}}
+    more = {BINARY: binary} if BINARY in endpoint.content_types else {}
+    headers = {name: _header(name, required=True) for name in endpoint.headers}
+    headers |= {name: _header(name, required=False) for name in endpoint.sometimes}
+    if endpoint.content_types:
+        operation["parameters"] += _body_parameters(endpoint)
+        operation["requestBody"] = {"required": True, "content": {JSON: body(endpoint.request)} | more}
+    if more:
+        headers[_LENGTH] = {"schema": _LENGTH_SCHEMA, "description": _LENGTH_DESCRIPTION}
+    answer = {"description": endpoint.summary, "headers": headers, "content": {JSON: body(endpoint.reply)} | more}
+    refusals = {str(status): {"$ref": f"#/components/responses/{status}"} for status in sorted(endpoint.refusals)}
+    operation["responses"] = {str(endpoint.status): answer} | refusals
+    if endpoint.reply == "Ready":
+        operation["responses"]["503"] = answer | {"description": "There is no route table yet"}
+    return {"/" + pattern.replace("{model}", model or "{model}"): {endpoint.method.lower(): operation}}
 
 
 def _in_path(name: str) -> Json:
-    told = {"model": "A model's name", "version": "A release: `credit-default@7` or `7`"}[name]
-    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}, "description": told}
+    schema = {"type": "string"}
+    return {"name": name, "in": "path", "required": True, "schema": schema, "description": _PATH_PARAMETERS[name]}
 
 
-def _answer(description: str, content: Json, headers: Json) -> Json:
-    return {"description": description, "content": content} | ({"headers": headers} if headers else {})
+def _body_parameters(endpoint: Endpoint) -> list[Json]:
+    name = TypeAdapter(Name).json_schema()
+    parameters: list[Json] = [
+        {"name": "Idempotency-Key", "in": "header", "schema": name | {"pattern": "^[!-~]([ -~]*[!-~])?$"}},
+        {"name": "Content-Encoding", "in": "header", "schema": {"enum": [*ENCODINGS, "identity"]}},
+    ]
+    length: Json = {"name": _LENGTH, "in": "header", "schema": _LENGTH_SCHEMA, "description": _LENGTH_DESCRIPTION}
+    return [*parameters, length] if BINARY in endpoint.content_types else parameters
 
 
-def _who(*, always: bool) -> Json:
-    """Who answered. Where rows were answered differently, the outputs tell it and the headers do not."""
-    names = ("X-Decision-Id", "X-Model-Release", "X-Model-Digest", "X-Model-Role", "Cache-Status")
-    told = {
-        "X-Explanation": "Codes of the reasons (RFC 9651).",
-        "X-Model-Fallback": "Why the baseline did.",
+def _header(name: str, *, required: bool) -> Json:
+    description = {"description": _HEADERS[name]} if name in _HEADERS else {}
+    return {"required": required, "schema": {"type": "string", "minLength": 1}} | description
+
+
+def _refusal(status: int) -> Json:
+    why, name = REFUSALS[status]
+    # Retry-After is left out where trying again does not help: the kill switch is pulled.
+    headers = {name: _header(name, required=status != 503)} if name else {}
+    return {"description": why, "headers": headers, "content": {JSON: {"schema": _ref("Problem")}}}
+
+
+def _model_schemas(spec: ReleaseSpec, general: dict[str, Json]) -> dict[str, Json]:
+    """The bodies of one model: the general ones, narrowed to the features and decisions of its release."""
+    name = spec.model
+    features: Json = {
+        "type": "object",
+        "properties": {feature.name: _cell(feature) for feature in spec.features},
+        "required": [feature.name for feature in spec.features],
+        "additionalProperties": False,
     }
-    sometimes = {name: _header(required=False) | {"description": what} for name, what in told.items()}
-    return {name: _header(required=always) for name in names} | sometimes | _replica() | _replayed()
+    by_features = _narrow(general["DecideByFeatures"], features=_ref(f"Features.{name}"))
+    return {
+        f"Features.{name}": features,
+        f"Decide.{name}": {"anyOf": [by_features, _ref("DecideByEntity")]},
+        f"Decision.{name}": _narrow(general["Answer"], decision={"enum": [spec.favourable, spec.adverse]}),
+        f"Infer.{name}": _narrow(general["Infer"], inputs=_inputs(spec.features, general["InputTensor"])),
+    }
 
 
-def _replica() -> Json:
-    return {"X-Replica": _header(required=True)}
+def _narrow(schema: Json, **members: Json) -> Json:
+    return schema | {"properties": schema["properties"] | members}
 
 
-def _replayed() -> Json:
-    return {"Idempotent-Replayed": _header(required=False) | {"description": "The answer was given before."}}
+def _cell(feature: Feature) -> Json:
+    """One value of a feature. A number is taken however it is written; 1e20 is no whole number."""
+    described: Json = {"description": feature.expected}
+    if feature.type == "category":
+        return described | {"enum": list(feature.categories or ())}
+    low, high = feature.minimum, feature.maximum
+    return described | {
+        "type": "integer" if feature.type == "integer" else "number",
+        "minimum": max(-EXACT_MOST, low) if low is not None else -EXACT_MOST,
+        "maximum": min(EXACT_MOST, high) if high is not None else EXACT_MOST,
+    }
 
 
-def _header(*, required: bool) -> Json:
-    return {"required": required, "schema": {"type": "string", "minLength": 1}}
+def _inputs(features: Sequence[Feature], tensor: Json) -> Json:
+    """One tensor a feature in any order, and the keys; or all features in one matrix, where all are numbers."""
+    numbers: Json = {"enum": list(NUMBERS)}
 
+    def named(name: str, datatype: Json, cell: Json) -> Json:
+        data = {"type": "array", "items": {"anyOf": [cell, {"type": "array", "items": cell}]}}
+        return _narrow(tensor, name={"const": name}, datatype=datatype, data=data)
 
-def _refusals(statuses: Iterable[int]) -> Json:
-    return {str(status): {"$ref": f"#/components/responses/{status}"} for status in sorted(statuses)}
-
-
-def _refusal(status: int, why: str) -> Json:
-    needed = {401: "WWW-Authenticate", 405: "Allow", 415: "Accept-Encoding"}.get(status)
-    headers: dict[str, Any] = {needed: _header(required=True)} if needed else {}
-    if status == 503:
-        headers["Retry-After"] = {"required": True, "schema": {"type": "integer", "minimum": 0}}
-    return _answer(why, {JSON: {"schema": ref("Problem")}}, headers)
+    numeric = [datatype_of(feature) != BYTES for feature in features]
+    kinds = [
+        named(feature.name, numbers if is_number else {"const": BYTES}, _cell(feature))
+        for feature, is_number in zip(features, numeric, strict=True)
+    ]
+    names = {feature.name for feature in features}
+    if KEY not in names:
+        kinds.append(named(KEY, {"const": BYTES}, TypeAdapter(Name).json_schema()))
+    each: Json = {"type": "array", "minItems": len(features), "maxItems": len(kinds), "items": {"anyOf": kinds}}
+    if MATRIX in names or not all(numeric):
+        return each
+    matrix = named(MATRIX, numbers, _NUMBER)
+    return {"anyOf": [each, {"type": "array", "prefixItems": [matrix], "minItems": 1, "maxItems": len(kinds)}]}

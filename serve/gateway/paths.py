@@ -9,7 +9,7 @@ from serve.gateway.messages import RequestError
 _MODEL, _VERSION = "{model}", "{version}"
 
 
-class Place(NamedTuple):
+class ParsedPath(NamedTuple):
     """A path with its names replaced by what they are (`decide/{model}`), and the names; "" where there is none."""
 
     pattern: str
@@ -17,7 +17,7 @@ class Place(NamedTuple):
     version: str
 
 
-def place_of(path: str) -> Place:
+def parse_path(path: str) -> ParsedPath:
     """Where a path leads. The server has decoded it already, so an encoded slash is a slash here.
 
     Raises:
@@ -33,7 +33,7 @@ def place_of(path: str) -> Place:
         model, words[at] = words[at], _MODEL
         if len(words) > 4 and words[3] == "versions":
             version, words[4] = words[4], _VERSION
-    return Place("/".join(words), model, version)
+    return ParsedPath("/".join(words), model, version)
 
 
 def check_method(method: str, right: str) -> None:

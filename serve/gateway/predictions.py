@@ -1,4 +1,4 @@
-"""Where predictions are asked for: bodies understood, rows weighed, given, counted, and answered with their headers."""
+"""Where predictions are asked for: bodies understood, rows decided, given, counted, and answered with their headers."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from starlette.responses import Response
 
 from lineage.digest import digest_of
 from lineage.errors import InvalidError, UnavailableError
-from serve.decision.answers import Answer, Purpose, Request, Served, Weighed, of_one_mind
+from serve.decision.answers import Answer, LookedUpFeatures, Purpose, Request, UnrecordedDecision, same_release
 from serve.decision.decider import Decider
 from serve.decision.explainer import explanation_header
-from serve.decision.freshness import FeaturePort, usable
+from serve.decision.freshness import FeaturePort, usable_features
 from serve.gateway import open_inference as protocol
-from serve.gateway.endpoint import Ask
+from serve.gateway.endpoints import Call
 from serve.gateway.messages import Caller, reply, require_role
-from serve.gateway.strict_json import are_exact, read_object, refuse_inexact
-from serve.gateway.versions import CHOOSER, check_keys, find_version, in_charge, pinned
+from serve.gateway.schemas import DecideByEntity, DecideByFeatures, names_in
+from serve.gateway.strict_json import are_exact, check_names, read_object, refuse_inexact
+from serve.gateway.versions import SERVICE, default_target, find_version, require_answered_by, table_pinned_to
 from serve.judge.evidence import CHALLENGER
 from serve.models.bundle_store import BundleStore
 from serve.routes import Route, RouteTable, Target
 from validators.scoring.bundle import Bundle
 
-_DECIDE_KEYS = {"features", "entity", "key", "purpose"}
+_DECIDE_NAMES = names_in(DecideByFeatures) | names_in(DecideByEntity)
 _ROWS_AT_ONCE = 64  # after so many rows of a batch other requests have their turn
 
 
@@ -50,24 +51,24 @@ class Predictions:
         self._decider, self._store, self._replica, self._metrics = decider, store, replica, metrics
         self._features = features
 
-    async def decide(self, ask: Ask) -> Response:
+    async def decide(self, call: Call) -> Response:
         """One row of named features, or an entity's key."""
-        return await self._one(ask, explain=False)
+        return await self._one(call, explain=False)
 
-    async def explain(self, ask: Ask) -> Response:
+    async def explain(self, call: Call) -> Response:
         """As `decide`, with reasons whatever the decision."""
-        return await self._one(ask, explain=True)
+        return await self._one(call, explain=True)
 
-    async def _one(self, ask: Ask, *, explain: bool) -> Response:
-        content = read_object(ask.body)
-        check_names(content, _DECIDE_KEYS)
-        purpose = _purpose(content.get("purpose", "customer"), ask.caller)
-        request = await self._request(ask, content)
-        answer = await self._decider.decide(ask.table, ask.model, request, purpose, explain=explain)
-        self._metrics.decided(ask.model, answer, time.perf_counter() - ask.started)
+    async def _one(self, call: Call, *, explain: bool) -> Response:
+        content = read_object(call.body)
+        check_names(content, _DECIDE_NAMES)
+        purpose = _purpose(content.get("purpose", "customer"), call.caller)
+        request = await self._request(call, content)
+        answer = await self._decider.decide(call.table, call.model, request, purpose, explain=explain)
+        self._metrics.decided(call.model, answer, time.perf_counter() - call.started)
         return reply(answer.to_dict(), headers=self._headers([answer]))
 
-    async def _request(self, ask: Ask, content: dict[str, Any]) -> Request:
+    async def _request(self, call: Call, content: dict[str, Any]) -> Request:
         key = content.get("key")
         if key is not None:
             protocol.check_text(key)
@@ -77,7 +78,7 @@ class Predictions:
                 message = "features is missing or no object; expected named values, or entity instead"
                 raise InvalidError(message, field="features")
             if not are_exact(features.values()):
-                refuse_inexact(ask.body)
+                refuse_inexact(call.body)
             return Request(features, digest_of(features) if key is None else key)
         if features is not None:
             raise InvalidError("features and entity are both there; expected one of them", field="entity")
@@ -85,58 +86,58 @@ class Predictions:
             raise InvalidError("entity is no object or empty; expected the entity's key, by name", field="entity")
         if self._features is None:
             raise UnavailableError("no feature store is at hand here; send features", field="entity")
-        return await self._look_up(self._features, ask, entity, digest_of(entity) if key is None else key)
+        return await self._look_up(self._features, call, entity, digest_of(entity) if key is None else key)
 
-    async def _look_up(self, features: FeaturePort, ask: Ask, entity: dict[str, Any], key: str) -> Request:
-        target = in_charge(ask.route)
+    async def _look_up(self, features: FeaturePort, call: Call, entity: dict[str, Any], key: str) -> Request:
+        target = default_target(call.route)
         if target is None:
-            raise UnavailableError(f"no release of {ask.model} is in charge", field="model")
-        found = await features.fetch(ask.model, target.digest, entity)
-        served = usable(found, self.bundle(ask.route).features)
-        about = Served(served.service, served.oldest_seconds, served.stale + served.missing)
+            raise UnavailableError(f"no release of {call.model} is in charge", field="model")
+        found = await features.fetch(call.model, target.digest, entity)
+        served = usable_features(found, self.bundle(call.route).features)
+        about = LookedUpFeatures(served.service, served.oldest_seconds, served.stale + served.missing)
         return Request(served.values, key, about)
 
-    async def infer(self, ask: Ask) -> Response:
+    async def infer(self, call: Call) -> Response:
         """Rows as tensors (Open Inference Protocol, version 2)."""
-        bundle = self.bundle(ask.route)
-        length = ask.headers.get(b"inference-header-content-length")
-        asked = protocol.read_inference(ask.body, length, bundle.features, ask.model)
+        bundle = self.bundle(call.route)
+        length = call.headers.get(b"inference-header-content-length")
+        asked = protocol.read_inference(call.body, length, bundle.features, call.model)
         several = len(asked.rows) > 1
         requests = [
             Request(row, key or digest_of(row), None, number if several else None)
             for number, (row, key) in enumerate(zip(asked.rows, asked.keys, strict=True))
         ]
-        table, purpose = self._insist(ask, requests) if ask.version else (ask.table, "customer")
-        weighed = await self._weigh(table, ask.model, requests, purpose)
-        answers = [self._decider.give(one) for one in weighed]
-        seconds = (time.perf_counter() - ask.started) / len(answers)
+        table, purpose = self._for_named_release(call, requests) if call.version else (call.table, "customer")
+        decided = await self._decide_rows(table, call.model, requests, purpose)
+        answers = [self._decider.record_and_answer(one) for one in decided]
+        seconds = (time.perf_counter() - call.started) / len(answers)
         for answer in answers:
-            self._metrics.decided(ask.model, answer, seconds)
-        return protocol.answer_inference(ask.model, answers, asked, self._headers(answers))
+            self._metrics.decided(call.model, answer, seconds)
+        return protocol.answer_inference(call.model, answers, asked, self._headers(answers))
 
-    async def _weigh(
+    async def _decide_rows(
         self, table: RouteTable, model: str, requests: Sequence[Request], purpose: Purpose
-    ) -> list[Weighed]:
+    ) -> list[UnrecordedDecision]:
         """Every row's decision before any is recorded: one bad row, and there is none."""
-        weighed: list[Weighed] = []
+        decided: list[UnrecordedDecision] = []
         for start in range(0, len(requests), _ROWS_AT_ONCE):
             if start:
                 await asyncio.sleep(0)
             some = requests[start : start + _ROWS_AT_ONCE]
-            weighed += await self._decider.weigh(table, model, some, purpose)
-        return weighed
+            decided += await self._decider.decide_without_recording(table, model, some, purpose)
+        return decided
 
-    def _insist(self, ask: Ask, requests: Sequence[Request]) -> tuple[RouteTable, Purpose]:
+    def _for_named_release(self, call: Call, requests: Sequence[Request]) -> tuple[RouteTable, Purpose]:
         """The table and purpose of a request that names a release."""
-        route, target = ask.route, find_version(ask.route, ask.version, ask.caller)
-        if ask.caller.role == CHOOSER:
-            return pinned(ask.table, route, target, self._store.get(target) is not None), "verification"
+        route, target = call.route, find_version(call.route, call.version, call.caller)
+        if call.caller.role == SERVICE:
+            return table_pinned_to(call.table, route, target, self._store.get(target) is not None), "verification"
 
         def is_on_trial(key: str) -> bool:
             return self._decider.arm_of(route, key, "customer")[1] == CHALLENGER
 
-        check_keys(route, target, [request.key for request in requests], is_on_trial, ask.caller)
-        return ask.table, "customer"
+        require_answered_by(route, target, [request.key for request in requests], is_on_trial, call.caller)
+        return call.table, "customer"
 
     def bundle(self, route: Route) -> Bundle:
         """The bundle that says what the route's model takes.
@@ -161,22 +162,11 @@ class Predictions:
                 headers["X-Explanation"] = explanation_header(first.reasons)
             if first.fallback:
                 headers["X-Model-Fallback"] = first.fallback
-        if of_one_mind(answers):
+        if same_release(answers):
             headers["X-Model-Release"] = first.release
             headers["X-Model-Digest"] = first.digest
             headers["X-Model-Role"] = first.role
         return headers
-
-
-def check_names(content: dict[str, Any], known: set[str]) -> None:
-    """Refuse an object with names that mean nothing.
-
-    Raises:
-        InvalidError: names the first of them.
-    """
-    for name in sorted(content.keys() - known):
-        expected = ", ".join(sorted(known))
-        raise InvalidError(f"{name[:60]!r} is not known here; expected {expected}", field=name[:60])
 
 
 def _purpose(value: Any, caller: Caller) -> Purpose:

@@ -11,7 +11,7 @@ import uvicorn.config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 
-class Joined:
+class JoiningTransport:
     """A transport that holds what is written until the next write, which it goes out with, or the loop's next turn."""
 
     def __init__(self, transport: Any, loop: asyncio.AbstractEventLoop) -> None:
@@ -41,14 +41,14 @@ class Joined:
         return getattr(self._transport, name)
 
 
-class WholeReplies(HttpToolsProtocol):
+class SingleWriteProtocol(HttpToolsProtocol):
     """uvicorn's protocol on a transport that joins writes."""
 
     def connection_made(self, transport: Any) -> None:
         """See `asyncio.Protocol`."""
-        super().connection_made(Joined(transport, self.loop))  # type: ignore[arg-type]
+        super().connection_made(JoiningTransport(transport, self.loop))  # type: ignore[arg-type]
 
 
-def send_replies_whole() -> None:
+def use_single_write_replies() -> None:
     """Have servers that are started in this process from now on do so: Ray gives its server no settings for it."""
-    uvicorn.config.HTTP_PROTOCOLS["auto"] = f"{__name__}:{WholeReplies.__name__}"
+    uvicorn.config.HTTP_PROTOCOLS["auto"] = f"{__name__}:{SingleWriteProtocol.__name__}"

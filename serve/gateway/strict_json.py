@@ -56,8 +56,19 @@ def read_object(body: bytes) -> dict[str, Any]:
         raise _malformed(f"it is a {type(content).__name__}")
     colons = body.count(b":")
     if colons != _members(content) and not _only_in_texts(content, body, colons):
-        _written(body)
+        _parse_literally(body)
     return content
+
+
+def check_names(content: dict[str, Any], known: frozenset[str]) -> None:
+    """Refuse an object with unknown members.
+
+    Raises:
+        InvalidError: names the first of them.
+    """
+    for name in sorted(content.keys() - known):
+        expected = ", ".join(sorted(known))
+        raise InvalidError(f"{name[:60]!r} is not known here; expected {expected}", field=name[:60])
 
 
 def are_exact(values: Iterable[Any]) -> bool:
@@ -76,14 +87,14 @@ def refuse_inexact(body: bytes) -> None:
         InvalidError: names the first one and its place.
         RequestError: the body is not JSON.
     """
-    stack: list[tuple[str, Any]] = [("", _written(body))]
+    stack: list[tuple[str, Any]] = [("", _parse_literally(body))]
     while stack:
         path, value = stack.pop()
         if isinstance(value, _Literal):
             if value.problem:
                 shown = value.text if len(value.text) <= _SHOWN else f"{value.text[:_SHOWN]}…"
-                message = f"{_told(path) or 'the body'} is {shown}; expected {value.problem}"
-                raise InvalidError(message, field=_told(path.removeprefix("features.")) or "body")
+                message = f"{_printable(path) or 'the body'} is {shown}; expected {value.problem}"
+                raise InvalidError(message, field=_printable(path.removeprefix("features.")) or "body")
         elif isinstance(value, dict):
             stack += [(f"{path}.{name}".lstrip("."), inner) for name, inner in reversed(value.items())]
         elif isinstance(value, list):
@@ -116,7 +127,7 @@ def _only_in_texts(content: dict[str, Any], body: bytes, colons: int) -> bool:
     return colons - in_texts == _members(content)
 
 
-def _written(body: bytes) -> Any:
+def _parse_literally(body: bytes) -> Any:
     """The body with every number as it was written, in linear time.
 
     Raises:
@@ -125,7 +136,7 @@ def _written(body: bytes) -> Any:
     try:
         return json.loads(
             body,
-            object_pairs_hook=_once,
+            object_pairs_hook=_refuse_duplicates,
             parse_int=lambda text: _Literal(text, whole=True),
             parse_float=lambda text: _Literal(text, whole=False),
         )
@@ -133,17 +144,17 @@ def _written(body: bytes) -> Any:
         raise _malformed(str(error)) from error
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
         seen: set[str] = set()
         name = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
         message = f"{name[:60]!r} is there twice in one object; expected each name once"
-        raise RequestError(message, 400, "duplicate", _told(name))
+        raise RequestError(message, 400, "duplicate", _printable(name))
     return members
 
 
-def _told(name: str) -> str:
+def _printable(name: str) -> str:
     return name[:60].encode(errors="replace").decode()  # half a pair of surrogates cannot be sent back
 
 

@@ -16,9 +16,9 @@ import numpy as np
 
 from lineage.errors import InvalidError
 from serve.gateway.messages import RequestError
+from serve.gateway.schemas import DATATYPES, ROWS_MOST, TEXT_MOST, InputParameters, names_in
 from serve.gateway.strict_json import EXACT_MOST
 
-ROWS_MOST = 256
 BYTES = "BYTES"
 _LENGTH = 4  # bytes in front of a text
 
@@ -46,7 +46,7 @@ NUMBERS = {
     **{f"INT{bits}": _whole(bits, signed=True) for bits in (64, 32, 16, 8)},
     **{f"UINT{bits}": _whole(bits, signed=False) for bits in (64, 32, 16, 8)},
 }
-DATATYPES = (*NUMBERS, BYTES)
+_PARAMETERS = names_in(InputParameters)
 
 
 class Tensor(NamedTuple):
@@ -107,7 +107,7 @@ def read_tensor(content: Any, where: str, blob: Blob | None) -> Tensor:
     name, datatype = content.get("name"), content.get("datatype")
     if not isinstance(name, str) or not name:
         raise InvalidError(f"{where}.name is {name!r:.60}; expected the name of a feature", field=f"{where}.name")
-    name = name[:60] if len(name) > 200 else name  # no feature has such a name; errors should stay short
+    name = name[:60] if len(name) > TEXT_MOST else name  # no feature has such a name; errors should stay short
     if not isinstance(datatype, str) or datatype not in DATATYPES:
         raise InvalidError(f"{name}.datatype is {datatype!r:.60}; expected one of {', '.join(DATATYPES)}", field=name)
     shape = _shape(name, content.get("shape"))
@@ -153,7 +153,7 @@ def _binary_size(name: str, content: dict[str, Any]) -> int | None:
         return None
     if not isinstance(parameters, dict):
         raise InvalidError(f"{name}.parameters is {parameters!r:.60}; expected an object", field=name)
-    for other in sorted(parameters.keys() - {"binary_data_size", "content_type"}):  # the latter is a hint, not needed
+    for other in sorted(parameters.keys() - _PARAMETERS):
         message = f"{name}.parameters.{other[:60]} is not known here; expected binary_data_size or nothing"
         raise InvalidError(message, field=name)
     size = parameters.get("binary_data_size")

@@ -15,18 +15,18 @@ from lineage.errors import RefusedError, UnavailableError, UnknownError
 from serve.gateway.messages import Caller
 from serve.routes import Route, RouteTable, Target
 
-CHOOSER = "service"
+SERVICE = "service"
 
 
-def in_charge(route: Route) -> Target | None:
+def default_target(route: Route) -> Target | None:
     """The release that answers every customer who is on no trial."""
     return route.champion or route.baseline
 
 
 def versions_for(route: Route, caller: Caller) -> list[str]:
     """The releases that this caller may name."""
-    target = in_charge(route)
-    targets = route.standing if caller.role == CHOOSER else [target] if target else []
+    target = default_target(route)
+    targets = route.standing if caller.role == SERVICE else [target] if target else []
     return [target.release for target in targets]
 
 
@@ -56,7 +56,7 @@ def find_version(route: Route, version: str, caller: Caller) -> Target:
     return found
 
 
-def check_keys(
+def require_answered_by(
     route: Route, target: Target, keys: Iterable[str], is_on_trial: Callable[[str], bool], caller: Caller
 ) -> None:
     """Be sure that the release named is the one that answers each of these customers.
@@ -65,7 +65,7 @@ def check_keys(
         RefusedError: some row is answered by the challenger (403).
     """
     for row, key in enumerate(keys):
-        answers = route.challenger if is_on_trial(key) else in_charge(route)
+        answers = route.challenger if is_on_trial(key) else default_target(route)
         if answers != target:
             raise RefusedError(
                 f"row {row}: this customer is answered by another release than {target.release}, and {caller.role}s "
@@ -77,7 +77,7 @@ def check_keys(
             )
 
 
-def pinned(table: RouteTable, route: Route, target: Target, is_resident: bool) -> RouteTable:
+def table_pinned_to(table: RouteTable, route: Route, target: Target, is_resident: bool) -> RouteTable:
     """The table as it would be if `target` were in charge and nobody on trial: for services that verify.
 
     Raises:
@@ -85,6 +85,6 @@ def pinned(table: RouteTable, route: Route, target: Target, is_resident: bool) -
     """
     if not is_resident:
         raise UnavailableError(f"no verified bundle of {target.release} is in memory", field="version")
-    champion = None if target == in_charge(route) and route.champion is None else target
+    champion = None if target == default_target(route) and route.champion is None else target
     alone = replace(route, champion=champion, challenger=None, share=0.0, salt="")
     return replace(table, routes={**table.routes, route.model: alone})

@@ -13,9 +13,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-CHAMPION, CHALLENGER, SHADOW = "champion", "challenger", "shadow"
+CHAMPION: Final = "champion"
+CHALLENGER: Final = "challenger"
+SHADOW: Final = "shadow"
 ARMS = (CHAMPION, CHALLENGER)
 #: Outcomes may be read before their decision, which another replica wrote; more than this many are dropped.
 _ORPHANS_MOST = 10_000

@@ -8,23 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
+import structlog
+
 from lineage.errors import PlimsollError, UnavailableError
 from lineage.settings import Settings
-from serve.models.memory_budget import Residency
-from serve.models.sandbox_client import Proof, Sandbox, shared
+from serve.models.memory_budget import ModelMemory
+from serve.models.sandbox_client import Proof, Sandbox, process_sandbox
 from serve.routes import Target
 from validators.scoring import families
 from validators.scoring import verified_read as verified
 from validators.scoring.bundle import Bundle, parse_baseline, parse_model
 from validators.scoring.port import families_here
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger("plimsoll.bundles")
 _MIB = 1024 * 1024
 _THREADS = 4
 _HELD_AT_ONCE = 2  # of the threads: the others are for requests whose model is not in memory
@@ -32,7 +33,7 @@ _REST_SECONDS = 10.0  # what was refused is not looked at again by requests for 
 
 
 class BundleStore:
-    """Bundles by digest. `get` and `get_baseline` never load; `hold` and `fetch` do, each bundle once at a time.
+    """Bundles by digest. `get` and `get_baseline` never load; `load` and `get_or_load` do, each bundle once at a time.
 
     Args:
         sandbox: where bundles are proven; the process's own where None.
@@ -42,8 +43,8 @@ class BundleStore:
     def __init__(
         self, settings: Settings, sandbox: Sandbox | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._settings, self._sandbox, self._clock = settings, sandbox or shared(), clock
-        self._models = Residency(settings.model_memory_mib * _MIB)
+        self._settings, self._sandbox, self._clock = settings, sandbox or process_sandbox(), clock
+        self._models = ModelMemory(settings.model_memory_mib * _MIB)
         self._baselines: dict[str, tuple[Bundle, Proof]] = {}
         self._loading: dict[str, Future[Bundle | None]] = {}
         self._refused_at: dict[str, float] = {}
@@ -85,20 +86,20 @@ class BundleStore:
         found = self._baselines.get(target.digest) if target else None
         return found[0] if found else None
 
-    def spread(self, target: Target | None) -> float:
+    def score_spread(self, target: Target | None) -> float:
         """How far the scores of the bundle's golden rows lie apart (`Proof`); 0 where it was never loaded."""
         found = self._baselines.get(target.digest) if target else None
         return found[1].spread if found else 0.0
 
-    def lacks(self, targets: Iterable[Target]) -> bool:
-        """Whether `hold` would load any of them."""
+    def has_missing(self, targets: Iterable[Target]) -> bool:
+        """Whether `load` would load any of them."""
         wanted = {target.digest for target in targets}
         return any(digest not in self.refused and self._is_missing(digest, wanted) for digest in wanted)
 
-    def hold(self, targets: Iterable[Target]) -> None:
+    def load(self, targets: Iterable[Target]) -> None:
         """Load what is missing of `targets`, the first ones first, and keep it as long as it fits.
 
-        What does not fit beside the others has its baseline loaded, and its model on demand (`fetch`). A bundle that
+        What does not fit beside the others has its baseline loaded, and its model on demand (`get_or_load`). A bundle that
         is refused is named in `refused`, with the reason.
         """
         wanted = {target.digest: target for target in targets}
@@ -115,14 +116,14 @@ class BundleStore:
             future.result()
         self._forget_all_but(wanted)  # what had to go meanwhile
 
-    async def fetch(self, target: Target | None) -> Bundle | None:
+    async def get_or_load(self, target: Target | None) -> Bundle | None:
         """The bundle with its model, loaded if need be; another model goes where there is no room.
 
         None where the bundle is refused, which is looked at again from time to time.
         """
         if target is None:
             return None
-        for _ in range(2):  # the first may have joined a load of `hold`, which lets no other model go
+        for _ in range(2):  # the first may have joined a load of `load`, which lets no other model go
             bundle = self.get(target)
             if bundle is not None or self._rests(target.digest):
                 return bundle
@@ -135,7 +136,7 @@ class BundleStore:
         if digest in self._models:
             return False
         known = self._baselines.get(digest)
-        return known is None or self._models.could_take(known[1].memory, wanted)
+        return known is None or self._models.fits_beside(known[1].memory, wanted)
 
     def _rests(self, digest: str) -> bool:
         return self._clock() - self._refused_at.get(digest, float("-inf")) < _REST_SECONDS
@@ -157,7 +158,7 @@ class BundleStore:
             self._note(digest, None)
             return bundle
         except PlimsollError as error:
-            log.error("bundle of %s is refused: %s", target.release, error.message)
+            log.error("bundle refused", release=target.release, message=error.message)
             self._note(digest, error.message)
             return None
         finally:
@@ -181,14 +182,14 @@ class BundleStore:
                 f"{self._models.budget / _MIB:.0f}; raise PLIMSOLL_MODEL_MEMORY_MIB",
                 field="model_memory_mib",
             )
-        if before is not None and not self._models.could_take(_HELD_AT_ONCE * proof.memory, keep):
+        if before is not None and not self._models.fits_beside(_HELD_AT_ONCE * proof.memory, keep):
             wait((before,))  # the last room goes to the more needed
         if not self._models.reserve(digest, proof.memory, keep):
             return None
         try:
             bundle = self._parser.submit(parse_model, light, files).result()
         except BaseException:
-            self._models.give_up(digest)
+            self._models.release(digest)
             raise
         self._models.fill(digest, bundle)
         self._keep_baseline(digest, light, proof)  # it may have been forgotten meanwhile

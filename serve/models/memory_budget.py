@@ -19,7 +19,7 @@ class _Place:
     used: int
 
 
-class Residency:
+class ModelMemory:
     """Bundles with their models, by digest. `get` is cheap and takes no lock; changes may come from any thread.
 
     Args:
@@ -46,7 +46,7 @@ class Residency:
         place.used = next(self._uses)
         return place.bundle
 
-    def could_take(self, cost: int, keep: Collection[str]) -> bool:
+    def fits_beside(self, cost: int, keep: Collection[str]) -> bool:
         """Whether a model fits beside those of `keep`, whatever else has to go."""
         with self._lock:
             kept = sum(place.cost for digest, place in self._places.items() if digest in keep)
@@ -72,7 +72,7 @@ class Residency:
         """Put the bundle into the room that was taken for it."""
         self._places[digest].bundle = bundle
 
-    def give_up(self, digest: str) -> None:
+    def release(self, digest: str) -> None:
         """Give back room that stays empty."""
         with self._lock:
             self.taken -= self._places.pop(digest).cost

@@ -181,7 +181,7 @@ def _proof(told: list[dict[str, Any]], seconds: float, patience: float) -> Proof
 
 
 @cache
-def shared() -> Sandbox:
+def process_sandbox() -> Sandbox:
     """The sandbox of this process."""
     sandbox = Sandbox()
     atexit.register(sandbox.close)

@@ -103,7 +103,7 @@ def heap_in_use() -> int:
     return int(told.uordblks + told.hblkhd)
 
 
-class Server:
+class SandboxServer:
     """Forks a child for each bundle, several at a time, and says how each ended."""
 
     def __init__(self, control: socket.socket, seconds: float, patience: float) -> None:
@@ -119,7 +119,7 @@ class Server:
             ready = [number for number, _ in self._poll.poll(wait)]
             for number in ready:
                 if number != self._control.fileno():
-                    self._bury(number)
+                    self._reap(number)
                 elif not self._begin():
                     return
             for pid, _, deadline in self._children.values():
@@ -135,13 +135,13 @@ class Server:
         job = socket.socket(fileno=numbers[0])
         pid = os.fork()
         if pid == 0:
-            _be_child(job.fileno(), self._seconds, self._patience)
+            _run_child(job.fileno(), self._seconds, self._patience)
         watched = os.pidfd_open(pid)
         self._children[watched] = (pid, job, time.monotonic() + self._patience + _GRACE)
         self._poll.register(watched, select.POLLIN)
         return True
 
-    def _bury(self, watched: int) -> None:
+    def _reap(self, watched: int) -> None:
         pid, job, _ = self._children.pop(watched)
         self._poll.unregister(watched)
         os.close(watched)
@@ -154,7 +154,7 @@ class Server:
                 return  # who asked has gone
 
 
-def _be_child(job: int, seconds: float, patience: float) -> NoReturn:
+def _run_child(job: int, seconds: float, patience: float) -> NoReturn:
     """One bundle's life, from reading its bytes to the verdict."""
     code = 1
     try:
@@ -175,12 +175,12 @@ def _verdict(seconds: float, patience: float) -> dict[str, Any]:
         files = {name: reader.read(size) for name, size in asked["files"]}
     filtered = confine(memory_for(sum(map(len, files.values()))), seconds, patience)
     try:
-        return {"proof": _whatever_happens(Path(asked["folder"]), files), "filtered": filtered}
+        return {"proof": _prove_contained(Path(asked["folder"]), files), "filtered": filtered}
     except PlimsollError as error:
         return {"refused": error.message[:500]}
 
 
-def _whatever_happens(folder: Path, files: Mapping[str, bytes]) -> dict[str, float]:
+def _prove_contained(folder: Path, files: Mapping[str, bytes]) -> dict[str, float]:
     try:
         return prove(folder, files)
     except PlimsollError:
@@ -204,7 +204,7 @@ def main() -> None:
         importlib.import_module(f"{families.__name__}.{family}")
     gc.freeze()
     limits = [float(argument) for argument in sys.argv[1:]] or [SECONDS, PATIENCE]
-    Server(control, *limits).run()
+    SandboxServer(control, *limits).run()
 
 
 if __name__ == "__main__":

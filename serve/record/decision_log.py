@@ -9,12 +9,13 @@ measured, and only of those whose key is left.
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
+
+import structlog
 
 from lineage.errors import UnavailableError
 from lineage.privacy.decisions import ERASED, MISSING, READABLE, reveal
@@ -22,10 +23,10 @@ from lineage.privacy.key_vault import Vault
 from lineage.settings import Settings
 from serve.intent import View
 from serve.judge.evidence import Evidence
-from serve.record.sealing import Sealer, Segment, name_subjects, read_segments
-from serve.record.spool import Batch, Record, SpoolReader, blank, remove_finished
+from serve.record.sealing import Sealer, Segment, add_pseudonyms, read_segments
+from serve.record.spool import Batch, Record, SpoolReader, overwrite_sealed, remove_finished
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger("plimsoll.controller")
 _SEGMENTS_MOST = 20_000
 #: A decision is in its spool so long after its time at the latest.
 _SPOOLED_WITHIN = timedelta(minutes=1)
@@ -39,7 +40,7 @@ class Window:
     erased: int = 0
 
 
-class Keeper:
+class DecisionLog:
     """Reader, sealer and the evidence of every rollout under way."""
 
     def __init__(self, settings: Settings) -> None:
@@ -78,10 +79,10 @@ class Keeper:
             self._resume()
             before = dict(self._reader.offsets)
             batch = self._reader.read()
-            name_subjects(batch.records, self._vault)
+            add_pseudonyms(batch.records, self._vault)
         except UnavailableError as error:
             self._reader.offsets, self._reader.caught_up = before, False
-            log.error("what was spooled is not taken: %s", error.message)
+            log.error("spooled records not read", message=error.message)
             return Batch()
         return batch
 
@@ -129,7 +130,7 @@ class Keeper:
                 self._vault.forget_marks(newest - _SPOOLED_WITHIN)
         with self._lock:
             try:
-                blank(self._settings.spool, self._sealer.cursor, self._blanked)
+                overwrite_sealed(self._settings.spool, self._sealer.cursor, self._blanked)
                 removed = remove_finished(self._settings.spool, self._sealer.cursor, alive)
             except OSError as error:
                 raise UnavailableError(f"sealed lines stay in the spools: {error}", field="spool") from error

@@ -100,7 +100,7 @@ class Sealer:
         if not ranges:
             return None
         batch = self._reader.read_ranges(ranges)
-        name_subjects(batch.records, self._vault)
+        add_pseudonyms(batch.records, self._vault)
         return batch
 
     def plan(self, batch: Batch) -> None:
@@ -136,7 +136,7 @@ class Sealer:
         stamp = times[0][:19].replace("-", "").replace(":", "")
         path = self._folder / model / f"{stamp}-{batch_name}.parquet"
         if not path.exists():
-            _write(path, conceal(records, self._vault))
+            _write(path, encrypt_personal_fields(records, self._vault))
         releases: dict[str, int] = {}
         for record in decisions:
             if record["purpose"] != SHADOW:  # a copy answered nobody
@@ -161,7 +161,7 @@ def read_segments(folder: Path, model: str, most: int | None = None) -> Iterator
         yield pl.read_parquet(path)
 
 
-def name_subjects(records: list[Record], vault: Vault) -> None:
+def add_pseudonyms(records: list[Record], vault: Vault) -> None:
     """Give each decision its person's pseudonym as `subject`, where it has none yet; whoever is new gets a key."""
     unnamed = [record for record in records if record["type"] == "decision" and "subject" not in record]
     if unnamed:
@@ -170,22 +170,22 @@ def name_subjects(records: list[Record], vault: Vault) -> None:
             record["subject"] = name
 
 
-def conceal(records: list[Record], vault: Vault) -> list[Record]:
+def encrypt_personal_fields(records: list[Record], vault: Vault) -> list[Record]:
     """The records as a segment keeps them: what they say about a person is under that person's key.
 
     Of somebody whose key is gone by now, nothing of it is kept.
     """
-    name_subjects(records, vault)
+    add_pseudonyms(records, vault)
     decisions = [record for record in records if record["type"] == "decision"]
     personal = [orjson.dumps({name: record.get(name) for name in OF_THE_SUBJECT}) for record in decisions]
     blobs = vault.seal(
         [(record["subject"], belongs_to(record), data) for record, data in zip(decisions, personal, strict=True)]
     )
-    rows = {id(record): _concealed(record, blob) for record, blob in zip(decisions, blobs, strict=True)}
+    rows = {id(record): _encrypted(record, blob) for record, blob in zip(decisions, blobs, strict=True)}
     return [rows.get(id(record), record) for record in records]
 
 
-def _concealed(record: Record, blob: bytes | None) -> Record:
+def _encrypted(record: Record, blob: bytes | None) -> Record:
     error = record["error"]
     kind = None if error is None else str(error).partition(":")[0]
     return record | {"sealed": blob, "error": kind}

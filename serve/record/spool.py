@@ -23,7 +23,7 @@ from lineage.errors import UnavailableError
 
 _CHUNK = 8 * 1024 * 1024  # bytes of one file that one reading takes at most
 _SUFFIX = ".jsonl"
-_TURNS = itertools.count(1)  # no name is used twice in a process
+_FILE_NUMBERS = itertools.count(1)  # no name is used twice in a process
 
 Record = dict[str, Any]
 
@@ -32,12 +32,12 @@ class Spool:
     """The writer's end; the newest spool of a replica is the one that writes.
 
     Args:
-        turn_bytes: a new file begins once the present one has reached this size.
+        rotate_bytes: a new file begins once the present one has reached this size.
     """
 
-    def __init__(self, folder: Path, replica: str, turn_bytes: int = _CHUNK) -> None:
+    def __init__(self, folder: Path, replica: str, rotate_bytes: int = _CHUNK) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._folder, self._replica, self._turn_bytes = folder, replica, turn_bytes
+        self._folder, self._replica, self._rotate_bytes = folder, replica, rotate_bytes
         self._size, self._torn = 0, False
         self.path, self._file = self._begin()
 
@@ -47,8 +47,8 @@ class Spool:
         Raises:
             UnavailableError: the line was not written whole; the decision must not be given.
         """
-        if self._size >= self._turn_bytes:
-            self._turn()
+        if self._size >= self._rotate_bytes:
+            self._rotate()
         line = orjson.dumps(record) + b"\n"
         if self._torn:
             line = b"\n" + line  # ends the torn line, so that this one can be read
@@ -65,7 +65,7 @@ class Spool:
         """Give the file back."""
         os.close(self._file)
 
-    def _turn(self) -> None:
+    def _rotate(self) -> None:
         try:
             path, file = self._begin()
         except OSError:
@@ -75,7 +75,7 @@ class Spool:
 
     def _begin(self) -> tuple[Path, int]:
         while True:
-            path = self._folder / f"{self._replica}-{os.getpid()}.{next(_TURNS)}{_SUFFIX}"
+            path = self._folder / f"{self._replica}-{os.getpid()}.{next(_FILE_NUMBERS)}{_SUFFIX}"
             try:
                 return path, os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
             except FileExistsError:
@@ -144,7 +144,7 @@ class SpoolReader:
         return record if isinstance(record, dict) and record.get("type") in ("decision", "outcome") else None
 
 
-def blank(folder: Path, sealed: dict[str, int], blanked: dict[str, int]) -> None:
+def overwrite_sealed(folder: Path, sealed: dict[str, int], blanked: dict[str, int]) -> None:
     """Overwrite what is sealed, of each file up to the offset in `sealed`; `blanked` remembers how far that was done.
 
     Line ends are written, and only over bytes that nobody writes or reads any more: whoever is killed meanwhile, here

@@ -12,7 +12,7 @@ from typing import Any
 from serve.gateway.body import BODY_MOST
 from tests.support.gateway_servers import FEATURES, GOOD, raw_request
 
-DESK, UVICORN, HAPROXY = "desk", "uvicorn", "haproxy"
+DESK, UVICORN, HAPROXY = "router", "uvicorn", "haproxy"
 TEXT = json.dumps(GOOD).encode()
 INFER = "/v2/models/loan/infer"
 
@@ -21,7 +21,7 @@ INFER = "/v2/models/loan/infer"
 class Case:
     """What is sent and what comes back: by uvicorn alone, and through HAProxy.
 
-    Status 0 is a connection closed without a word. `field` and `words` are looked for where the desk answers.
+    Status 0 is a connection closed without a word. `field` and `words` are looked for where the router answers.
     """
 
     number: int

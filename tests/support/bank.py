@@ -44,14 +44,14 @@ from serve.decision.answers import Answer
 from serve.decision.answers import Request as Row
 from serve.decision.decider import Decider
 from serve.decision.scoring import score
-from serve.gateway.router import Desk
+from serve.gateway.router import Router
 from serve.intent import Intention, View
 from serve.judge.verdict import Judgement, judge
 from serve.models.bundle_store import BundleStore
-from serve.record.decision_log import Keeper
+from serve.record.decision_log import DecisionLog
 from serve.record.spool import Spool
 from serve.routes import RouteTable, Target, accepts, routes_from
-from tests.support.gateway_parts import decider_of, desk_of
+from tests.support.gateway_parts import decider_of, router_of
 from tests.support.model_folder import POLICY, customers, write_folder
 from tests.support.sample_facts import Hand
 from training.fingerprint import environment_digest
@@ -149,16 +149,16 @@ class Gateway:
     def __init__(self, settings: Settings, clock: Hand, names: tuple[str, ...] = ("r1", "r2")) -> None:
         self.store = BundleStore(settings)
         self.spools = {name: Spool(settings.spool, name) for name in names}
-        self.desks: dict[str, Desk] = {}
+        self.routers: dict[str, Router] = {}
         self.deciders: dict[str, Decider] = {}
         for name, spool in self.spools.items():
             decider = decider_of(self.store, spool.write, self, name, clock=lambda: clock().timestamp())
             self.deciders[name] = decider
-            self.desks[name] = desk_of(decider, self.store, spool.write, name)
+            self.routers[name] = router_of(decider, self.store, spool.write, name)
         turns = itertools.cycle(names)
 
         async def answer(request: Request) -> Response:
-            return await self.desks[next(turns)].answer(request)
+            return await self.routers[next(turns)].answer(request)
 
         self.http = TestClient(Starlette(routes=[Path_("/{path:path}", answer, methods=["GET", "POST"])]))
 
@@ -173,13 +173,13 @@ class Gateway:
 
     def take(self, table: RouteTable, fleet: Fleet) -> None:
         """Every replica takes the table and says so."""
-        self.store.hold(
+        self.store.load(
             t for r in table.routes.values() for t in (*r.resident, *([r.challenger] if r.challenger else []))
         )
-        for name, desk in self.desks.items():
-            if accepts(desk.table, table):
-                desk.table = table
-            order = desk.table.order if desk.table else (0, 0)
+        for name, router in self.routers.items():
+            if accepts(router.table, table):
+                router.table = table
+            order = router.table.order if router.table else (0, 0)
             report = {"replica": name, "order": order, "host": socket.gethostname(), "process": os.getpid()}
             fleet.note(report | {"refused": self.store.refused})
 
@@ -197,7 +197,7 @@ class Bank:
         self.http = TestClient(create_app(self.settings, clock=clock), raise_server_exceptions=False)
         self.http.__enter__()
         self.controller, self.trainer = self._service("controller"), self._service("trainer")
-        self.keeper, self.jobs = Keeper(self.settings), Jobs()
+        self.keeper, self.jobs = DecisionLog(self.settings), Jobs()
         self.fleet = Fleet(lambda: clock().timestamp())
         self.gateway = Gateway(self.settings, clock)
         self._people: dict[str, Client] = {}
@@ -213,7 +213,7 @@ class Bank:
         return Ledger(HERE, self.settings.token(name), transport=self.http._transport)
 
     def person(self, name: str) -> Client:
-        """Somebody at their desk, signed in."""
+        """Somebody at their router, signed in."""
         if name not in self._people:
             there: dict[str, Any] = {"ledger": HERE, "transport": self.http._transport}
             self._people[name] = Client.sign_in(name, self.passwords[name], **there)

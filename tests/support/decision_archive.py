@@ -13,7 +13,7 @@ from lineage.digest import digest_file
 from lineage.privacy.erasure import Subjects
 from lineage.rules.draft import Draft
 from lineage.settings import Settings
-from serve.record.decision_log import Keeper
+from serve.record.decision_log import DecisionLog
 from serve.record.sealing import SCHEMA
 from serve.record.spool import Spool
 from tests.support.decision_records import decision
@@ -29,7 +29,7 @@ class Archive:
     def __init__(self, story: Story) -> None:
         self.story, self.settings = story, story.settings
         self.champion = story.teller.champion()
-        self.spool, self.keeper = Spool(self.settings.spool, "r1"), Keeper(self.settings)
+        self.spool, self.keeper = Spool(self.settings.spool, "r1"), DecisionLog(self.settings)
         self.alive = True
 
     def later(self, **by: float) -> None:

@@ -1,4 +1,4 @@
-"""A decider and a desk put together as a gateway replica does, without Ray."""
+"""A decider and a router put together as a gateway replica does, without Ray."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 from serve.decision.answers import Answer, ChallengerPort
 from serve.decision.champion import Champion
-from serve.decision.circuit_breakers import Breakers, Told
+from serve.decision.circuit_breakers import BreakerEvent, Breakers
 from serve.decision.decider import Decider
 from serve.decision.explainer import Explainer
 from serve.decision.freshness import FeaturePort
-from serve.decision.score_cache import Cache
+from serve.decision.score_cache import ScoreCache
 from serve.gateway.predictions import Predictions
-from serve.gateway.router import Desk
+from serve.gateway.router import Router
 from serve.models.bundle_store import BundleStore
 
 Record = Callable[[dict[str, Any]], None]
@@ -35,21 +35,21 @@ def decider_of(
     *,
     clock: Callable[[], float] = time.time,
     ticks: Callable[[], float] = time.monotonic,
-    tell: Callable[[Told], None] = lambda told: None,
+    tell: Callable[[BreakerEvent], None] = lambda told: None,
 ) -> Decider:
     """A decider. `clock` is the wall's, `ticks` the breakers'; `tell` hears what breakers do."""
-    champion = Champion(store, Breakers(replica, tell, ticks, clock), Explainer(), Cache())
+    champion = Champion(store, Breakers(replica, tell, ticks, clock), Explainer(), ScoreCache())
     return Decider(store, champion, record, pool, replica, clock)
 
 
-def desk_of(
+def router_of(
     decider: Decider,
     store: BundleStore,
     record: Record,
     replica: str = "r1",
     features: FeaturePort | None = None,
     **options: Any,
-) -> Desk:
-    """A desk before a decider."""
+) -> Router:
+    """A router before a decider."""
     predictions = Predictions(decider, store, replica, Silent(), features)
-    return Desk(predictions, store, record, replica, **options)
+    return Router(predictions, store, record, replica, **options)

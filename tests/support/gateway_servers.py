@@ -1,4 +1,4 @@
-"""The gateway's desk behind real HTTP servers, without Ray: uvicorn as a replica runs it, and HAProxy before it.
+"""The gateway's router behind real HTTP servers, without Ray: uvicorn as a replica runs it, and HAProxy before it.
 
 The model takes a number, a whole number and a category, so that every kind of wrong value can be sent.
 """
@@ -31,10 +31,10 @@ from lineage.settings import Settings
 from lineage.signing import make_keys, sign
 from serve.decision.scoring import score
 from serve.gateway.messages import error_reply
-from serve.gateway.single_write import send_replies_whole
+from serve.gateway.single_write import use_single_write_replies
 from serve.models.bundle_store import BundleStore
 from serve.routes import Route, RouteTable, Target
-from tests.support.gateway_parts import decider_of, desk_of
+from tests.support.gateway_parts import decider_of, router_of
 from validators.scoring.bundle import load_bundle
 from validators.scoring.golden import answer
 
@@ -113,7 +113,7 @@ class Trial:
 
 @dataclass
 class Office:
-    """A desk over three real releases: loan@2 is in charge, loan@1 was before it, loan@3 may be on trial."""
+    """A router over three real releases: loan@2 is in charge, loan@1 was before it, loan@3 may be on trial."""
 
     settings: Settings
     lines: list[dict[str, Any]] = field(default_factory=list)
@@ -122,10 +122,10 @@ class Office:
     def __post_init__(self) -> None:
         self.previous, self.champion, self.challenger = (make_release(self.settings, f"loan@{n}", n) for n in (1, 2, 3))
         self.store = BundleStore(self.settings)
-        self.store.hold([self.previous, self.champion, self.challenger])
+        self.store.load([self.previous, self.champion, self.challenger])
         decider = decider_of(self.store, self.record, Trial(self.store))
         hosts = ("127.0.0.1", "localhost")
-        self.desk = desk_of(decider, self.store, self.record, hosts=hosts, read_seconds=_READ_SECONDS)
+        self.router = router_of(decider, self.store, self.record, hosts=hosts, read_seconds=_READ_SECONDS)
         self.route()
 
     def record(self, line: dict[str, Any]) -> None:
@@ -133,19 +133,19 @@ class Office:
         self.recorded.set()
 
     def route(self, share: float = 0.0, *, champion: bool = True, previous_digest: str = "") -> None:
-        """Put a route table on the desk, with the challenger on trial where `share` is not 0."""
+        """Put a route table on the router, with the challenger on trial where `share` is not 0."""
         challenger = self.challenger if share else None
         salt = "pepper-and-salt" if share else ""
         previous = Target("loan@1", previous_digest or self.previous.digest)
         in_charge = self.champion if champion else None
         route = Route("loan", in_charge, previous, self.champion, challenger, share, salt)
-        self.desk.table = RouteTable(1, 7, {"loan": route}, KNOWN)
+        self.router.table = RouteTable(1, 7, {"loan": route}, KNOWN)
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
         """What a replica does with a request, as an ASGI application."""
         request = Request(scope, receive, send)
         try:
-            response = await self.desk.answer(request)
+            response = await self.router.answer(request)
         except PlimsollError as error:
             response = error_reply(error)
         await response(scope, receive, send)
@@ -161,7 +161,7 @@ def _listener() -> socket.socket:
 @contextmanager
 def served(app: Callable[[Scope, Receive, Send], Any]) -> Iterator[int]:
     """Run an application under uvicorn, with the options that Ray gives it; yields the port."""
-    send_replies_whole()
+    use_single_write_replies()
     listener = _listener()
     config = uvicorn.Config(
         app,

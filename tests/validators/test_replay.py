@@ -99,7 +99,7 @@ def test_the_baseline_that_stood_in_for_refused_bytes_comes_out_again(bench: Ben
     model = folder_of(own, bench.first) / "model.ubj"
     model.write_bytes(model.read_bytes()[:-1] + b"!")
     store, lines = BundleStore(own), list[Row]()
-    store.hold([bench.first, bench.second])
+    store.load([bench.first, bench.second])
     decider = decider_of(store, lines.append, bench.pool)
     asyncio.run(decider.decide(bench.table(previous=bench.second), "loan", Request(RISKY, "c1")))
     (line,) = lines

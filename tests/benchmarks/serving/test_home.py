@@ -37,7 +37,7 @@ def test_every_model_has_a_champion_and_one_before_it(home: Home) -> None:
 def test_the_bundles_are_verified_like_any_and_answer_as_was_said(home: Home) -> None:
     settings, champions = home
     store = BundleStore(settings)
-    store.hold([Target(champion.release, champion.digest) for champion in champions])
+    store.load([Target(champion.release, champion.digest) for champion in champions])
     assert store.refused == {}
     for champion in champions:
         bundle = store.get(Target(champion.release, champion.digest))

@@ -47,7 +47,7 @@ from lineage.verify import verify_ledger
 from lineage.witness.cosigner import Cosigner, OwnLog
 from lineage.witness.server import Witness, create_app
 from serve.record import decision_log as keeper_module
-from serve.record.decision_log import Keeper
+from serve.record.decision_log import DecisionLog
 from serve.record.spool import Spool
 from tests.support.decision_records import NOW, decision
 from tests.support.sample_facts import MODEL, Hand, Teller
@@ -85,7 +85,7 @@ class House:
         for name in ("run/ledger.process", "logs/ledger.log", "ledger/lineage.duckdb", "secrets/session.json"):
             (settings.root / name).parent.mkdir(exist_ok=True)
             (settings.root / name).write_bytes(b"not state: " + name.encode())
-        self.spool, self.keeper, self.decided = Spool(settings.spool, "r1"), Keeper(settings), 0
+        self.spool, self.keeper, self.decided = Spool(settings.spool, "r1"), DecisionLog(settings), 0
 
     def open(self) -> None:
         signer = signer_at(self.settings.log_key)
@@ -186,7 +186,7 @@ def go_on(settings: Settings, clock: Hand) -> House:
     house = House.__new__(House)
     house.settings, house.clock, house.segment_bytes = settings, clock, 4_096
     house.open()
-    house.keeper = Keeper(settings)
+    house.keeper = DecisionLog(settings)
     for _ in range(2):  # what was under way, then the rest
         house.seal()
     house.ledger.close()
@@ -422,7 +422,7 @@ def test_a_data_set_that_gets_a_version_meanwhile_can_be_read(
 def test_what_is_sealed_is_not_taken_in_the_clear(
     house: House, settings: Settings, dest: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeper_module, "blank", lambda *given: None)  # killed just before
+    monkeypatch.setattr(keeper_module, "overwrite_sealed", lambda *given: None)  # killed just before
     house.seal()
     house.decide(1)
     create(settings, dest)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from tests.support.sample_facts import CONTROLLER, MODEL, SAMPLES, Hand, Teller, sample
 
 from lineage.errors import InvalidError, RefusedError
 from lineage.facts.eras import EARLIER, LATEST, upcast
@@ -15,6 +14,7 @@ from lineage.rules.eras import RULES, activation, rulebook_digest, rules_of
 from lineage.service.context import PLATFORM_ACTOR, Context
 from lineage.settings import Settings
 from lineage.verify import verify_ledger
+from tests.support.sample_facts import CONTROLLER, MODEL, SAMPLES, Hand, Teller, sample
 
 #: What each era that was ever released allows. A difference means that a rule was changed without a new era.
 DIGESTS = {

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from tests.support.sample_facts import MODEL, OPERATOR, Teller
 
 from lineage.errors import RefusedError
 from lineage.facts.eras import LATEST
 from lineage.lifecycle import State
+from tests.support.sample_facts import MODEL, OPERATOR, Teller
 
 FIRST, SECOND = f"{MODEL}@1", f"{MODEL}@2"
 

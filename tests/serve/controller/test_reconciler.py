@@ -9,7 +9,7 @@ from typing import Any
 
 from lineage.settings import Settings
 from serve.controller.reconciler import Conduct
-from serve.record.decision_log import Keeper
+from serve.record.decision_log import DecisionLog
 from serve.record.sealing import read_segments
 from serve.record.spool import Spool
 from tests.support.decision_records import decision
@@ -28,7 +28,7 @@ class Record:
 
 def test_two_models_that_decide_in_the_same_second_are_both_sealed(tmp_path: Path) -> None:
     settings, record = Settings(home=tmp_path), Record()
-    spool, keeper = Spool(settings.spool, "r1"), Keeper(settings)
+    spool, keeper = Spool(settings.spool, "r1"), DecisionLog(settings)
     for number in range(6):
         spool.write(decision(number, model=("loans", "cards")[number % 2]))
     keeper.take()
@@ -42,7 +42,7 @@ def test_two_models_that_decide_in_the_same_second_are_both_sealed(tmp_path: Pat
 
 def test_a_shadows_copy_is_in_the_segment_and_counts_as_nobodys_answer(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
-    spool, keeper = Spool(settings.spool, "r1"), Keeper(settings)
+    spool, keeper = Spool(settings.spool, "r1"), DecisionLog(settings)
     spool.write(decision(1, "champion"))
     spool.write(decision(2, release="credit-default@9", role="shadow", purpose="shadow", shadow_of="d1", score=None))
     keeper.take()

@@ -9,7 +9,7 @@ import pytest
 from ray.exceptions import RayActorError, RayTaskError
 
 from lineage.errors import UnavailableError
-from serve.decision.challenger_client import ChallengerPool
+from serve.decision.challenger_client import ChallengerClient
 from serve.routes import Target
 
 TARGET = Target("loan@2", "sha256:" + "2" * 64)
@@ -38,7 +38,7 @@ class Bench:
 
     def __init__(self) -> None:
         self.now, self.handle = 0.0, Handle()
-        self.pool = ChallengerPool(self.handle, lambda: self.now)
+        self.pool = ChallengerClient(self.handle, lambda: self.now)
         asyncio.run(self.pool.prepare(TARGET))
         self.handle.asked = 0
 

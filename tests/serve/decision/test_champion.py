@@ -13,8 +13,8 @@ import pytest
 
 from lineage.errors import InvalidError, RefusedError
 from lineage.settings import Settings
-from serve.decision.answers import Answer, Request, Served
-from serve.decision.circuit_breakers import Told
+from serve.decision.answers import Answer, LookedUpFeatures, Request
+from serve.decision.circuit_breakers import BreakerEvent
 from serve.decision.decider import Decider
 from serve.routes import RouteTable
 from tests.support.bundles import features
@@ -52,7 +52,7 @@ class Ward:
 
     def __init__(self, folder: Path) -> None:
         self.bench = Bench(Settings(home=folder))
-        self.now, self.told = 0.0, list[Told]()
+        self.now, self.told = 0.0, list[BreakerEvent]()
         store = self.bench.store
         bundle = store.get(self.bench.first)
         assert bundle is not None
@@ -156,10 +156,10 @@ def test_many_rows_are_answered_as_one_by_one(ward: Ward) -> None:
     rows = [features(0.1 * number, 4.0 - 0.1 * number, number % 5) for number in range(40)]
     one_by_one = [ward.ask(row, table=ward.table(Serving(cache=False))) for row in rows]
     requests = [Request(row, f"c{number}", None, number) for number, row in enumerate(rows)]
-    weighed = asyncio.run(ward.decider.weigh(ward.table(Serving(cache=False)), "loan", requests))
-    assert [one.scored.score.hex() for one in weighed] == [answer.score.hex() for answer in one_by_one]
-    assert [one.scored.reasons for one in weighed] == [answer.reasons for answer in one_by_one]
-    assert {one.scored.decision for one in weighed} == {"approve", "decline"}
+    decided = asyncio.run(ward.decider.decide_without_recording(ward.table(Serving(cache=False)), "loan", requests))
+    assert [one.scored.score.hex() for one in decided] == [answer.score.hex() for answer in one_by_one]
+    assert [one.scored.reasons for one in decided] == [answer.reasons for answer in one_by_one]
+    assert {one.scored.decision for one in decided} == {"approve", "decline"}
 
 
 def test_rows_on_trial_go_to_the_pool_together_and_each_fails_alone(ward: Ward) -> None:
@@ -169,8 +169,8 @@ def test_rows_on_trial_go_to_the_pool_together_and_each_fails_alone(ward: Ward) 
     ward.bench.pool.behave = picky
     rows = [features(0.1 * number, 1.0, number % 5) for number in range(60)]
     requests = [Request(row, f"c{number}", None, number) for number, row in enumerate(rows)]
-    weighed = asyncio.run(ward.decider.weigh(ward.table(share=1.0), "loan", requests))
-    answered = [(one.pending.role, one.pending.fallback) for one in weighed]
+    decided = asyncio.run(ward.decider.decide_without_recording(ward.table(share=1.0), "loan", requests))
+    answered = [(one.pending.role, one.pending.fallback) for one in decided]
     assert answered == [
         ("champion", "challenger_failed") if number % 5 == 3 else ("challenger", None) for number in range(60)
     ]
@@ -180,14 +180,14 @@ def test_rows_on_trial_go_to_the_pool_together_and_each_fails_alone(ward: Ward) 
 def test_one_wrong_row_of_many_is_named_and_none_is_decided(ward: Ward) -> None:
     requests = [Request(RISKY, "a", None, 0), Request(RISKY | {"late": "often"}, "b", None, 1)]
     with pytest.raises(InvalidError, match=r"row 1: .*late") as error:
-        asyncio.run(ward.decider.weigh(ward.table(), "loan", requests))
+        asyncio.run(ward.decider.decide_without_recording(ward.table(), "loan", requests))
     assert error.value.detail["row"] == 1
     assert ward.bench.lines == []
 
 
 def test_features_that_may_not_be_used_are_left_out_and_the_baseline_answers(ward: Ward) -> None:
     known = {"income": 0.1, "debt": 4.0}
-    request = Request(known, "c1", Served("loans_v1", 99.0, ("late",)))
+    request = Request(known, "c1", LookedUpFeatures("loans_v1", 99.0, ("late",)))
     answer = asyncio.run(ward.decider.decide(ward.table(), "loan", request))
     assert (answer.role, answer.fallback, ward.ill.asked) == ("baseline", "stale_features", 0)
     neutral = ward.ask(known | {"late": 0}, table=ward.table(killed="baseline"))  # 0 is the mean of `late`
@@ -212,7 +212,7 @@ def test_a_shadow_scores_copies_that_are_on_record_and_change_no_answer(ward: Wa
     async def ask() -> Answer:
         table = ward.table(shadow=ward.bench.second)
         answer = await ward.decider.decide(table, "loan", Request(RISKY, "c1"))
-        await ward.decider.shadow.settle()
+        await ward.decider.shadow.drain()
         return answer
 
     answer = asyncio.run(ask())
@@ -237,7 +237,7 @@ def test_a_shadow_that_fails_or_falls_behind_costs_nobody_an_answer(ward: Ward) 
         for number in range(300):
             await ward.decider.decide(table, "loan", Request(SAFE, f"c{number}"))
         release.set()
-        await ward.decider.shadow.settle()
+        await ward.decider.shadow.drain()
 
     asyncio.run(ask())
     assert len([line for line in ward.bench.lines if line["purpose"] == "customer"]) == 300

@@ -39,15 +39,15 @@ class Bench:
             self.count += 1
             value = score if score is not None else (self.count * 37 % 101) / 101
             said = self.count % 2 == 0 if favourable is None else favourable
-            self.breaker.answered(b"row %d" % self.count, value, favourable=said)
+            self.breaker.record_answer(b"row %d" % self.count, value, favourable=said)
 
     def bad(self, times: int = 1, cause: Failure = "errors") -> None:
         for _ in range(times):
-            self.breaker.failed(cause)
+            self.breaker.record_failure(cause)
 
     def trial(self) -> str:
         """A key that the trial's sample takes in."""
-        return next(f"k{number}" for number in range(1000) if self.breaker.lets(f"k{number}"))
+        return next(f"k{number}" for number in range(1000) if self.breaker.allows(f"k{number}"))
 
     def opened(self) -> Bench:
         self.bad(LIMITS.in_a_row)
@@ -59,9 +59,9 @@ class Bench:
 def test_failures_in_a_row_open_it_below_the_minimum_too(cause: Failure) -> None:
     bench = Bench()
     bench.bad(LIMITS.in_a_row - 1, cause)
-    assert bench.breaker.lets("anybody")
+    assert bench.breaker.allows("anybody")
     bench.bad(1, cause)
-    assert not bench.breaker.lets("anybody")
+    assert not bench.breaker.allows("anybody")
     assert (bench.told[0].opened, bench.told[0].cause) == (True, cause)
     assert bench.told[0].evidence == {"in_a_row": LIMITS.in_a_row}
 
@@ -90,7 +90,7 @@ def test_one_score_for_many_different_rows_opens_it() -> None:
 def test_one_row_asked_for_again_and_again_is_no_constant_score() -> None:
     bench = Bench()
     for number in range(100):
-        bench.breaker.answered(b"the same row", 0.25, favourable=number % 2 == 0)
+        bench.breaker.record_answer(b"the same row", 0.25, favourable=number % 2 == 0)
     assert bench.breaker.state == "closed"
 
 
@@ -122,11 +122,11 @@ def test_without_limits_every_share_of_approvals_is_possible() -> None:
 
 def test_after_the_rest_a_keyed_sample_is_answered_and_good_answers_close_it() -> None:
     bench = Bench().opened()
-    assert not any(bench.breaker.lets(f"k{number}") for number in range(50))
+    assert not any(bench.breaker.allows(f"k{number}") for number in range(50))
     bench.now += LIMITS.rest_seconds
-    let_in = {f"k{number}" for number in range(400) if bench.breaker.lets(f"k{number}")}
+    let_in = {f"k{number}" for number in range(400) if bench.breaker.allows(f"k{number}")}
     assert 60 < len(let_in) < 140  # a quarter of 400
-    assert {key for key in let_in if bench.breaker.lets(key)} == let_in  # the same customers again
+    assert {key for key in let_in if bench.breaker.allows(key)} == let_in  # the same customers again
     bench.good(LIMITS.trials)
     assert bench.breaker.state == "closed"
     closed = bench.told[-1]
@@ -141,7 +141,7 @@ def test_one_failure_in_the_trial_opens_it_for_twice_as_long() -> None:
     bench.bad(1, "slow")
     assert (bench.breaker.state, bench.breaker.cause, bench.told[-1].times) == ("open", "slow", 2)
     bench.now += LIMITS.rest_seconds
-    assert not any(bench.breaker.lets(f"k{number}") for number in range(200))
+    assert not any(bench.breaker.allows(f"k{number}") for number in range(200))
     bench.now += LIMITS.rest_seconds
     assert bench.trial()
 
@@ -167,7 +167,7 @@ def test_a_trial_that_nobody_falls_into_draws_another_sample() -> None:
     bench = Bench().opened()
     bench.now += LIMITS.rest_seconds
     tried = 0
-    while not bench.breaker.lets("the only customer"):
+    while not bench.breaker.allows("the only customer"):
         bench.now += LIMITS.trial_seconds
         tried += 1
         assert tried < 100
@@ -180,9 +180,9 @@ def test_a_trial_goes_on_with_others_where_its_first_customers_went_away() -> No
     bench.now += LIMITS.rest_seconds
     bench.trial()
     bench.good(LIMITS.trials - 1)
-    before = {f"k{number}" for number in range(200) if bench.breaker.lets(f"k{number}")}
+    before = {f"k{number}" for number in range(200) if bench.breaker.allows(f"k{number}")}
     bench.now += LIMITS.trial_seconds
-    after = {f"k{number}" for number in range(200) if bench.breaker.lets(f"k{number}")}
+    after = {f"k{number}" for number in range(200) if bench.breaker.allows(f"k{number}")}
     assert before != after
     bench.good()
     assert bench.breaker.state == "closed"
@@ -223,7 +223,7 @@ class AnyHistory(RuleBasedStateMachine):
     @rule(key=st.text(min_size=1, max_size=5))
     def ask(self, key: str) -> None:
         state = self.bench.breaker.state
-        let = self.bench.breaker.lets(key)
+        let = self.bench.breaker.allows(key)
         assert let or state != "closed"
         assert not let or self.bench.breaker.state != "open"
 
@@ -245,7 +245,7 @@ class AnyHistory(RuleBasedStateMachine):
         bench = self.bench
         bench.now += LIMITS.rest_most_seconds
         for number in range(2000):
-            if bench.breaker.lets(f"customer {number}"):
+            if bench.breaker.allows(f"customer {number}"):
                 bench.good()
             if bench.breaker.state == "closed":
                 return

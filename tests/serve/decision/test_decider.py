@@ -82,7 +82,7 @@ def test_refused_bytes_are_not_parsed_and_the_baseline_answers_flagged(bench: Be
     model = folder_of(bench.settings, bench.first) / "model.ubj"
     model.write_bytes(model.read_bytes()[:-1] + b"!")
     bench.store = BundleStore(bench.settings)
-    bench.store.hold([bench.first, bench.second])
+    bench.store.load([bench.first, bench.second])
     bench.decider = decider_of(bench.store, bench.lines.append, bench.pool)
     assert "digest" in bench.store.refused[bench.first.digest]
     answer = bench.ask(bench.table(previous=bench.second))
@@ -95,7 +95,7 @@ def test_a_bundle_without_a_signature_is_refused(bench: Bench) -> None:
     folder = folder_of(bench.settings, bench.first)
     folder.with_name(folder.name + ".sig").unlink()
     store = BundleStore(bench.settings)
-    store.hold([bench.first])
+    store.load([bench.first])
     assert store.get(bench.first) is None
     assert "signature" in store.refused[bench.first.digest]
 

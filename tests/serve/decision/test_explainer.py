@@ -115,9 +115,9 @@ def test_the_header_is_a_list_of_strings_with_parameters() -> None:
 def test_the_cache_forgets_what_was_wanted_longest_ago(bench: Bench) -> None:
     cache, scored = Cache(most=2), object()
     for name in (b"a", b"b"):
-        cache.keep(("d", False, name), scored)  # type: ignore[arg-type]
+        cache.put(("d", False, name), scored)  # type: ignore[arg-type]
     assert cache.get(("d", False, b"a")) is scored
-    cache.keep(("d", False, b"c"), scored)  # type: ignore[arg-type]
+    cache.put(("d", False, b"c"), scored)  # type: ignore[arg-type]
     assert [cache.get(("d", False, name)) is not None for name in (b"a", b"b", b"c")] == [True, False, True]
     assert cache.get(("d", True, b"a")) is None  # with reasons that were asked for it is another answer
     assert (len(cache), cache.hits) == (2, 3)

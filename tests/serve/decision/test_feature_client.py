@@ -21,14 +21,15 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from structlog.testing import capture_logs
 
 from lineage.clock import instant
 from lineage.errors import InvalidError, PlimsollError, TamperedError, UnavailableError, UnknownError
 from lineage.settings import Settings
 from lineage.signing import make_keys
-from serve.decision.feature_client import Lookup
-from serve.decision.feature_replica import HANGS_SECONDS, FeatureReader, FeatureRoom
-from serve.decision.freshness import Served, usable
+from serve.decision.feature_client import FeatureClient
+from serve.decision.feature_replica import HANGS_SECONDS, FeatureReader, FeatureReadPool
+from serve.decision.freshness import EntityFeatures, usable_features
 from training.bundle import Trained, write_bundle
 from training.dataset import pin_dataset
 from training.families.port import family_of
@@ -59,12 +60,12 @@ class World:
     frame: pl.DataFrame
     as_of: datetime
 
-    def lookup(self, room: FeatureRoom, at: datetime | None = None, **options: Any) -> Lookup:
+    def lookup(self, room: FeatureReadPool, at: datetime | None = None, **options: Any) -> FeatureClient:
         options = {"seconds": PATIENT} | options
-        return Lookup(room.read, lambda: (at or self.as_of).timestamp(), **options)
+        return FeatureClient(room.read, lambda: (at or self.as_of).timestamp(), **options)
 
-    def fetch(self, entity: dict[str, Any], at: datetime | None = None, digest: str | None = None) -> Served:
-        room = FeatureRoom(FeatureReader(self.settings))
+    def fetch(self, entity: dict[str, Any], at: datetime | None = None, digest: str | None = None) -> EntityFeatures:
+        room = FeatureReadPool(FeatureReader(self.settings))
         try:
             return asyncio.run(self.lookup(room, at).fetch(self.spec.model.name, digest or self.digest, entity))
         finally:
@@ -107,7 +108,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, _in_utc: None) -> World:
 
 def test_an_entity_gets_bit_for_bit_what_the_same_row_gets_by_named_features(world: World) -> None:
     for customer in (1, 42, ROWS - 1, ROWS):
-        served = usable(world.fetch({"ID": customer}), world.bundle.features)
+        served = usable_features(world.fetch({"ID": customer}), world.bundle.features)
         named = world.frame.filter(pl.col("ID") == customer).select(world.spec.features.names).row(0, named=True)
         assert served.fresh
         assert (served.service, served.oldest_seconds) == ("credit_default_v1", 0.0)
@@ -214,7 +215,7 @@ def test_a_store_that_hangs_is_unavailable_and_comes_back(world: World, tmp_path
     copy = Settings(home=tmp_path / "home")
     shutil.copytree(world.settings.root, copy.root)
     elsewhere = replace(world, settings=copy)
-    room = FeatureRoom(FeatureReader(copy), threads=2)
+    room = FeatureReadPool(FeatureReader(copy), threads=2)
     name = world.spec.model.name
 
     async def story(holder: sqlite3.Connection) -> None:
@@ -248,7 +249,7 @@ class Gate(FeatureReader):
 def test_no_more_reads_are_under_way_than_allowed_and_the_rest_is_told_at_once(world: World) -> None:
     gate = Gate(world.settings)
     ticks = [0.0]
-    room = FeatureRoom(gate, threads=2, waiting=1, clock=lambda: ticks[0])
+    room = FeatureReadPool(gate, threads=2, waiting=1, clock=lambda: ticks[0])
     name = world.spec.model.name
 
     async def story() -> list[Any]:
@@ -282,10 +283,10 @@ def test_opening_a_store_takes_no_thread_and_goes_on_when_the_first_caller_gave_
             super().open(model, digest)
 
     reader = Slow(world.settings)
-    room = FeatureRoom(reader, threads=1, clock=lambda: 0.0)
+    room = FeatureReadPool(reader, threads=1, clock=lambda: 0.0)
     name = world.spec.model.name
 
-    async def story() -> list[Served]:
+    async def story() -> list[EntityFeatures]:
         with pytest.raises(UnavailableError):
             await world.lookup(room, seconds=0.02).fetch(name, world.digest, {"ID": 1})
         others = [asyncio.create_task(world.lookup(room).fetch(name, world.digest, {"ID": one})) for one in (1, 2, 3)]
@@ -301,7 +302,7 @@ def test_opening_a_store_takes_no_thread_and_goes_on_when_the_first_caller_gave_
 
 def test_who_gave_up_waiting_for_a_thread_is_not_read_for(world: World) -> None:
     gate = Gate(world.settings)
-    room = FeatureRoom(gate, threads=1)
+    room = FeatureReadPool(gate, threads=1)
     name = world.spec.model.name
 
     async def story() -> None:
@@ -335,7 +336,7 @@ def test_errors_cross_the_process_border_as_what_they_are(world: World) -> None:
             return {"refused": [name, "what happened", "entity"]}
 
         with pytest.raises(PlimsollError) as caught:
-            asyncio.run(Lookup(ask).fetch("m", "d", {"ID": 1}))
+            asyncio.run(FeatureClient(ask).fetch("m", "d", {"ID": 1}))
         assert type(caught.value) is kind
         assert (caught.value.message, caught.value.field) == ("what happened", "entity")
 
@@ -345,20 +346,19 @@ def test_the_gateway_does_not_carry_feast() -> None:
     assert subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=False).returncode == 0
 
 
-def test_warming_opens_the_stores_that_were_filled_since(
-    world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_warming_opens_the_stores_that_were_filled_since(world: World, tmp_path: Path) -> None:
     home = Settings(home=tmp_path)
     reader, name = FeatureReader(home), world.spec.model.name
     for model in (name, "another"):  # the other's address is not its own
         shutil.copytree(feast_home(world.settings, name), feast_home(home, model))
     shutil.copytree(world.settings.root / "keys", home.root / "keys")
-    reader.warm()
-    assert [*reader._stores] == [name]
-    opened = reader._stores[name]
-    reader.warm()
+    with capture_logs() as logged:
+        reader.warm()
+        assert [*reader._stores] == [name]
+        opened = reader._stores[name]
+        reader.warm()
     assert reader._stores[name] is opened
-    assert [record.getMessage().partition(":")[0] for record in caplog.records] == ["the online store of another"]
+    assert [(line["event"], line["model"]) for line in logged] == [("online store not opened", "another")]
     os.utime(feast_home(home, name) / STORE / STORE_FILE)
     reader.warm()
     assert reader._stores[name] is not opened
@@ -372,7 +372,7 @@ def test_one_look_for_stores_at_a_time(world: World) -> None:
             assert self.opened.wait(PATIENT)
             super().warm()
 
-    room = FeatureRoom(Slow(world.settings))
+    room = FeatureReadPool(Slow(world.settings))
     first = room.warm()
     assert room.warm() is first
     Slow.opened.set()
@@ -386,7 +386,7 @@ def test_a_look_for_stores_that_ends_on_what_nobody_foresaw_is_not_passed_over(w
         def warm(self) -> None:
             raise RuntimeError("nobody foresaw this")
 
-    room = FeatureRoom(Broken(world.settings))
+    room = FeatureReadPool(Broken(world.settings))
     with pytest.raises(RuntimeError, match="nobody foresaw this"):
         room.warm().result(PATIENT)
     with pytest.raises(RuntimeError, match="nobody foresaw this"):

@@ -2,7 +2,7 @@
 
 The cases have the numbers of the project's list of bad input at the inference entrance. Every case is sent twice: to
 uvicorn, as a replica runs it, and to HAProxy before it, as customers meet it. Where one of those answers before the
-desk is asked, the case says so and only its status counts: the words are not ours.
+router is asked, the case says so and only its status counts: the words are not ours.
 
 What is decided otherwise than on that list, and why:
 
@@ -274,6 +274,6 @@ def test_6a_66_names_that_nobody_serves_are_not_kept(fronts: Fronts) -> None:
     async def ask_all() -> set[int]:
         return {await ask(number) for number in range(10_000)}
 
-    kept = len(office.desk.repeats)
+    kept = len(office.router.repeats)
     assert asyncio.run(ask_all()) == {404}
-    assert len(office.desk.repeats) == kept
+    assert len(office.router.repeats) == kept

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import asyncio
 
-from serve.decision.circuit_breakers import Told
-from serve.gateway.event_reporter import Telling
+from serve.decision.circuit_breakers import BreakerEvent
+from serve.gateway.event_reporter import EventReporter
 
 
 def test_what_is_not_on_record_yet_is_told_again_under_the_same_key() -> None:
     async def run() -> list[tuple[str, str]]:
         heard, done = list[tuple[str, str]](), asyncio.Event()
 
-        async def tell(told: Told, key: str) -> bool:
+        async def tell(told: BreakerEvent, key: str) -> bool:
             heard.append((told.model, key))
             if len(heard) == 5:
                 done.set()
             return len(heard) > 2  # twice the ledger is away
 
-        telling = Telling(tell, retry_seconds=0.0)
+        telling = EventReporter(tell, retry_seconds=0.0)
         for model in ("a", "b", "c"):
-            telling.add(Told("BreakerOpened", model, {}))
+            telling.add(BreakerEvent("BreakerOpened", model, {}))
         await asyncio.wait_for(done.wait(), 20)
         return heard
 

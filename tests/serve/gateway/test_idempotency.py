@@ -9,8 +9,8 @@ import pytest
 from starlette.responses import Response
 
 from lineage.errors import InvalidError, RefusedError
-from serve.gateway.idempotency import Name, Repeats
-from serve.gateway.messages import pack
+from serve.gateway.idempotency import IdempotencyCache, Name
+from serve.gateway.messages import compress_reply
 
 NAME: Name = ("client", "/decide/loan", "k1")
 TWICE: Name = ("client", "/decide/loan", "k2")
@@ -37,12 +37,14 @@ class Hand:
         return self.now
 
 
-def _ask(repeats: Repeats, work: Callable[[], Awaitable[Response]], name: Name = NAME, body: bytes = b"a") -> Response:
+def _ask(
+    repeats: IdempotencyCache, work: Callable[[], Awaitable[Response]], name: Name = NAME, body: bytes = b"a"
+) -> Response:
     return asyncio.run(repeats.once(name, body, work))
 
 
 def test_the_first_answer_is_given_again_and_says_so() -> None:
-    repeats, work = Repeats(), Work()
+    repeats, work = IdempotencyCache(), Work()
     first, again = _ask(repeats, work), _ask(repeats, work)
     assert work.done == 1
     assert (first.headers["x-done"], again.headers["x-done"]) == ("1", "1")
@@ -51,14 +53,14 @@ def test_the_first_answer_is_given_again_and_says_so() -> None:
 
 
 def test_other_callers_paths_and_keys_are_other_requests() -> None:
-    repeats, work = Repeats(), Work()
+    repeats, work = IdempotencyCache(), Work()
     for name in (NAME, TWICE, ("other", *NAME[1:]), (NAME[0], "/outcome/loan", NAME[2])):
         _ask(repeats, work, name)
     assert work.done == 4
 
 
 def test_another_body_under_the_same_key_is_refused() -> None:
-    repeats, work = Repeats(), Work()
+    repeats, work = IdempotencyCache(), Work()
     _ask(repeats, work)
     with pytest.raises(RefusedError, match="'k1' came with another body") as told:
         _ask(repeats, work, body=b"b")
@@ -69,7 +71,7 @@ def test_what_was_refused_may_be_corrected_under_the_same_key() -> None:
     async def refuse() -> Response:
         raise InvalidError("wrong")
 
-    repeats, work = Repeats(), Work()
+    repeats, work = IdempotencyCache(), Work()
     with pytest.raises(InvalidError):
         _ask(repeats, refuse)
     assert len(repeats) == 0
@@ -77,7 +79,7 @@ def test_what_was_refused_may_be_corrected_under_the_same_key() -> None:
 
 
 def test_two_at_a_time_are_decided_once() -> None:
-    repeats, work = Repeats(), Work()
+    repeats, work = IdempotencyCache(), Work()
 
     async def both() -> list[Response]:
         return await asyncio.gather(*(repeats.once(NAME, b"a", work) for _ in range(5)))
@@ -88,7 +90,7 @@ def test_two_at_a_time_are_decided_once() -> None:
 
 
 def test_who_waited_for_one_that_failed_has_a_try_of_their_own() -> None:
-    repeats, work = Repeats(), Work()
+    repeats, work = IdempotencyCache(), Work()
     failing = [True]
 
     async def fail_once() -> Response:
@@ -110,7 +112,7 @@ def test_who_waited_for_one_that_failed_has_a_try_of_their_own() -> None:
 
 def test_answers_are_forgotten_with_time() -> None:
     clock, work = Hand(), Work()
-    repeats = Repeats(clock, seconds=60.0)
+    repeats = IdempotencyCache(clock, seconds=60.0)
     _ask(repeats, work)
     clock.now += 60.0
     _ask(repeats, work)
@@ -121,7 +123,7 @@ def test_answers_are_forgotten_with_time() -> None:
 
 
 def test_the_oldest_go_when_memory_is_used_up() -> None:
-    repeats, work = Repeats(bytes_most=20_000), Work(b"x" * 4_000)
+    repeats, work = IdempotencyCache(bytes_most=20_000), Work(b"x" * 4_000)
     for number in range(50):
         _ask(repeats, work, ("client", "/decide/loan", str(number)))
     assert len(repeats) <= 5
@@ -130,9 +132,9 @@ def test_the_oldest_go_when_memory_is_used_up() -> None:
 
 
 def test_an_answer_is_packed_for_each_caller_anew() -> None:
-    repeats, work = Repeats(), Work(b"x" * 8_000)
+    repeats, work = IdempotencyCache(), Work(b"x" * 8_000)
     first = _ask(repeats, work)
-    pack(first, b"gzip")
+    compress_reply(first, b"gzip")
     again = _ask(repeats, work)
     assert bytes(again.body) == b"x" * 8_000
     assert "content-encoding" not in again.headers

@@ -64,7 +64,7 @@ _JSON = st.recursive(
 
 
 class Gateway:
-    """The desk behind its servers, and what its document says."""
+    """The router behind its servers, and what its document says."""
 
     def __init__(self, office: Office, ports: list[int]) -> None:
         self.office, self.port, self.urls = office, ports[0], [f"http://127.0.0.1:{port}" for port in ports]
@@ -137,12 +137,12 @@ STATES: dict[str, Callable[[Office], None]] = {
     "on trial": lambda office: office.route(0.5),
     "baseline": lambda office: office.route(champion=False),
     "nothing verified": lambda office: _route_to(office, Target("loan@2", "sha256:" + "0" * 64)),
-    "no table": lambda office: setattr(office.desk, "table", None),
+    "no table": lambda office: setattr(office.router, "table", None),
 }
 
 
 def _route_to(office: Office, target: Target) -> None:
-    office.desk.table = RouteTable(1, 8, {"loan": Route("loan", target, None, target, None, 0.0, "")}, KNOWN)
+    office.router.table = RouteTable(1, 8, {"loan": Route("loan", target, None, target, None, 0.0, "")}, KNOWN)
 
 
 @st.composite

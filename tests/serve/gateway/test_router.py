@@ -19,28 +19,28 @@ from starlette.routing import Route as Path_
 
 from lineage.errors import PlimsollError, UnknownError
 from lineage.settings import Settings
-from serve.decision.freshness import Served as Looked
+from serve.decision.freshness import EntityFeatures
 from serve.gateway.messages import error_reply
 from tests.support.bundles import features
 from tests.support.decider_bench import RISKY, Bench
-from tests.support.gateway_parts import desk_of
+from tests.support.gateway_parts import router_of
 
 CLIENT = "token-of-client"
 TOKENS = {CLIENT: ("client", "client"), "token-of-controller": ("controller", "service")}
 
 
 class Door:
-    """A desk behind a real HTTP stack in memory."""
+    """A router behind a real HTTP stack in memory."""
 
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
-        self.known = dict[str, Looked]()
-        self.desk = desk_of(bench.decider, bench.store, bench.lines.append, features=self)
+        self.known = dict[str, EntityFeatures]()
+        self.router = router_of(bench.decider, bench.store, bench.lines.append, features=self)
         self.route()
 
         async def answer(request: Request) -> Response:
             try:
-                return await self.desk.answer(request)
+                return await self.router.answer(request)
             except PlimsollError as error:
                 return error_reply(error)
 
@@ -48,11 +48,11 @@ class Door:
         self.app = Starlette(routes=[Path_("/{path:path}", answer, methods=methods)])
 
     def route(self, **changes: Any) -> None:
-        """Put a route table on the desk."""
+        """Put a route table on the router."""
         known = {sha256(token.encode()).hexdigest(): who for token, who in TOKENS.items()}
-        self.desk.table = replace(self.bench.table(**changes), tokens=known)
+        self.router.table = replace(self.bench.table(**changes), tokens=known)
 
-    async def fetch(self, model: str, digest: str, entity: Any) -> Looked:
+    async def fetch(self, model: str, digest: str, entity: Any) -> EntityFeatures:
         """The feature store: what is in `known`."""
         assert digest == self.bench.first.digest
         found = self.known.get(str(entity["ID"]))
@@ -191,7 +191,7 @@ def test_an_outcome_is_recorded(door: Door) -> None:
 
 def test_health_needs_no_token_and_is_not_ready_before_the_first_table(door: Door) -> None:
     assert door.send("GET", "/v2/health/ready", None).json() == {"ready": True}
-    door.desk.table = None
+    door.router.table = None
     assert door.send("GET", "/v2/health/ready", None).status_code == 503
     assert door.send("GET", "/v2/health/live", None).status_code == 200
     assert door.send("POST", "/decide/loan", json={"features": RISKY}).status_code == 503
@@ -269,8 +269,10 @@ def test_a_pulled_switch_that_leaves_nothing_is_503_and_not_to_be_asked_again(do
 
 
 def test_features_are_looked_up_by_the_entity_and_what_is_stale_is_not_used(door: Door) -> None:
-    door.known = {"1": Looked({"income": 0.1, "debt": 4.0, "late": 4}, ages={"loans": 3.0}, service="loans_v1")}
-    door.known["2"] = Looked({"income": 0.1, "debt": 4.0}, stale=("late",), ages={"loans": 99.0}, service="loans_v1")
+    door.known = {"1": EntityFeatures({"income": 0.1, "debt": 4.0, "late": 4}, ages={"loans": 3.0}, service="loans_v1")}
+    door.known["2"] = EntityFeatures(
+        {"income": 0.1, "debt": 4.0}, stale=("late",), ages={"loans": 99.0}, service="loans_v1"
+    )
     fresh = door.send("POST", "/decide/loan", json={"entity": {"ID": 1}, "key": "c1"}).json()
     named = door.send("POST", "/decide/loan", json={"features": RISKY, "key": "c1"}).json()
     assert (fresh["score"], fresh["reasons"], fresh["role"]) == (named["score"], named["reasons"], "champion")
@@ -292,8 +294,8 @@ def test_a_wrong_entity_is_named(door: Door, body: dict[str, Any]) -> None:
 
 
 def test_a_full_replica_refuses_customers_and_answers_services(door: Door) -> None:
-    while door.desk.admission.inside < 256:
-        door.desk.admission.enter(service=False)
+    while door.router.admission.inside < 256:
+        door.router.admission.enter(service=False)
     full = door.send("POST", "/decide/loan", json={"features": RISKY})
     assert (full.status_code, full.json()["code"], full.headers["retry-after"]) == (503, "overloaded", "1")
     body = {"features": RISKY, "purpose": "verification"}

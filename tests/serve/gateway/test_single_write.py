@@ -14,7 +14,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from serve.gateway.single_write import WholeReplies, send_replies_whole
+from serve.gateway.single_write import SingleWriteProtocol, use_single_write_replies
 
 SECONDS = 20.0
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -130,7 +130,7 @@ CASES: dict[str, tuple[Any, Any, int, int]] = {  # application, what the caller 
 def test_the_same_bytes_in_fewer_writes(case: str) -> None:
     app, talk, theirs, most = CASES[case]
     plain, writes = uvloop.run(talked(app, HttpToolsProtocol, talk))
-    ours, fewer = uvloop.run(talked(app, WholeReplies, talk))
+    ours, fewer = uvloop.run(talked(app, SingleWriteProtocol, talk))
     assert ours == plain != b""
     assert (writes, fewer) == (theirs, most)
 
@@ -155,14 +155,14 @@ def test_what_is_followed_by_nothing_goes_out_too() -> None:
             first_is_there.set()
             return start + await reader.read()
 
-        return await talked(waits, WholeReplies, talk)
+        return await talked(waits, SingleWriteProtocol, talk)
 
     found, _ = uvloop.run(story())
     assert found.endswith(b"5\r\nfirst\r\n6\r\nsecond\r\n0\r\n\r\n")
 
 
 def test_servers_that_are_started_afterwards_do_so() -> None:
-    send_replies_whole()
+    use_single_write_replies()
     config = uvicorn.Config(ordinary, log_config=None)
     config.load()
-    assert config.http_protocol_class is WholeReplies
+    assert config.http_protocol_class is SingleWriteProtocol

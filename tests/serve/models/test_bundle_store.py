@@ -12,7 +12,7 @@ import pytest
 from lineage.errors import UnavailableError
 from lineage.settings import Settings
 from serve.models.bundle_store import BundleStore
-from serve.models.memory_budget import Residency
+from serve.models.memory_budget import ModelMemory
 from serve.models.sandbox_client import Proof, Sandbox
 from serve.routes import Target
 from tests.support.bundles import features, folder_of, make_bundle
@@ -79,9 +79,9 @@ def test_what_is_held_answers_as_what_was_loaded_alone(
     assert (
         store.get(targets[0]) is store.get_baseline(targets[0]) is store.get(None) is store.get_baseline(None) is None
     )
-    assert store.lacks(targets)
-    store.hold(targets)
-    assert not store.lacks(targets)
+    assert store.has_missing(targets)
+    store.load(targets)
+    assert not store.has_missing(targets)
     assert (store.resident, store.refused, store.evictions) == (5, {}, 0)
     assert [answer(store.get(one)) for one in targets] == [answer(_loaded(one, settings)) for one in targets]
     assert len({answer(store.get(one)) for one in targets}) == 5
@@ -93,7 +93,7 @@ def test_no_model_is_parsed_here_before_the_sandbox_has_proven_it(
 ) -> None:
     dead = Sandbox(command=("/nowhere/python",))
     store = BundleStore(settings, dead)
-    store.hold(targets[:2])
+    store.load(targets[:2])
     assert store.resident == 0
     assert all("sandbox cannot be started" in store.refused[one.digest] for one in targets[:2])
     assert store.get_baseline(targets[0]) is None
@@ -111,13 +111,13 @@ def test_a_bundle_that_fails_in_the_sandbox_is_refused_and_the_others_are_held(
     )
     sandbox = sandbox_with(tmp_path)
     store = BundleStore(settings, sandbox)
-    store.hold([crashing, targets[1], wrong])
+    store.load([crashing, targets[1], wrong])
     assert store.get(targets[1]) is not None
     assert store.get(crashing) is store.get(wrong) is None
     assert "ended with -11" in store.refused[crashing.digest]
     assert "7 of 8 golden rows" in store.refused[wrong.digest]
-    assert not store.lacks([crashing, targets[1], wrong])
-    store.hold(targets[1:2])
+    assert not store.has_missing([crashing, targets[1], wrong])
+    store.load(targets[1:2])
     assert store.refused == {}
     sandbox.close()
 
@@ -126,10 +126,10 @@ def test_beyond_the_budget_baselines_stay_and_models_load_on_demand(
     settings: Settings, targets: list[Target], sandbox: Watched
 ) -> None:
     store = BundleStore(small(settings, 2.5, sandbox, targets[0]), sandbox)
-    store.hold(targets)
+    store.load(targets)
     held = [one for one in targets if store.get(one) is not None]
     assert held == targets[:2]  # the first ones are the most needed
-    assert not store.lacks(targets)
+    assert not store.has_missing(targets)
     for one in targets:
         light = store.get_baseline(one)
         assert light is not None
@@ -138,7 +138,7 @@ def test_beyond_the_budget_baselines_stay_and_models_load_on_demand(
         with pytest.raises(UnavailableError, match="not in memory"):
             answer(light)
     store.get(targets[0])
-    assert answer(asyncio.run(store.fetch(targets[4]))) == answer(_loaded(targets[4], settings))
+    assert answer(asyncio.run(store.get_or_load(targets[4]))) == answer(_loaded(targets[4], settings))
     assert [one for one in targets if store.get(one)] == [
         targets[0],
         targets[4],
@@ -149,11 +149,11 @@ def test_beyond_the_budget_baselines_stay_and_models_load_on_demand(
 
 def test_holding_lets_nothing_go_that_is_wanted(settings: Settings, targets: list[Target], sandbox: Watched) -> None:
     store = BundleStore(small(settings, 2.5, sandbox, targets[0]), sandbox)
-    store.hold(targets[:2])
-    store.hold(targets[1:4])
+    store.load(targets[:2])
+    store.load(targets[1:4])
     assert [one for one in targets if store.get(one)] == targets[1:3]
     assert store.get_baseline(targets[0]) is None  # no route names it any more, and its model is gone
-    store.hold(targets[1:3])
+    store.load(targets[1:3])
     assert store.evictions == 1
 
 
@@ -161,7 +161,7 @@ def test_a_model_larger_than_the_budget_is_refused_and_says_what_to_do(
     settings: Settings, targets: list[Target], sandbox: Watched
 ) -> None:
     store = BundleStore(small(settings, 0.5, sandbox, targets[0]), sandbox)
-    store.hold(targets[:1])
+    store.load(targets[:1])
     assert "PLIMSOLL_MODEL_MEMORY_MIB" in store.refused[targets[0].digest]
     assert store.get_baseline(targets[0]) is not None
 
@@ -173,7 +173,7 @@ def test_many_who_want_one_bundle_at_once_have_it_loaded_once(
     sandbox.asked.clear()
 
     async def all_at_once() -> list[Bundle | None]:
-        return await asyncio.gather(*(store.fetch(targets[number % 2]) for number in range(40)))
+        return await asyncio.gather(*(store.get_or_load(targets[number % 2]) for number in range(40)))
 
     bundles = asyncio.run(all_at_once())
     assert len({id(bundle) for bundle in bundles}) == 2
@@ -186,8 +186,8 @@ def test_who_gives_up_waiting_does_not_take_the_load_from_others(
     store = BundleStore(settings, sandbox)
 
     async def one_gives_up() -> Bundle | None:
-        impatient = asyncio.create_task(store.fetch(targets[0]))
-        patient = asyncio.create_task(store.fetch(targets[0]))
+        impatient = asyncio.create_task(store.get_or_load(targets[0]))
+        patient = asyncio.create_task(store.get_or_load(targets[0]))
         await asyncio.sleep(0)
         impatient.cancel()
         return await patient
@@ -202,8 +202,8 @@ def test_a_bundle_that_hangs_holds_up_no_other(settings: Settings, targets: list
     store = BundleStore(settings, sandbox)
 
     async def both() -> tuple[bool, Bundle | None]:
-        slow = asyncio.create_task(store.fetch(hanging))
-        await store.fetch(targets[1])
+        slow = asyncio.create_task(store.get_or_load(hanging))
+        await store.get_or_load(targets[1])
         waiting = not slow.done()
         while not end_children(sandbox):
             await asyncio.sleep(0)
@@ -224,13 +224,13 @@ def test_a_refused_bundle_is_looked_at_again_after_a_rest(
     content = model.read_bytes()
     model.write_bytes(content[:-1] + b"!")
     store = BundleStore(own, sandbox, clock=lambda: now[0])
-    store.hold(targets[:1])
+    store.load(targets[:1])
     assert "digest" in store.refused[targets[0].digest]
     model.write_bytes(content)
     now[0] = 9.0
-    assert asyncio.run(store.fetch(targets[0])) is None
+    assert asyncio.run(store.get_or_load(targets[0])) is None
     now[0] = 11.0
-    assert asyncio.run(store.fetch(targets[0])) is not None
+    assert asyncio.run(store.get_or_load(targets[0])) is not None
     assert store.refused == {}
 
 
@@ -240,11 +240,11 @@ def test_what_was_proven_is_verified_again_when_it_is_loaded_again(
     shutil.copytree(settings.root, tmp_path / "home")
     own = Settings(home=tmp_path / "home")
     store = BundleStore(small(own, 1.5, sandbox, targets[0]), sandbox)
-    store.hold(targets[:2])
+    store.load(targets[:2])
     assert store.get(targets[1]) is None
     model = folder_of(own, targets[1]) / "model.ubj"
     model.write_bytes(model.read_bytes()[:-1] + b"!")
-    assert asyncio.run(store.fetch(targets[1])) is None
+    assert asyncio.run(store.get_or_load(targets[1])) is None
     assert "digest" in store.refused[targets[1].digest]
     assert store.get(targets[0]) is not None
     assert store.get_baseline(targets[1]) is not None
@@ -254,18 +254,18 @@ def test_room_is_taken_before_a_model_is_there_and_given_back_where_it_fails(
     settings: Settings, targets: list[Target]
 ) -> None:
     bundle = _loaded(targets[0], settings)
-    models = Residency(100)
+    models = ModelMemory(100)
     assert models.reserve("a", 60, ())
     assert models.get("a") is None
     assert not models.reserve("b", 60, ())  # what is still being parsed cannot go
     assert not models.reserve("a", 10, ())
-    models.give_up("a")
+    models.release("a")
     assert models.reserve("b", 60, ())
     models.fill("b", bundle)
     assert models.get("b") is bundle
     assert not models.reserve("c", 60, ("b",))
-    assert not models.could_take(60, ("b",))
-    assert models.could_take(60, ())
+    assert not models.fits_beside(60, ("b",))
+    assert models.fits_beside(60, ())
     assert models.reserve("c", 60, ())
     assert (len(models), models.taken, models.evictions, "b" in models) == (1, 60, 1, False)
     assert not models.reserve("d", 101, ())

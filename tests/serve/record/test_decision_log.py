@@ -13,7 +13,7 @@ from lineage.privacy.decisions import ERASED, READABLE, reveal
 from lineage.privacy.key_vault import Vault
 from lineage.settings import Settings
 from serve.controller.measurements import counting_erased
-from serve.record.decision_log import Keeper
+from serve.record.decision_log import DecisionLog
 from serve.record.sealing import SCHEMA, read_segments
 from serve.record.spool import Spool
 from tests.support.decision_records import NOW, SALT, decision, outcome
@@ -35,13 +35,13 @@ def _write(spool: Spool, numbers: range) -> None:
         spool.write(outcome(number, number % 2))
 
 
-def _counts(keeper: Keeper) -> dict[str, Any]:
+def _counts(keeper: DecisionLog) -> dict[str, Any]:
     return {share: dict(arms) for share, arms in keeper.evidence_of(RELEASE).tallies.items()}
 
 
 def test_evidence_is_the_same_after_a_restart_wherever_it_lay(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
-    spool, keeper = Spool(settings.spool, "r1"), Keeper(settings)
+    spool, keeper = Spool(settings.spool, "r1"), DecisionLog(settings)
     keeper.evidence_of(RELEASE)
     _write(spool, range(40))
     keeper.take()
@@ -55,7 +55,7 @@ def test_evidence_is_the_same_after_a_restart_wherever_it_lay(tmp_path: Path) ->
     before = _counts(keeper)
     assert before[0.25]["challenger"].subjects == 20
 
-    again = Keeper(settings)
+    again = DecisionLog(settings)
     again.take()
     assert _counts(again) == before
     assert [segment.name for segment in again.next_segments()] == [segment.name for segment in keeper.next_segments()]
@@ -66,7 +66,7 @@ def test_evidence_is_the_same_after_a_restart_wherever_it_lay(tmp_path: Path) ->
 
 def test_the_window_holds_the_champions_newest_decisions(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
-    spool, keeper = Spool(settings.spool, "r1"), Keeper(settings)
+    spool, keeper = Spool(settings.spool, "r1"), DecisionLog(settings)
     for number in range(30):
         at = NOW.replace(second=number).isoformat()
         spool.write(decision(number, "champion", at=at, release="credit-default@2"))
@@ -83,13 +83,13 @@ def test_the_window_holds_the_champions_newest_decisions(tmp_path: Path) -> None
 
 
 def test_evidence_of_ended_rollouts_is_dropped(tmp_path: Path) -> None:
-    keeper = Keeper(Settings(home=tmp_path))
+    keeper = DecisionLog(Settings(home=tmp_path))
     keeper.evidence_of(RELEASE)
     keeper.forget_all_but(set())
     assert keeper.evidence == {}
 
 
-def seal(keeper: Keeper) -> None:
+def seal(keeper: DecisionLog) -> None:
     keeper.take()
     keeper.next_segments()
     keeper.sealed(lambda process: True)
@@ -103,7 +103,7 @@ def champions(spool: Spool, numbers: range) -> None:
 
 def test_who_is_erased_goes_on_to_count_but_is_measured_no_more(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
-    spool, keeper, vault = Spool(settings.spool, "r1"), Keeper(settings), Vault(settings)
+    spool, keeper, vault = Spool(settings.spool, "r1"), DecisionLog(settings), Vault(settings)
     champions(spool, range(10))
     seal(keeper)
     champions(spool, range(10, 14))
@@ -117,14 +117,14 @@ def test_who_is_erased_goes_on_to_count_but_is_measured_no_more(tmp_path: Path) 
     assert [record["decision_id"] for record in window.records] == [f"d{number}" for number in kept]
     assert window.erased == 3
     assert keeper.latest(RELEASE, 4).erased == 1  # of those that were looked at
-    again = Keeper(settings)
+    again = DecisionLog(settings)
     again.take()
     assert _counts(again) == before
 
 
 def test_what_was_decided_before_an_erasure_is_never_sealed_under_a_new_key(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
-    spool, keeper, vault = Spool(settings.spool, "r1"), Keeper(settings), Vault(settings)
+    spool, keeper, vault = Spool(settings.spool, "r1"), DecisionLog(settings), Vault(settings)
     for number, minute in enumerate((0, 1, 2, 3)):  # the same customer four times, erased in between
         if number == 1:
             seal(keeper)
@@ -151,7 +151,7 @@ def test_what_was_decided_before_an_erasure_is_never_sealed_under_a_new_key(tmp_
 
 def test_without_the_vault_nothing_is_taken_and_nothing_is_lost(tmp_path: Path, monkeypatch: Any) -> None:
     settings = Settings(home=tmp_path)
-    spool, keeper = Spool(settings.spool, "r1"), Keeper(settings)
+    spool, keeper = Spool(settings.spool, "r1"), DecisionLog(settings)
     spool.write(decision(1))
 
     def broken(*asked: Any) -> Any:
@@ -176,7 +176,7 @@ def test_segments_from_before_there_were_keys_stay_readable(tmp_path: Path) -> N
     pl.DataFrame([{name: row.get(name) for name in schema} for row in rows], schema=schema).write_parquet(
         folder / "20261123T100000-0123456789abcdef.parquet"
     )
-    spool, keeper = Spool(settings.spool, "r1"), Keeper(settings)
+    spool, keeper = Spool(settings.spool, "r1"), DecisionLog(settings)
     spool.write(decision(2, "champion", release="credit-default@2", decision_id="again"))
     keeper.take()
     assert _counts(keeper)[0.25]["champion"].subjects == 3  # one of them came before and after
@@ -194,7 +194,7 @@ def test_a_measurement_says_how_many_it_passed_over_and_its_digest_covers_that()
 
 def test_a_customers_first_decision_counts_also_after_a_restart(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
-    spool, keeper = Spool(settings.spool, "r1"), Keeper(settings)
+    spool, keeper = Spool(settings.spool, "r1"), DecisionLog(settings)
     for number, share in enumerate((0.25, 0.5, 1.0)):
         at = NOW.replace(minute=number).isoformat()
         spool.write(decision(number, key="ada", share=share, at=at))
@@ -206,7 +206,7 @@ def test_a_customers_first_decision_counts_also_after_a_restart(tmp_path: Path) 
 
 def test_what_is_written_but_not_on_record_is_measured_once(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
-    spool, keeper = Spool(settings.spool, "r1"), Keeper(settings)
+    spool, keeper = Spool(settings.spool, "r1"), DecisionLog(settings)
     champions(spool, range(5))
     keeper.take()
     keeper.next_segments()

@@ -18,9 +18,9 @@ from lineage.privacy.decisions import READABLE, reveal
 from lineage.privacy.key_vault import Vault
 from lineage.settings import Settings
 from serve.controller.replicas import process_alive
-from serve.record.decision_log import Keeper
+from serve.record.decision_log import DecisionLog
 from serve.record.sealing import Sealer, read_segments
-from serve.record.spool import Spool, SpoolReader, blank, remove_finished
+from serve.record.spool import Spool, SpoolReader, remove_finished
 from tests.support.decision_records import decision, outcome
 
 ROOT = Path(__file__).parents[3]
@@ -158,7 +158,7 @@ def test_a_torn_line_never_takes_the_next_one_with_it(folder: Path, monkeypatch:
 
 
 def test_a_spool_that_has_grown_begins_another_file(folder: Path) -> None:
-    spool = Spool(folder, "r1", turn_bytes=1_000)
+    spool = Spool(folder, "r1", rotate_bytes=1_000)
     for number in range(10):
         spool.write(decision(number))
     files = sorted(folder.iterdir())
@@ -174,7 +174,7 @@ def test_a_spool_that_has_grown_begins_another_file(folder: Path) -> None:
 
 
 def test_where_no_new_file_can_be_made_the_present_one_goes_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    spool, real = Spool(folder, "r1", turn_bytes=100), os.open
+    spool, real = Spool(folder, "r1", rotate_bytes=100), os.open
 
     def full(path: Any, *how: Any) -> int:
         if str(path).startswith(str(folder)):
@@ -193,11 +193,11 @@ def test_sealed_lines_of_a_living_replica_are_overwritten_and_later_ones_stay(fo
     spool.write(decision(1))
     reader.read()
     spool.write(decision(2))
-    blank(folder, reader.offsets, blanked)
+    overwrite_sealed(folder, reader.offsets, blanked)
     spool.write(decision(3))
     assert b"customer-1" not in spool.path.read_bytes()
     assert [record["decision_id"] for record in reader.read().records] == ["d2", "d3"]
-    blank(folder, reader.offsets, blanked)
+    overwrite_sealed(folder, reader.offsets, blanked)
     assert spool.path.read_bytes().strip() == b""
     again = SpoolReader(folder)  # one that has lost its cursor
     assert (again.read().records, again.torn) == ([], 0)
@@ -213,7 +213,7 @@ def test_a_torn_end_of_a_dead_replica_goes_with_its_file(folder: Path) -> None:
 
 
 def test_what_is_sealed_names_nobody_and_stays_with_its_decision(settings: Settings) -> None:
-    spool, keeper = Spool(settings.spool, "r1"), Keeper(settings)
+    spool, keeper = Spool(settings.spool, "r1"), DecisionLog(settings)
     spool.write(decision(1, reasons=["R-debt"], error="InvalidError: feature 'debt' is 4177.0; expected less"))
     keeper.take()
     (segment,) = keeper.next_segments()
@@ -247,7 +247,7 @@ for number in count():
 def test_no_answered_request_is_lost_when_replicas_are_killed(settings: Settings) -> None:
     """Twenty replicas answer while the controller seals, and each is killed in the middle of it."""
     chance, answered = Random(20), list[str]()
-    keeper = Keeper(settings)
+    keeper = DecisionLog(settings)
 
     def seal() -> None:
         keeper.take()
@@ -265,7 +265,7 @@ def test_no_answered_request_is_lost_when_replicas_are_killed(settings: Settings
             replica.kill()
             answered += [line.decode().strip() for line in replica.stdout if line.endswith(b"\n")]
         if chance.random() < 0.5:
-            keeper = Keeper(settings)  # the controller begins again, too
+            keeper = DecisionLog(settings)  # the controller begins again, too
     seal()
 
     frames = list(read_segments(settings.decisions, "credit-default"))
