@@ -34,9 +34,11 @@ format: dev  ## Format the code, and write what is made of other code
 bench: dev  ## Measure, side by side with peers; BENCH="appends faults.kills" for some only
 	@$(BIN)/python -m benchmarks $(BENCH)
 
-lock: dev  ## Resolve dependencies anew; updates uv.lock and environment.yml
+lock: dev  ## Resolve dependencies anew; updates uv.lock, environment.yml and NOTICE
 	@sh .ci/lock --upgrade
 	@$(BIN)/python .ci/environment.py
+	@sh .ci/install dev
+	@$(BIN)/python .ci/notice.py
 
 down: install  ## Stop everything
 	@$(BIN)/plimsoll down

@@ -27,6 +27,13 @@ def test_conda_users_get_the_pins_of_the_lock() -> None:
     assert run.returncode == 0, run.stderr
 
 
+@pytest.mark.skipif(sys.version_info[:2] != (3, 12), reason="NOTICE lists what uv.lock pins for Python 3.12")
+def test_the_licences_in_notice_are_those_of_the_pinned_packages() -> None:
+    command = [sys.executable, ".ci/notice.py", "--check"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+
+
 def test_the_asynchronous_client_is_the_twin_of_the_client() -> None:
     command = [sys.executable, ".ci/async_client.py", "--check"]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
