@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field, model_serializer, model_validator
+from pydantic import Field, field_validator, model_serializer, model_validator
 
 from lineage.digest import digest_of
-from validators.check import Limits, checks
+from validators.check import Limits
+from validators.plugins import CHECKS, DRIFT_STATISTICS
 from validators.toml_document import Part, parse_part, read_toml, refuse, unknown_key
 
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -43,7 +44,7 @@ class Validation(Part):
             raise refuse("policy", "validation.checks", names, "a list that names at least one check")
         if len(set(names)) != len(names):
             raise refuse("policy", "validation.checks", list(names), "each check once")
-        found = checks(names)
+        found = {name: CHECKS.load(name) for name in names}
         for name in set(table) - {"checks", *names}:
             raise unknown_key(
                 "policy", f"validation.{name}", ["checks", *names], " (a table is for a check that is named)"
@@ -124,7 +125,7 @@ class Rollout(Part):
 class DriftLimits(Part):
     """When live traffic no longer looks like the traffic the release was judged on."""
 
-    method: Literal["psi", "jensenshannon", "wasserstein"] = "psi"
+    method: str = Field(default="psi", description="The name of an installed drift statistic.")
     window: int = Field(default=600, ge=50, le=1_000_000, description="Decisions in one window.")
     minimum_rows: int = Field(
         default=200, ge=50, le=1_000_000, description="Fewer in the window or reference: not enough."
@@ -133,6 +134,13 @@ class DriftLimits(Part):
     limit_share: Share = 0.3
     every_seconds: float = Field(default=10, gt=0, le=86_400 * 31)
     retrain: bool = True
+
+    @field_validator("method")
+    @classmethod
+    def _method_is_installed(cls, name: str) -> str:
+        if name not in DRIFT_STATISTICS.names():
+            raise ValueError(f"the name of a drift statistic; {DRIFT_STATISTICS.hint(name)}")
+        return name
 
     @model_validator(mode="after")
     def _window_can_be_judged(self) -> Self:

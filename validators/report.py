@@ -14,7 +14,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from lineage.errors import InvalidError
-from validators.check import HEADINGS, CheckResult, Finding
+from validators.check import HEADINGS, Finding
+from validators.check_runner import CheckResult
 from validators.evidence import Evidence
 from validators.policy import Policy, policy_digest
 

@@ -15,9 +15,11 @@ from typing import Any, Protocol
 from lineage.digest import digest_file, digest_files, read_folder
 from lineage.errors import InvalidError, TamperedError
 from lineage.settings import Settings
-from validators.check import CheckResult, checks, run_check
+from validators.check import Check
+from validators.check_runner import CheckResult, run_check
 from validators.checks.group_fairness import FairnessLimits, disparities
 from validators.evidence import Evidence
+from validators.plugins import CHECKS
 from validators.policy import Policy, policy_digest
 from validators.report import Report, write_report
 from validators.scoring.bundle import Bundle, parse_bundle
@@ -80,7 +82,7 @@ def validate(
         plimsoll.errors.Error: the ledger did not take a fact; the candidate is not validated then.
     """
     digest = policy_digest(policy)
-    found = checks(policy.validation.checks)
+    found: dict[str, Check] = {name: CHECKS.load(name) for name in policy.validation.checks}
     results = []
     for name, check in found.items():
         result = run_check(name, check, evidence, policy.validation.limits[name])

@@ -7,7 +7,6 @@ stays in memory, also when its model has to go: it takes a hundredth of the room
 from __future__ import annotations
 
 import asyncio
-import importlib
 import logging
 import threading
 import time
@@ -19,10 +18,9 @@ from lineage.settings import Settings
 from serve.models.memory_budget import Residency
 from serve.models.sandbox_client import Proof, Sandbox, shared
 from serve.routes import Target
-from validators.scoring import families
 from validators.scoring import verified_read as verified
 from validators.scoring.bundle import Bundle, parse_baseline, parse_model
-from validators.scoring.port import families_here
+from validators.scoring.model_artefact import import_families
 
 log = logging.getLogger(__name__)
 _MIB = 1024 * 1024
@@ -58,8 +56,7 @@ class BundleStore:
     @staticmethod
     def warm() -> None:
         """Import what the first bundle needs, which takes a while, before traffic comes."""
-        for family in families_here():
-            importlib.import_module(f"{families.__name__}.{family}")
+        import_families()
 
     @property
     def resident(self) -> int:

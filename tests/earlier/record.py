@@ -27,7 +27,7 @@ from serve.intent import Intention
 from serve.monitor import drift_intentions, fairness_intentions, window_frame
 from tests.stories.bank import FIRST, MODEL, SECOND, THIRD, Bank, folder_of_a_model, open_bank
 from training.tracking import Tracker
-from validators.drift import measure_drift
+from validators.drift.measure import measure_drift
 from validators.policy import Policy
 from validators.replay import replay
 

@@ -16,7 +16,7 @@ from serve.controller.live_fairness import disparities
 from serve.intent import Intention
 from serve.monitor import drift_intentions, fairness_intentions, window_frame
 from tests.stories.bank import FIRST, MODEL, Bank, facts_of
-from validators.drift import measure_drift
+from validators.drift.measure import measure_drift
 from validators.policy import Policy
 from validators.replay import replay
 
