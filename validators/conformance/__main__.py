@@ -17,19 +17,11 @@ from lineage.errors import InvalidError, UnavailableError
 from validators.check_runner import run_check
 from validators.conformance.checks import problems_of_check
 from validators.conformance.drift_statistics import problems_of_statistic
+from validators.conformance.outcome import CONFORMS, PROBLEMS, UNKNOWN, write_outcome
 from validators.conformance.sample_release import sample_evidence
-from validators.plugins import CHECKS, DRIFT_STATISTICS, PluginPoint
+from validators.plugins import CHECKS, DRIFT_STATISTICS
 
-CONFORMS, PROBLEMS, UNKNOWN = 0, 1, 2
 POINTS = (CHECKS, DRIFT_STATISTICS)
-
-
-def report(point: PluginPoint, name: str, problems: Sequence[str], note: str = "") -> bool:
-    """Write the outcome of one plug-in; whether it conforms."""
-    word = f"{len(problems)} problems" if problems else "conforms"
-    sys.stdout.write(f"{point.kind:<16} {name:<34} {word}{note}\n")
-    sys.stdout.writelines(f"    {problem}\n" for problem in problems)
-    return not problems
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,11 +49,13 @@ def _report_checks(names: Sequence[str]) -> bool:
             try:
                 check = CHECKS.load(name)
             except (InvalidError, UnavailableError) as error:
-                outcomes.append(report(CHECKS, name, [error.message]))
+                outcomes.append(write_outcome(CHECKS, name, [error.message]))
                 continue
             problems = problems_of_check(name, check, evidence)
             status = "" if problems else run_check(name, check, evidence, check.limits()).status
-            outcomes.append(report(CHECKS, name, problems, f"; on the sample release: {status}" if status else ""))
+            outcomes.append(
+                write_outcome(CHECKS, name, problems, f"; on the sample release: {status}" if status else "")
+            )
     return all(outcomes)
 
 
@@ -70,7 +64,7 @@ def _report_statistic(name: str) -> bool:
         problems = problems_of_statistic(DRIFT_STATISTICS.load(name))
     except (InvalidError, UnavailableError) as error:
         problems = [error.message]
-    return report(DRIFT_STATISTICS, name, problems)
+    return write_outcome(DRIFT_STATISTICS, name, problems)
 
 
 if __name__ == "__main__":
