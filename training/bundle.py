@@ -1,4 +1,4 @@
-"""Write a release bundle: data files only, named by their digest, signed, moved into place in one step."""
+"""Writes a release bundle: data files only, named by their digest, signed, moved into place in one step."""
 
 from __future__ import annotations
 
@@ -18,15 +18,38 @@ from lineage.digest import digest_folder
 from lineage.errors import InvalidError
 from lineage.settings import Settings
 from lineage.signing import sign, signature_of
-from training.families.port import family_of
-from training.spec import Spec
+from training.plugins import family_of
 from validators.feature_matrix import matrix, records
-from validators.scoring.bundle import GOLDEN_FILE, REFERENCE_FILE, SCHEMA, SPEC_FILE, load_bundle
+from validators.scoring.bundle import GOLDEN_FILE, REFERENCE_FILE, SCHEMA, SPEC_FILE, Explain, load_bundle
+from validators.scoring.features import Feature
 from validators.scoring.golden import answer
-from validators.scoring.port import Rows, load_scorer
+from validators.scoring.model_artefact import load_scorer
+from validators.scoring.port import Rows
 
 GOLDEN_ROWS = 32
 REFERENCE_ROWS = 5_000
+
+
+@dataclass(frozen=True)
+class Description:
+    """What release.json states about a release beside its files and thresholds.
+
+    Attributes:
+        inputs: the features in model order.
+        entity: what one row describes, e.g. customer.
+        reasons: feature -> {"code", "text"}, the customer's words for it.
+        reasons_most: how many reasons an explanation has at most.
+    """
+
+    model: str
+    entity: str
+    inputs: tuple[Feature, ...]
+    favourable: str
+    adverse: str
+    explain: Explain
+    reasons_most: int
+    reasons: Mapping[str, Mapping[str, str]]
+    policy_digest: str
 
 
 @dataclass(frozen=True)
@@ -66,18 +89,14 @@ def choose_threshold(scores: Rows, approval_rate: float) -> float:
 
 
 def write_bundle(
-    spec: Spec,
-    trained: Trained,
-    validation: pl.DataFrame,
-    reasons: Mapping[str, Mapping[str, str]],
-    policy_digest: str,
-    settings: Settings,
+    described: Description, trained: Trained, validation: pl.DataFrame, approval_rate: float, settings: Settings
 ) -> Written:
     """Write, digest, sign and move the bundle; the same content gives the same folder.
 
     Args:
         validation: rows that chose the parameters; threshold, golden rows and drift reference come from them, so that
             the holdout stays unseen.
+        approval_rate: the share of these rows that the threshold is to approve.
 
     Raises:
         InvalidError: no threshold can be chosen.
@@ -87,7 +106,7 @@ def write_bundle(
     with tempfile.TemporaryDirectory(prefix=".staging-", dir=settings.artefacts) as staging:
         draft = Path(staging) / "draft"
         draft.mkdir()
-        threshold, baseline_threshold = _fill(draft, spec, trained, validation, reasons, policy_digest)
+        threshold, baseline_threshold = _fill(draft, described, trained, validation, approval_rate)
         digest = digest_folder(draft)
         place = settings.artefacts / digest.removeprefix("sha256:")
         named = draft.rename(draft.with_name(place.name))
@@ -97,45 +116,36 @@ def write_bundle(
 
 
 def _fill(
-    draft: Path,
-    spec: Spec,
-    trained: Trained,
-    validation: pl.DataFrame,
-    reasons: Mapping[str, Mapping[str, str]],
-    policy_digest: str,
+    draft: Path, described: Description, trained: Trained, validation: pl.DataFrame, approval_rate: float
 ) -> tuple[float, float]:
-    """Every file of the bundle; returns the two thresholds."""
+    """Write every file of the bundle; returns the two thresholds."""
     model_file = family_of(trained.family).artefact
     baseline_file = "baseline" + Path(family_of(trained.baseline_family).artefact).suffix
     (draft / model_file).write_bytes(trained.model)
     (draft / baseline_file).write_bytes(trained.baseline)
-    rows = matrix(spec.inputs, validation)
+    rows = matrix(described.inputs, validation)
     scores = load_scorer(trained.family, draft / model_file).score(rows)
-    threshold = choose_threshold(scores, spec.decision.approval_rate)
+    threshold = choose_threshold(scores, approval_rate)
     baseline_scores = load_scorer(trained.baseline_family, draft / baseline_file).score(rows)
-    baseline_threshold = choose_threshold(baseline_scores, spec.decision.approval_rate)
-    content = _release(spec, trained, model_file, baseline_file) | {
-        "threshold": threshold,
-        "baseline_threshold": baseline_threshold,
-        "reasons": reasons,
-        "policy_digest": policy_digest,
-    }
+    baseline_threshold = choose_threshold(baseline_scores, approval_rate)
+    content = _release(described, trained, model_file, baseline_file)
+    content |= {"threshold": threshold, "baseline_threshold": baseline_threshold}
     _write_json(draft / SPEC_FILE, content)
     # Numbers as the model took them, categories as positions: the form that decision records keep.
-    reference = pl.DataFrame(rows, schema=[feature.name for feature in spec.inputs]).with_columns(score=scores)
+    reference = pl.DataFrame(rows, schema=[feature.name for feature in described.inputs]).with_columns(score=scores)
     reference = reference.head(REFERENCE_ROWS)
     reference.write_parquet(draft / REFERENCE_FILE, compression="zstd")
     spread = np.linspace(0, len(scores) - 1, GOLDEN_ROWS).round().astype(np.int64)
     chosen = validation[np.argsort(scores, kind="stable")[spread].tolist()]
-    _write_json(draft / GOLDEN_FILE, answer(load_bundle(draft), records(spec.inputs, chosen)))
+    _write_json(draft / GOLDEN_FILE, answer(load_bundle(draft), records(described.inputs, chosen)))
     return threshold, baseline_threshold
 
 
-def _release(spec: Spec, trained: Trained, model_file: str, baseline_file: str) -> dict[str, Any]:
-    """What release.json says without the numbers that were just chosen."""
+def _release(described: Description, trained: Trained, model_file: str, baseline_file: str) -> dict[str, Any]:
+    """The content of release.json without the thresholds."""
     return {
         "schema": SCHEMA,
-        "model": spec.model.name,
+        "model": described.model,
         "family": trained.family,
         "artefact": model_file,
         "baseline": {"family": trained.baseline_family, "artefact": baseline_file},
@@ -147,13 +157,15 @@ def _release(spec: Spec, trained: Trained, model_file: str, baseline_file: str) 
                 "maximum": feature.maximum,
                 "categories": None if feature.categories is None else list(feature.categories),
             }
-            for feature in spec.inputs
+            for feature in described.inputs
         ],
-        "favourable": spec.decision.favourable,
-        "adverse": spec.decision.adverse,
-        "explain": spec.decision.explain,
-        "reasons_most": spec.decision.reasons_most,
-        "entity": spec.data.entity,
+        "favourable": described.favourable,
+        "adverse": described.adverse,
+        "explain": described.explain,
+        "reasons_most": described.reasons_most,
+        "reasons": described.reasons,
+        "policy_digest": described.policy_digest,
+        "entity": described.entity,
     }
 
 
@@ -162,7 +174,10 @@ def _write_json(path: Path, content: Any) -> None:
 
 
 def _move(named: Path, place: Path) -> None:
-    """Signature first: a folder in its place always has one. A folder that is there already has the same content."""
+    """Move the signature first, so that a folder in its place always has one.
+
+    A folder that is there already has the same content, because its name is its digest.
+    """
     signature_of(named).replace(signature_of(place))
     if place.exists():
         shutil.rmtree(named)

@@ -1,35 +1,55 @@
-"""A data file is what it says or it is refused: its format, its columns, their types and their ranges."""
+"""Reads a model's data file, or refuses it: its format, its columns, their types and their ranges."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from lineage.errors import InvalidError, UnavailableError
-from training.spec import Column, Spec
+from training.column import Column
 from validators.toml_document import unknown_key
 
 _PARQUET = b"PAR1"
 
 
-def read_data(spec: Spec) -> pl.DataFrame:
-    """The data file with its columns in the order of the spec, sorted by key.
+@dataclass(frozen=True)
+class DataFile:
+    """A model's data file and what its columns mean.
+
+    Attributes:
+        path: a Parquet or CSV file.
+        columns: every column of the file, in the order in which they are stored.
+        key: the column that identifies an entity.
+        label: the column that is 1 for the adverse outcome and 0 otherwise.
+        protected: columns that are protected attributes.
+    """
+
+    path: Path
+    columns: Mapping[str, Column]
+    key: str
+    label: str
+    protected: tuple[str, ...]
+
+
+def read_data(file: DataFile) -> pl.DataFrame:
+    """The rows of the file, columns in the order of `file.columns`, sorted by key.
 
     Raises:
         UnavailableError: the file cannot be read.
-        InvalidError: it is not what it says: names file, column, value and what was expected.
+        InvalidError: it is not as described: names file, column, value and what was expected.
     """
-    path = spec.folder / spec.data.file
-    frame = _read(path)
-    _check_names(spec, frame, path.name)
+    source, frame = file.path.name, _read(file.path)
+    _check_names(file.columns, frame, source)
     if not frame.height:
-        raise InvalidError(f"{path.name} has no rows; expected at least one", field=path.name)
-    frame = frame.select([_cast(frame[name], column, path.name) for name, column in spec.columns.items()])
-    _check_values(spec, frame, path.name)
-    return frame.sort(spec.data.key)
+        raise InvalidError(f"{source} has no rows; expected at least one", field=source)
+    frame = frame.select([_cast(frame[name], column, source) for name, column in file.columns.items()])
+    _check_values(file.columns, file.key, frame, source)
+    return frame.sort(file.key)
 
 
 def _read(path: Path) -> pl.DataFrame:
@@ -51,11 +71,11 @@ def _read(path: Path) -> pl.DataFrame:
     raise InvalidError(f"{path.name} has the ending {path.suffix!r}; expected .parquet or .csv", field=path.name)
 
 
-def _check_names(spec: Spec, frame: pl.DataFrame, source: str) -> None:
+def _check_names(columns: Mapping[str, Column], frame: pl.DataFrame, source: str) -> None:
     for name in frame.columns:
-        if name not in spec.columns:
-            raise unknown_key(source, name, spec.columns, " (a column of the file that model.toml does not describe)")
-    missing = [name for name in spec.columns if name not in frame.columns]
+        if name not in columns:
+            raise unknown_key(source, name, columns, " (a column of the file that model.toml does not describe)")
+    missing = [name for name in columns if name not in frame.columns]
     if missing:
         raise InvalidError(
             f"{source}: column {missing[0]!r} is missing; found {', '.join(frame.columns)}", field=source
@@ -86,16 +106,16 @@ def _cast(values: pl.Series, column: Column, source: str) -> pl.Series:
     return stored
 
 
-def _check_values(spec: Spec, frame: pl.DataFrame, source: str) -> None:
-    """pandera finds every failing cell at once; the error shows the first and counts the rest."""
+def _check_values(columns: Mapping[str, Column], key: str, frame: pl.DataFrame, source: str) -> None:
+    """Check every cell with pandera: it finds all failures at once; the error shows the first and counts them."""
     os.environ.setdefault("DO_NOT_TRACK", "true")
     import pandera.errors
     import pandera.polars as pa
 
     schema = pa.DataFrameSchema(
         {
-            name: pa.Column(frame.schema[name], checks=_checks(column), nullable=False, unique=name == spec.data.key)
-            for name, column in spec.columns.items()
+            name: pa.Column(frame.schema[name], checks=_checks(column), nullable=False, unique=name == key)
+            for name, column in columns.items()
         },
         strict=True,
     )
@@ -104,12 +124,14 @@ def _check_values(spec: Spec, frame: pl.DataFrame, source: str) -> None:
     except pandera.errors.SchemaErrors as error:
         cases = error.failure_cases
         first = cases.row(0, named=True)
-        column = str(first["column"])
-        what = "is not unique" if "unique" in str(first["check"]) else f"expected {spec.input(column).expected}"
+        name = str(first["column"])
+        what = (
+            "is not unique" if "unique" in str(first["check"]) else f"expected {columns[name].feature(name).expected}"
+        )
         raise InvalidError(
-            f"{source}: column {column!r} has {first['failure_case']!r} in row {first['index']}; {what} "
+            f"{source}: column {name!r} has {first['failure_case']!r} in row {first['index']}; {what} "
             f"({cases.height} cells are wrong in all)",
-            field=column,
+            field=name,
         ) from error
 
 

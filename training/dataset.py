@@ -18,8 +18,7 @@ from deltalake.exceptions import TableNotFoundError
 
 from lineage.errors import InvalidError, TamperedError
 from lineage.settings import Settings
-from training.datafile import read_data
-from training.spec import Spec
+from training.datafile import DataFile, read_data
 from validators.toml_document import refuse
 
 Fault = Literal["inverted_labels"]
@@ -78,26 +77,26 @@ class Pinned:
         return pinned | {"protected": protected}
 
 
-def pin_dataset(spec: Spec, settings: Settings, fault: str | None = None) -> Pinned:
+def pin_dataset(model: str, file: DataFile, settings: Settings, fault: str | None = None) -> Pinned:
     """Check the data file, write what is new, and pin both tables.
 
     Args:
-        fault: None, or "inverted_labels": a new version whose label is swapped, as a bad upload would be.
+        model: the model's name, after which the tables are called.
+        fault: None, or "inverted_labels": a new version whose label is inverted, as a bad upload would be.
 
     Raises:
-        InvalidError: the file is not what it says, or there is no such fault.
+        InvalidError: the file is not as described, or there is no such fault.
     """
     if fault not in (None, "inverted_labels"):
         raise refuse("options", "fault", fault, "inverted_labels or none")
-    frame = read_data(spec)
+    frame = read_data(file)
     if fault == "inverted_labels":
-        frame = frame.with_columns((1 - pl.col(spec.data.label)).alias(spec.data.label))
-    protected = [spec.data.key, *(name for name in spec.data.protected if name != spec.data.key)]
-    kept = [name for name in spec.columns if name not in spec.data.protected]
-    name = spec.model.name
+        frame = frame.with_columns((1 - pl.col(file.label)).alias(file.label))
+    protected = [file.key, *(name for name in file.protected if name != file.key)]
+    kept = [name for name in file.columns if name not in file.protected]
     return Pinned(
-        _pin(name, settings.datasets / name, frame.select(kept)),
-        _pin(f"{name}-protected", settings.datasets / f"{name}-protected", frame.select(protected)),
+        _pin(model, settings.datasets / model, frame.select(kept)),
+        _pin(f"{model}-protected", settings.datasets / f"{model}-protected", frame.select(protected)),
     )
 
 
@@ -130,7 +129,7 @@ def _rows(table: DeltaTable) -> pl.DataFrame:
 
 
 def content_digest(frame: pl.DataFrame) -> str:
-    """A digest of names, types and values: columns by name, rows as they stand, no trace of the file layout.
+    """A digest of names, types and values: columns by name, rows in their order, independent of the file layout.
 
     Raises:
         InvalidError: a column of a type that is not stored here.

@@ -1,4 +1,4 @@
-"""The training frame comes out of Feast: a point-in-time join over the pinned data, by the model's feature service.
+"""Builds the training frame with Feast: a point-in-time join over the pinned data, by the model's feature service.
 
 Registry, online store and source file live in PLIMSOLL_HOME; the folder with the definitions is only read.
 """
@@ -21,76 +21,79 @@ import polars as pl
 from lineage.errors import InvalidError, UnavailableError
 from lineage.settings import Settings
 from training.dataset import Pin
-from training.spec import Spec, check_features
+from training.feature_source import FeatureSource, check_features
 from validators.scoring.feature_origin import feast_home
 from validators.toml_document import refuse
 
 DEFINITIONS, STORE = "definitions.py", "feature_store.yaml"
 STAMP = "observed_at"
-# A pinned snapshot has one time, for source and question alike: whatever a view's time to live, no row is too old for
-# the join. How old a row is when a customer asks is told by the time that materialization gives it.
+# A pinned snapshot has one time, used for source and request alike: whatever a view's time to live, no row is too old
+# for the join. The age of a row at a customer's request counts from the time that materialization gives it.
 OBSERVED = datetime(2005, 10, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
 class Definitions:
-    """What definitions.py defines, and the model's feature service among it."""
+    """The Feast objects of definitions.py, and which of them is the model's feature service."""
 
     objects: tuple[Any, ...]
     service: Any
 
 
-def training_frame(spec: Spec, pin: Pin, settings: Settings) -> pl.DataFrame:
+def training_frame(source: FeatureSource, pin: Pin, key: str, label: str, settings: Settings) -> pl.DataFrame:
     """Key, label and features of every entity, sorted by key, columns in that order.
+
+    Args:
+        key: the column that identifies an entity.
+        label: the column of the outcome.
 
     Raises:
         InvalidError: the feature service is not what model.toml says, or gives back other rows than were pinned.
     """
     frame = pin.read()
-    home = feast_home(settings, spec.model.name)
+    home = feast_home(settings, source.model)
     home.mkdir(parents=True, exist_ok=True)
-    stamp = pl.lit(OBSERVED).dt.cast_time_unit("us").alias(STAMP)
-    source = frame.select(spec.data.key, *spec.features.names).with_columns(stamp)
-    entities = source.select(spec.data.key, pl.col(STAMP).alias("event_timestamp")).to_pandas()
-    with _alone(home):
-        source.write_parquet(home / f"{spec.model.name}.parquet")
-        store, service = open_store(spec, home)
+    observed = pl.lit(OBSERVED).dt.cast_time_unit("us").alias(STAMP)
+    rows = frame.select(key, *source.names).with_columns(observed)
+    entities = rows.select(key, pl.col(STAMP).alias("event_timestamp")).to_pandas()
+    with _locked(home):
+        rows.write_parquet(home / f"{source.model}.parquet")
+        store, service = open_store(source, home)
         joined = pl.from_pandas(store.get_historical_features(entity_df=entities, features=service).to_df())
-    features = joined.select(spec.data.key, *(pl.col(name).cast(frame.schema[name]) for name in spec.features.names))
-    whole = frame.select(spec.data.key, spec.data.label).join(features, on=spec.data.key, how="left")
-    whole = whole.sort(spec.data.key)
+    features = joined.select(key, *(pl.col(name).cast(frame.schema[name]) for name in source.names))
+    whole = frame.select(key, label).join(features, on=key, how="left").sort(key)
     if whole.height != frame.height or whole.null_count().sum_horizontal()[0]:
         raise InvalidError(
-            f"feature service {spec.features.service!r} gave {joined.height} rows for {frame.height} entities, or "
+            f"feature service {source.service!r} gave {joined.height} rows for {frame.height} entities, or "
             "empty cells; check its views and their time to live",
             field="features.service",
         )
     return whole
 
 
-def open_store(spec: Spec, home: Path) -> tuple[Any, Any]:
+def open_store(source: FeatureSource, home: Path) -> tuple[Any, Any]:
     """The applied Feast store and the model's feature service.
 
     Raises:
         UnavailableError: the folder has no feature_store.yaml or definitions.
         InvalidError: the service does not exist, or serves other features than model.toml names.
     """
-    defined = load_definitions(spec, home)
+    defined = load_definitions(source, home)
     from feast import FeatureStore
 
-    store = FeatureStore(repo_path=str(spec.folder / spec.features.repository))
+    store = FeatureStore(repo_path=str(source.repository))
     store.apply(list(defined.objects))
     return store, defined.service
 
 
-def load_definitions(spec: Spec, home: Path) -> Definitions:
-    """What the Feast repository of the model folder defines; nothing is written.
+def load_definitions(source: FeatureSource, home: Path) -> Definitions:
+    """The objects that the Feast repository of the model folder defines; nothing is written.
 
     Raises:
         UnavailableError: the folder has no feature_store.yaml or definitions.
         InvalidError: the service does not exist, or serves other features than model.toml names.
     """
-    repository = spec.folder / spec.features.repository
+    repository = source.repository
     for name in (STORE, DEFINITIONS):
         if not (repository / name).is_file():
             raise UnavailableError(f"there is no {name} in {repository}", field="features.repository")
@@ -101,21 +104,21 @@ def load_definitions(spec: Spec, home: Path) -> Definitions:
     kinds = Entity | FeatureView | OnDemandFeatureView | FeatureService
     found = [one for one in vars(module).values() if isinstance(one, kinds)]
     services = {one.name: one for one in found if isinstance(one, FeatureService)}
-    service = services.get(spec.features.service)
+    service = services.get(source.service)
     if service is None:
-        expected = f"one of {', '.join(services) or 'none'} (feature services in {spec.features.repository})"
-        raise refuse("model.toml", "features.service", spec.features.service, expected)
+        expected = f"one of {', '.join(services) or 'none'} (feature services in {repository.name})"
+        raise refuse("model.toml", "features.service", source.service, expected)
     names = tuple(field.name for view in service.feature_view_projections for field in view.features)
-    check_features(spec, names, f"feature service {service.name}")
-    if set(names) != set(spec.features.names):
-        odd = sorted(set(names) ^ set(spec.features.names))
+    check_features(names, source.forbidden, f"feature service {service.name}")
+    if set(names) != set(source.names):
+        odd = sorted(set(names) ^ set(source.names))
         raise refuse("model.toml", "features.names", odd, f"the features of service {service.name}")
     return Definitions(tuple(found), service)
 
 
 @contextmanager
-def _alone(home: Path) -> Iterator[None]:
-    """Source file and registry are rewritten by each run: two runs of one model take turns."""
+def _locked(home: Path) -> Iterator[None]:
+    """Lock for one run at a time: each run of a model rewrites its source file and registry."""
     with (home / ".training.lock").open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -1,9 +1,10 @@
-"""What made a release: the code, the installed distributions and everything else that a rerun has to repeat."""
+"""Digests of everything that a rerun has to repeat: code, installed distributions, data, parameters and seed."""
 
 from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,28 @@ from lineage.digest import digest_file, digest_of
 _CODE = {".py", ".toml", ".yaml", ".html"}
 
 
+@dataclass(frozen=True)
+class Provenance:
+    """Digests of what made a release; equal fingerprints promise equal bytes."""
+
+    code: str
+    environment: str
+    fingerprint: str
+
+
+def provenance(model_folder: Path, dataset: str, params: Mapping[str, Any], seed: int) -> Provenance:
+    """The provenance of a fit.
+
+    Args:
+        dataset: the digest of the pinned data.
+    """
+    code, environment = code_digest(model_folder), environment_digest()
+    made_of = {"dataset": dataset, "code": code, "environment": environment, "params": dict(params), "seed": seed}
+    return Provenance(code, environment, digest_of(made_of))
+
+
 def code_digest(model_folder: Path) -> str:
-    """The digest of our code and of the model folder without its data."""
+    """The digest of this project's code and of the model folder without its data."""
     roots = {"model": model_folder, "training": Path(__file__).parent}
     roots |= {package.__name__: Path(str(package.__file__)).parent for package in (lineage, validators)}
     found = {}
@@ -31,10 +52,3 @@ def environment_digest() -> str:
     """The digest of the Python version and every installed distribution with its version."""
     names = {f"{one.metadata['Name']}=={one.version}" for one in distributions()}
     return digest_of({"python": platform.python_version(), "machine": platform.machine(), "packages": sorted(names)})
-
-
-def fingerprint(dataset: str, code: str, environment: str, params: Mapping[str, Any], seed: int) -> str:
-    """One digest over all of it: equal fingerprints promise equal bytes."""
-    return digest_of(
-        {"dataset": dataset, "code": code, "environment": environment, "params": dict(params), "seed": seed}
-    )

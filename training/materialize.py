@@ -1,9 +1,9 @@
-"""Put the newest pinned rows of a model into its online store, so that decisions can be asked for by entity.
+"""Put the newest pinned rows of a model into its online store, so that decisions can be requested by entity.
 
     python -m training.materialize examples/credit_default
 
-What is written is what the model learns from: the rows that the feature service gives back. All of it is read back and
-compared, bit for bit. Exit status: 0 done, 1 the world failed, 2 invalid input. Needs no Ray.
+What is written is what the model learns from: the rows that the feature service returns. All of it is read back and
+compared, bit for bit. Exit status: 0 done, 1 a resource failed, 2 invalid input. Needs no Ray.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from training.spec import Spec, load_spec
 from validators.scoring.feature_origin import MATERIALIZED, Origin, View, feast_home, read_origins, write_address
 from validators.scoring.online_store import OnlineStore, live_in_utc
 
-DONE, WORLD_FAILED, INVALID = 0, 1, 2
-_NO_RELEASE = "sha256:" + "0" * 64  # an origin of the definitions as they stand, bound to nothing
+DONE, UNAVAILABLE, INVALID = 0, 1, 2
+_NO_RELEASE = "sha256:" + "0" * 64  # the origin of the current definitions, bound to no release
 _READ_BATCH = 1000
-_TOLD_SHARE = 0.2
+_REPORTED_SHARE = 0.2
 
 
 @dataclass(frozen=True)
@@ -78,29 +78,30 @@ def materialize(
         UnavailableError: nothing was pinned yet, or the store does not take the rows, or gives back others.
     """
     started = time.perf_counter()
-    home = feast_home(settings, spec.model.name)
-    with progress.step("pin") as told:
-        pin, pinned_at = newest_pin(spec, settings)
+    model, source = spec.model.name, spec.feature_source
+    home = feast_home(settings, model)
+    with progress.step("pin") as notes:
+        pin, pinned_at = newest_pin(model, settings)
         true_at = _whole_second(as_of or pinned_at, clock())
-        told.append(f"version {pin.version}, {pin.digest[:19]}, {pin.rows:,} rows, as of {stamp(true_at)}")
-    with progress.step("features") as told:
-        frame = training_frame(spec, pin, settings)
-        origin = origin_of(spec, load_definitions(spec, home), _NO_RELEASE)
-        _refuse_orphans(origin, read_origins(settings, spec.model.name))
-        told.append(f"Feast service {origin.service}: {', '.join(view.name for view in origin.views)}")
-    address = address_of(spec)
+        notes.append(f"version {pin.version}, {pin.digest[:19]}, {pin.rows:,} rows, as of {stamp(true_at)}")
+    with progress.step("features") as notes:
+        frame = training_frame(source, pin, spec.data.key, spec.data.label, settings)
+        origin = origin_of(model, load_definitions(source, home), _NO_RELEASE)
+        _check_releases_are_served(origin, read_origins(settings, model))
+        notes.append(f"Feast service {origin.service}: {', '.join(view.name for view in origin.views)}")
+    address = address_of(source.repository)
     store = OnlineStore(address, home)
     for view in origin.views:
-        with progress.step("write") as told:
+        with progress.step("write") as notes:
             _write(store, view, frame, true_at, progress)
-            told.append(view.name)
-        with progress.step("read back") as told:
+            notes.append(view.name)
+        with progress.step("read back") as notes:
             _read_back(store, view, frame, true_at)
-            told.append(f"{view.name}: {frame.height:,} rows, bit for bit")
-    write_address(spec.model.name, address, settings)
+            notes.append(f"{view.name}: {frame.height:,} rows, bit for bit")
+    write_address(model, address, settings)
     limits = [view.ttl_seconds for view in origin.views if view.ttl_seconds]
     done = Materialized(
-        model=spec.model.name,
+        model=model,
         service=origin.service,
         version=pin.version,
         digest=pin.digest,
@@ -110,31 +111,30 @@ def materialize(
         views=tuple(view.name for view in origin.views),
         seconds=round(time.perf_counter() - started, 3),
     )
-    _note(home / MATERIALIZED, done)
+    _write_summary(home / MATERIALIZED, done)
     return done
 
 
-def newest_pin(spec: Spec, settings: Settings) -> tuple[Pin, datetime]:
+def newest_pin(model: str, settings: Settings) -> tuple[Pin, datetime]:
     """The newest version of the model's data that was pinned, and when that was.
 
     Raises:
         UnavailableError: nothing was pinned yet.
     """
-    name = spec.model.name
-    path = (settings.datasets / name).resolve()
+    path = (settings.datasets / model).resolve()
     try:
         table = DeltaTable(str(path))
         at = datetime.fromtimestamp(table.history(1)[0]["timestamp"] / 1000.0, UTC)
     except TableNotFoundError as error:
         raise UnavailableError(
-            f"no data of {name} was pinned yet; train it first: `plimsoll train {spec.folder.name}`", field="model"
+            f"no data of {model} was pinned yet; train it first: `plimsoll train FOLDER`", field="model"
         ) from error
     frame = _rows(table)
-    return Pin(name, path, table.version(), content_digest(frame), frame.height, tuple(frame.columns), new=False), at
+    return Pin(model, path, table.version(), content_digest(frame), frame.height, tuple(frame.columns), new=False), at
 
 
 def _rows(table: DeltaTable) -> pl.DataFrame:
-    """Through pyarrow, as a pin is read."""
+    """The rows of a table, read through pyarrow as a pin is."""
     frame = pl.from_arrow(table.to_pyarrow_table())
     return frame if isinstance(frame, pl.DataFrame) else frame.to_frame()
 
@@ -149,14 +149,20 @@ def _whole_second(at: datetime, present: datetime) -> datetime:
     return at.astimezone(UTC).replace(microsecond=0)
 
 
-def _refuse_orphans(origin: Origin, bound: Sequence[Origin]) -> None:
-    """A store keeps one time for a whole row: a feature that is no longer written would look as young as the rest."""
+def _check_releases_are_served(origin: Origin, bound: Sequence[Origin]) -> None:
+    """Refuse definitions that drop a feature which a release reads.
+
+    A store keeps one time for a whole row: a feature that is no longer written would look as young as the rest.
+
+    Raises:
+        InvalidError: names the view, the feature and the release.
+    """
     written = {view.name: view for view in origin.views}
     for release in bound:
         for view in release.views:
             now_written = written.get(view.name)
             if now_written is None:
-                continue  # nothing of it is written: it grows old as a whole, which is told
+                continue  # nothing of it is written: the whole row grows old, which its time shows
             gone = [name for name, kind in view.features.items() if now_written.features.get(name) != kind]
             if gone:
                 raise InvalidError(
@@ -167,16 +173,16 @@ def _refuse_orphans(origin: Origin, bound: Sequence[Origin]) -> None:
 
 
 def _write(store: OnlineStore, view: View, frame: pl.DataFrame, at: datetime, progress: Progress) -> None:
-    done = told = 0
+    done = reported = 0
 
-    def tell(count: int) -> None:
-        nonlocal done, told
+    def report(count: int) -> None:
+        nonlocal done, reported
         done += count
-        if done - told >= _TOLD_SHARE * frame.height and done < frame.height:
-            told = done
-            progress.say(f"  {view.name}: {done:,} of {frame.height:,} rows")
+        if done - reported >= _REPORTED_SHARE * frame.height and done < frame.height:
+            reported = done
+            progress.write(f"  {view.name}: {done:,} of {frame.height:,} rows")
 
-    store.write(view, frame.select(*view.keys, *view.features).to_dicts(), at, tell)
+    store.write(view, frame.select(*view.keys, *view.features).to_dicts(), at, report)
 
 
 def _read_back(store: OnlineStore, view: View, frame: pl.DataFrame, at: datetime) -> None:
@@ -205,7 +211,7 @@ def _compare(view: View, wanted: Mapping[str, Any], found: Mapping[str, Any]) ->
             )
 
 
-def _note(path: Path, done: Materialized) -> None:
+def _write_summary(path: Path, done: Materialized) -> None:
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.write_text(json.dumps(done.to_dict(), indent=1) + "\n", encoding="utf-8")
     draft.replace(path)
@@ -224,21 +230,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         done = materialize(load_spec(given.folder), Settings(), progress, as_of=read_moment(given.as_of))
     except InvalidError as error:
-        progress.say(f"invalid: {error.message}")
+        progress.write(f"invalid: {error.message}")
         return INVALID
     except UnavailableError as error:
-        progress.say(f"failed: {error.message}")
-        return WORLD_FAILED
+        progress.write(f"failed: {error.message}")
+        return UNAVAILABLE
     if given.json:
         sys.stdout.write(json.dumps(done.to_dict()) + "\n")
     return DONE
 
 
 def read_moment(text: str | None) -> datetime | None:
-    """What --as-of says.
+    """The moment that --as-of gives.
 
     Raises:
-        InvalidError: it is no moment.
+        InvalidError: it is not a moment.
     """
     if text is None:
         return None

@@ -1,13 +1,14 @@
-"""A release's origin: what its feature service reads, taken from the definitions and signed when it is trained."""
+"""The origin of a release: what its feature service reads, from the definitions, signed when it is trained."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from lineage.errors import InvalidError
 from lineage.settings import Settings
+from training.feature_source import FeatureSource
 from training.features import STORE, Definitions, load_definitions
-from training.spec import Spec
 from validators.scoring.feature_origin import (
     KEY_TYPES,
     Address,
@@ -19,8 +20,10 @@ from validators.scoring.feature_origin import (
 )
 
 
-def bind_features(spec: Spec, digest: str, settings: Settings) -> str:
-    """Let decisions of a release be asked for by entity; return a sentence that says by which key, or why not.
+def bind_features(source: FeatureSource, digest: str, settings: Settings) -> str:
+    """Sign the origin of a release, so that decisions can be requested by entity.
+
+    Returns a sentence for the progress log: by which key, or why not.
 
     Args:
         digest: of the release's bundle.
@@ -29,17 +32,17 @@ def bind_features(spec: Spec, digest: str, settings: Settings) -> str:
         UnavailableError: there is no signing key, or the home cannot be written.
         InvalidError: the definitions are not what model.toml says.
     """
-    defined = load_definitions(spec, feast_home(settings, spec.model.name))
+    defined = load_definitions(source, feast_home(settings, source.model))
     try:
-        origin = origin_of(spec, defined, digest)
-    except InvalidError as error:  # the release takes features all the same
+        origin = origin_of(source.model, defined, digest)
+    except InvalidError as error:  # requests that send the features still work
         return f"no decisions by entity: {error.message}"
-    write_address(spec.model.name, address_of(spec), settings)
+    write_address(source.model, address_of(source.repository), settings)
     write_origin(origin, settings)
     return f"by entity through {origin.service}: {', '.join(origin.keys)}"
 
 
-def origin_of(spec: Spec, defined: Definitions, digest: str) -> Origin:
+def origin_of(model: str, defined: Definitions, digest: str) -> Origin:
     """The origin that the definitions describe.
 
     Raises:
@@ -67,12 +70,11 @@ def origin_of(spec: Spec, defined: Definitions, digest: str) -> Origin:
         twice = next(name for name in names if names.count(name) > 1)
         message = f"feature {twice!r} is in two views of service {defined.service.name}; expected each name once"
         raise InvalidError(message, field="features.service")
-    return Origin(spec.model.name, digest, defined.service.name, tuple(found))
+    return Origin(model, digest, defined.service.name, tuple(found))
 
 
-def address_of(spec: Spec) -> Address:
-    """Where the model folder says the online store is. `${NAME}` stays as it is: secrets are not copied."""
-    repository = spec.folder / spec.features.repository
+def address_of(repository: Path) -> Address:
+    """The address of the online store, from feature_store.yaml. `${NAME}` stays as it is: secrets are not copied."""
     return Address((repository / STORE).read_text(encoding="utf-8"), str(repository))
 
 

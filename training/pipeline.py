@@ -3,8 +3,8 @@
     python -m training.pipeline examples/credit_default
     ray job submit --working-dir . -- python -m training.pipeline examples/credit_default
 
-Exit status: 0 registered, 1 the world failed (Ray, MLflow, ledger, disk), 2 invalid input, 3 rejected by a check or
-refused by the ledger. The last line names the release, and why it went no further if it did not.
+Exit status: 0 registered, 1 a resource failed (Ray, MLflow, ledger, disk), 2 invalid input, 3 rejected by a check or
+refused by the ledger. The last line names the release and, where it was rejected, why.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from training.register import register
 from training.spec import Spec, load_spec
 from training.tracking import Tracker
 from training.train import Candidate, Options, train
-from validators.check import CheckResult
+from validators.check_runner import CheckResult
 from validators.evidence import Evidence
 from validators.validate import Verdict, champion_of, open_candidate, validate
 
-REGISTERED, WORLD_FAILED, INVALID, REJECTED = 0, 1, 2, 3
+REGISTERED, UNAVAILABLE, INVALID, REJECTED = 0, 1, 2, 3
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run came to."""
+    """The result of a run."""
 
     release: str
     digest: str
@@ -59,26 +59,26 @@ class Outcome:
 
 
 def run(spec: Spec, options: Options, settings: Settings, ledger: Ledger, progress: Progress) -> Outcome:
-    """Take one candidate from data to a registered release, or to a recorded rejection."""
+    """Take one candidate from data to a registered release or a recorded rejection."""
     started = time.perf_counter()
-    progress.say(f"{spec.model.name}: {spec.model.title}; author {options.author}, seed {options.seed}")
+    progress.write(f"{spec.model.name}: {spec.model.title}; author {options.author}, seed {options.seed}")
     with Tracker(settings) as tracker:
         candidate = train(spec, options, settings, ledger, tracker, progress)
-        with progress.step("validate") as told:
-            verdict = judge(spec, candidate, options, settings, ledger, progress)
-            told.append(f"{len(verdict.results) - len(verdict.failed)} of {len(verdict.results)} checks passed")
+        with progress.step("validate") as notes:
+            verdict = validate_candidate(spec, candidate, options.author, settings, ledger, progress)
+            notes.append(f"{len(verdict.results) - len(verdict.failed)} of {len(verdict.results)} checks passed")
         version = None
         if verdict.passed:
-            with progress.step("register") as told:
+            with progress.step("register") as notes:
                 version = register(candidate, spec.model.name, ledger, tracker)
-                told.append(f"MLflow {spec.model.name} version {version}, alias challenger")
+                notes.append(f"MLflow {spec.model.name} version {version}, alias challenger")
     return Outcome(candidate.release, candidate.written.digest, verdict, version, time.perf_counter() - started)
 
 
-def judge(
-    spec: Spec, candidate: Candidate, options: Options, settings: Settings, ledger: Ledger, progress: Progress
+def validate_candidate(
+    spec: Spec, candidate: Candidate, author: str, settings: Settings, ledger: Ledger, progress: Progress
 ) -> Verdict:
-    """Gather the evidence and run the checks."""
+    """Gather the evidence and run the checks. Opens the spec; what it calls takes values."""
     champion = champion_of(spec.model.name, ledger, settings)
     evidence = Evidence(
         bundle=open_candidate(candidate.written.digest, settings),
@@ -94,20 +94,20 @@ def judge(
     about = {
         "Purpose": spec.model.purpose,
         "Owner": f"{spec.model.owner}, tier {spec.model.tier}, {', '.join(spec.model.jurisdictions)}",
-        "Author": options.author,
+        "Author": author,
         "Label": spec.data.label_means,
         "Signature": f"OpenSSF model-signing, key {candidate.written.signature_key}",
         "Fingerprint": candidate.fingerprint,
         "MLflow run": candidate.run_id,
     }
 
-    def told(result: CheckResult) -> None:
-        progress.say(f"  {result.code} {result.status:<13} {result.seconds:5.1f} s  {result.title}")
+    def show(result: CheckResult) -> None:
+        progress.write(f"  {result.code} {result.status:<13} {result.seconds:5.1f} s  {result.title}")
         for finding in result.findings:
             if not finding.ok:
-                progress.say(f"        {finding.name}: {finding.detail}")
+                progress.write(f"        {finding.name}: {finding.detail}")
 
-    return validate(candidate.release, evidence, candidate.policy, ledger, about, told)
+    return validate(candidate.release, evidence, candidate.policy, ledger, about, show)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -125,13 +125,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (RefusedError, ledger_errors.Refused) as error:
         return _stopped(given, progress, REJECTED, "refused", error)
     except (UnavailableError, ledger_errors.Unavailable) as error:
-        return _stopped(given, progress, WORLD_FAILED, "failed", error)
+        return _stopped(given, progress, UNAVAILABLE, "failed", error)
     if given.json:
         sys.stdout.write(json.dumps(outcome.to_dict()) + "\n")
     failed = ", ".join(outcome.verdict.failed)
     end = "registered" if outcome.verdict.passed else f"rejected by {failed}"
-    progress.say(f"report {outcome.verdict.report}")
-    progress.say(f"{outcome.release} {end} after {outcome.seconds:.1f} s")
+    progress.write(f"report {outcome.verdict.report}")
+    progress.write(f"{outcome.release} {end} after {outcome.seconds:.1f} s")
     return REGISTERED if outcome.verdict.passed else REJECTED
 
 
@@ -141,10 +141,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("folder", type=Path, help="the model folder, with model.toml")
     parser.add_argument("--trials", type=int, help="sets of parameters to try (default: model.toml)")
     parser.add_argument("--seed", type=int, help="seed of search and fit (default: model.toml, plus --request)")
-    parser.add_argument("--author", help="who asked for it (default: the user of this process)")
+    parser.add_argument("--author", help="the author on record (default: the user of this process)")
     parser.add_argument("--request", type=int, help="the RetrainRequested record this run answers")
     parser.add_argument("--fault", choices=["inverted_labels"], help="plant a fault in the data, for drills")
-    parser.add_argument("--shape", choices=["search", "quick", "deep"], default="search", help="search, or do not")
+    parser.add_argument(
+        "--shape",
+        choices=["search", "quick", "deep"],
+        default="search",
+        help="search parameters, or train one fixed set",
+    )
     parser.add_argument("--json", action="store_true", help="progress to stderr, the outcome as JSON to stdout")
     return parser
 
@@ -153,7 +158,7 @@ def _options(given: argparse.Namespace, spec: Spec) -> Options:
     trials = spec.training.trials if given.trials is None else given.trials
     if not 1 <= trials <= 10_000:
         raise InvalidError(f"--trials is {trials}; expected 1 to 10000", field="trials")
-    # A retraining must not repeat the bytes it is to replace, yet be repeatable: its request is part of the seed.
+    # The request is part of the seed: a retraining gives other bytes than the release it replaces, and can be repeated.
     seed = spec.training.seed + (given.request or 0) if given.seed is None else given.seed
     if not 0 <= seed < 2**31:
         raise InvalidError(f"--seed is {seed}; expected 0 to {2**31 - 1}", field="seed")
@@ -163,7 +168,7 @@ def _options(given: argparse.Namespace, spec: Spec) -> Options:
 def _stopped(given: argparse.Namespace, progress: Progress, status: int, word: str, error: Any) -> int:
     if given.json:
         sys.stdout.write(json.dumps({"status": word, "error": error.message, "field": error.field}) + "\n")
-    progress.say(f"{word}: {error.message}")
+    progress.write(f"{word}: {error.message}")
     return status
 
 

@@ -1,4 +1,4 @@
-"""What a training run tells: one line a step with its seconds, so that a log reads like a story."""
+"""The progress log of a training run: one line a step with its seconds."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from typing import TextIO
 
 @dataclass
 class Progress:
-    """Writes lines at once, also where output is a pipe."""
+    """Writes lines and flushes each, so that they also appear at once where the output is a pipe."""
 
     stream: TextIO = field(default_factory=lambda: sys.stdout)
     seconds: dict[str, float] = field(default_factory=dict)
 
-    def say(self, text: str) -> None:
-        """One line."""
+    def write(self, text: str) -> None:
+        """Write one line."""
         self.stream.write(text + "\n")
         self.stream.flush()
 
     @contextmanager
     def step(self, name: str) -> Iterator[list[str]]:
-        """Time a step; what the caller puts in the list is said with it when it ends."""
+        """Time a step; notes that the caller adds to the list are written in its line when it ends."""
         started = time.perf_counter()
-        told: list[str] = []
-        yield told
+        notes: list[str] = []
+        yield notes
         self.seconds[name] = time.perf_counter() - started
-        self.say(f"{name:<10} {self.seconds[name]:6.1f} s  {'; '.join(told)}".rstrip())
+        self.write(f"{name:<10} {self.seconds[name]:6.1f} s  {'; '.join(notes)}".rstrip())

@@ -1,37 +1,26 @@
-"""Search parameters with Ray Tune. The candidates are drawn before the first trial starts, from the seed alone, so the
-winner does not depend on which trial finishes first."""
+"""Search parameters with Ray Tune.
+
+The candidates are drawn before the first trial starts, from the seed alone, so the winner does not depend on which
+trial finishes first.
+"""
 
 from __future__ import annotations
 
 import math
 import os
 import random
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from lineage.errors import UnavailableError
 from lineage.settings import Settings
 from training.cluster import connect
-from training.families.port import Examples, Range, family_of
+from training.family import Examples, Range
 from training.progress import Progress
-from validators.scoring.port import load_scorer
-from validators.statistics.auc import auc
+from training.trial import Trial
 
 _NICE = 10  # serving on the same machine comes first
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One set of parameters and how well it ranked the validation rows; the model itself where it was fitted here."""
-
-    params: dict[str, Any]
-    auc: float
-    seconds: float
-    model: bytes | None = None
 
 
 def draw(space: Mapping[str, Range], defaults: Mapping[str, Any], trials: int, seed: int) -> list[dict[str, Any]]:
@@ -49,18 +38,6 @@ def _pick(span: Range, source: random.Random) -> float | int:
     else:
         value = source.uniform(span.low, span.high)
     return round(value) if span.whole else float(f"{value:.6g}")
-
-
-def evaluate(family: str, params: Mapping[str, Any], train: Examples, validation: Examples, seed: int) -> Trial:
-    """Fit and rank the validation rows, through the scorer that will answer in production."""
-    started = time.perf_counter()
-    content = family_of(family).fit(params, train, seed)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / family_of(family).artefact
-        path.write_bytes(content)
-        scores = load_scorer(family, path).score(validation.rows)
-    value = auc(scores, validation.outcomes, 0.95).value
-    return Trial(dict(params), value, time.perf_counter() - started, content)
 
 
 def best(trials: Sequence[Trial]) -> Trial:
@@ -86,19 +63,19 @@ def search(
     from ray import tune
     from ray.tune.logger import JsonLoggerCallback
 
-    from training.tuning import Lines, run_trial
+    from training.tuning import TrialProgressCallback, trainable
 
     drawn = [dict(one) for one in candidates]
     fixed = {"candidates": drawn, "family": family, "train": train, "validation": validation, "seed": seed}
     tuner = tune.Tuner(
-        tune.with_resources(tune.with_parameters(run_trial, **fixed, nice=_NICE), {"cpu": 1}),
+        tune.with_resources(tune.with_parameters(trainable, **fixed, nice=_NICE), {"cpu": 1}),
         param_space={"number": tune.grid_search(list(range(len(drawn))))},
         tune_config=tune.TuneConfig(reuse_actors=True, metric="auc", mode="max"),
         run_config=tune.RunConfig(
             name=f"run-{os.getpid()}-{time.time_ns()}",
             storage_path=str(settings.root / "tune"),
             verbose=0,
-            callbacks=[Lines(progress, drawn), JsonLoggerCallback()],
+            callbacks=[TrialProgressCallback(progress, drawn), JsonLoggerCallback()],
         ),
     )
     results = tuner.fit()

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from lineage.errors import InvalidError, UnavailableError
-from training.families.port import family_names
 from lineage.policy import Policy
+from training.column import Column
+from training.datafile import DataFile
+from training.family import Range
+from training.feature_source import FeatureSource, check_features
+from training.plugins import TRAINING_FAMILIES
+from validators.plugins import SCORING_FAMILIES
 from validators.policy import load_policy
-from validators.scoring.features import Category, Feature
-from validators.scoring.port import family_names as scoring_names
+from validators.scoring.features import Feature
 from validators.toml_document import Part, parse_part, read_toml, refuse, unknown_key
 
 FILE = "model.toml"
@@ -87,26 +92,14 @@ class Training(Part):
     seed: int = Field(ge=0, le=2**31 - 1)
     search: dict[str, Span] = Field(default_factory=dict)
 
-
-class Column(Part):
-    """What a column of the data file holds."""
-
-    type: Literal["number", "integer", "category"]
-    minimum: float | None = None
-    maximum: float | None = None
-    categories: Annotated[tuple[Category, ...], Field(strict=False)] | None = None
-
-    @model_validator(mode="after")
-    def _whole(self) -> Self:
-        if (self.type == "category") != bool(self.categories):
-            raise ValueError("categories for a category, and only for a category")
-        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
-            raise ValueError("a minimum that is not above the maximum")
-        return self
+    @property
+    def ranges(self) -> dict[str, Range]:
+        """The ranges to search; empty where the family's own apply."""
+        return {name: Range(**span.model_dump()) for name, span in self.search.items()}
 
 
 class Spec(Part):
-    """The whole of model.toml. `folder` is where it was read from."""
+    """The whole of model.toml, opened once at the top of each command. `folder` is where it was read from."""
 
     model: Model
     data: Data
@@ -120,12 +113,28 @@ class Spec(Part):
     @cached_property
     def inputs(self) -> tuple[Feature, ...]:
         """The features in model order, as the release will parse them."""
-        return tuple(self.input(name) for name in self.features.names)
+        return tuple(self.columns[name].feature(name) for name in self.features.names)
 
-    def input(self, name: str) -> Feature:
-        """One column as a feature."""
-        column = self.columns[name]
-        return Feature(name, column.type, column.minimum, column.maximum, column.categories)
+    @property
+    def forbidden(self) -> dict[str, str]:
+        """Columns that may not be a feature, and why."""
+        reasons = {self.data.label: "the label", self.data.key: "the key of the entity"}
+        reasons |= dict.fromkeys(self.data.protected, "a protected attribute")
+        return reasons | dict.fromkeys(self.data.identifiers, "a direct identifier")
+
+    @property
+    def data_file(self) -> DataFile:
+        """The data file and what its columns mean."""
+        data = self.data
+        return DataFile(self.folder / data.file, self.columns, data.key, data.label, data.protected)
+
+    @property
+    def feature_source(self) -> FeatureSource:
+        """The Feast service that delivers the inputs."""
+        chosen = self.features
+        return FeatureSource(
+            self.model.name, self.folder / chosen.repository, chosen.service, chosen.names, self.forbidden
+        )
 
     def load_policy(self) -> Policy:
         """The policy the spec names."""
@@ -149,7 +158,7 @@ def load_spec(folder: Path) -> Spec:
 
 
 def check_spec(spec: Spec) -> None:
-    """What must hold between the keys.
+    """Check what must hold between the keys.
 
     Raises:
         InvalidError: a name is not a column, or a feature is one that a model must not see.
@@ -167,51 +176,34 @@ def check_spec(spec: Spec) -> None:
                 raise unknown_key(FILE, f"{key}.{name}", spec.columns, " (it must be one of the columns)")
         if len(set(names)) != len(names):
             raise refuse(FILE, key, list(names), "each name once")
-    check_features(spec, spec.features.names, FILE)
-    for key, family, known in (
-        ("training.champion", spec.training.champion, family_names()),
-        ("training.baseline", spec.training.baseline, family_names()),
-    ):
-        if family not in known or family not in scoring_names():
-            raise refuse(FILE, key, family, f"one of {', '.join(known)}")
+    check_features(spec.features.names, spec.forbidden, FILE)
+    installed = sorted(set(TRAINING_FAMILIES.names()) & set(SCORING_FAMILIES.names()))
+    for key, family in (("training.champion", spec.training.champion), ("training.baseline", spec.training.baseline)):
+        if family not in installed:
+            raise refuse(FILE, key, family, f"one of {', '.join(installed)}")
     if spec.decision.favourable == spec.decision.adverse:
         raise refuse(FILE, "decision.adverse", spec.decision.adverse, "another word than decision.favourable")
 
 
-def check_features(spec: Spec, names: tuple[str, ...], source: str) -> None:
-    """Refuse features that a model must not see: the label, a protected attribute, an identifier.
-
-    Raises:
-        InvalidError: names the feature and why it may not be one.
-    """
-    reasons: dict[str, Any] = {spec.data.label: "the label", spec.data.key: "the key of the entity"}
-    reasons |= dict.fromkeys(spec.data.protected, "a protected attribute")
-    reasons |= dict.fromkeys(spec.data.identifiers, "a direct identifier")
-    for name in names:
-        if name in reasons:
-            raise InvalidError(
-                f"{source}: features.names has {name!r}, which is {reasons[name]}; expected features that are neither "
-                "the label, nor protected, nor identifiers: take it out",
-                field="features.names",
-            )
-
-
-def load_reasons(spec: Spec) -> dict[str, dict[str, str]]:
+def load_reasons(path: Path, names: Sequence[str]) -> dict[str, dict[str, str]]:
     """The reason-code map, {feature: {"code", "text"}}: every feature has customer words.
+
+    Args:
+        path: the file, e.g. reasons.toml in the model folder.
+        names: the model's features.
 
     Raises:
         UnavailableError: the file cannot be read.
         InvalidError: a feature has no reason, a reason has no feature, or a code or text is missing.
     """
-    source = spec.decision.reasons
-    content = read_toml(spec.folder / source)
+    content = read_toml(path)
     for name in content:
-        if name not in spec.features.names:
-            raise unknown_key(source, name, spec.features.names)
-    for name in spec.features.names:
+        if name not in names:
+            raise unknown_key(path.name, name, names)
+    for name in names:
         if name not in content:
-            raise InvalidError(f'{source}: {name} is missing; expected {{code = "...", text = "..."}}', field=name)
-    return {name: parse_part(_Reason, content[name], source, name).model_dump() for name in spec.features.names}
+            raise InvalidError(f'{path.name}: {name} is missing; expected {{code = "...", text = "..."}}', field=name)
+    return {name: parse_part(_Reason, content[name], path.name, name).model_dump() for name in names}
 
 
 class _Reason(Part):

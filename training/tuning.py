@@ -1,4 +1,4 @@
-"""The part of the search that runs under Ray Tune: one trial, and a line when it ends."""
+"""The part of the search that runs under Ray Tune: a trainable for one trial, and a progress line for each."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 
 from ray import tune
 
-from training.families.port import Examples
+from training.family import Examples
 from training.progress import Progress
-from training.search import evaluate
+from training.trial import run_trial
 
 
-def run_trial(
+def trainable(
     config: dict[str, Any],
     candidates: list[dict[str, Any]],
     family: str,
@@ -21,16 +21,16 @@ def run_trial(
     seed: int,
     nice: int,
 ) -> dict[str, Any]:
-    """Evaluate the candidate `config["number"]`. Runs in an actor that the next trial uses again."""
+    """Run the trial of candidate `config["number"]`, in an actor that the next trial reuses."""
     if os.getpriority(os.PRIO_PROCESS, 0) < nice:
         os.setpriority(os.PRIO_PROCESS, 0, nice)
     number = config["number"]
-    trial = evaluate(family, candidates[number], train, validation, seed)
+    trial = run_trial(family, candidates[number], train, validation, seed)
     return {"number": number, "auc": trial.auc, "fit_seconds": trial.seconds}
 
 
-class Lines(tune.Callback):
-    """Says each trial as it ends."""
+class TrialProgressCallback(tune.Callback):
+    """Writes a line to the progress log when a trial completes."""
 
     def __init__(self, progress: Progress, candidates: list[dict[str, Any]]) -> None:
         self._progress = progress
@@ -44,4 +44,4 @@ class Lines(tune.Callback):
         params = self._candidates[result["number"]]
         shown = ", ".join(f"{name} {value:g}" for name, value in params.items())
         place = f"trial {self._done}/{len(self._candidates)}"
-        self._progress.say(f"  {place}  AUC {result['auc']:.4f}  {result['fit_seconds']:.1f} s  {shown}")
+        self._progress.write(f"  {place}  AUC {result['auc']:.4f}  {result['fit_seconds']:.1f} s  {shown}")

@@ -12,11 +12,11 @@ from typing import Any
 
 from lineage.errors import InvalidError
 from lineage.policy import FORMAT, BreakerLimits, DriftLimits, Policy
-from validators.check import Limits, checks
+from validators.check import Limits
+from validators.plugins import CHECKS, DRIFT_STATISTICS
 from validators.toml_document import parse_part, read_toml, refuse, unknown_key
 
 #: Steps of traffic where the author names none.
-_METHODS = ("psi", "jensenshannon", "wasserstein")
 STEPS = {"canary": [0.25], "rollout": [0.5, 1.0]}
 
 
@@ -73,7 +73,8 @@ def _validation(table: Any, source: str) -> dict[str, Any]:
         raise refuse(source, "validation.checks", names, "a list that names at least one check")
     if len(set(names)) != len(names):
         raise refuse(source, "validation.checks", list(names), "each check once")
-    checks(names)
+    for name in names:
+        CHECKS.load(name)
     for name in set(table) - {"checks", *names}:
         raise unknown_key(source, f"validation.{name}", ["checks", *names], " (a table is for a check that is named)")
     limits = _limits(names, table, source)
@@ -81,10 +82,8 @@ def _validation(table: Any, source: str) -> dict[str, Any]:
 
 
 def _limits(names: Any, tables: Mapping[str, Any], source: str) -> dict[str, Limits]:
-    found = checks(names)
     return {
-        name: parse_part(check.limits, tables.get(name, {}), source, f"validation.{name}")
-        for name, check in found.items()
+        name: parse_part(CHECKS.load(name).limits, tables.get(name, {}), source, f"validation.{name}") for name in names
     }
 
 
@@ -100,8 +99,9 @@ def _check_steps(policy: Policy, source: str) -> None:
 
 
 def _check_drift(drift: DriftLimits, source: str) -> None:
-    if drift.method not in _METHODS:
-        raise refuse(source, "monitor.drift.method", drift.method, f"one of {', '.join(_METHODS)}")
+    if drift.method not in DRIFT_STATISTICS.names():
+        expected = f"the name of a drift statistic; {DRIFT_STATISTICS.hint(drift.method)}"
+        raise refuse(source, "monitor.drift.method", drift.method, expected)
     if drift.minimum_rows > drift.window:
         expected = f"at most window {drift.window}: nothing could be judged"
         raise refuse(source, "monitor.drift.minimum_rows", drift.minimum_rows, expected)

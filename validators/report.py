@@ -14,9 +14,10 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from lineage.errors import InvalidError
-from validators.check import HEADINGS, CheckResult, Finding
-from validators.evidence import Evidence
 from lineage.policy import Policy
+from validators.check import HEADINGS, Finding
+from validators.check_runner import CheckResult
+from validators.evidence import Evidence
 
 _SAFE = re.compile(r"[a-z0-9][a-z0-9@._-]{0,120}")
 _ORDER = {"fail": 0, "not_evaluated": 1, "pass": 2}

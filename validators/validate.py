@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from lineage.policy import Policy
-from lineage.state.views import model_view, release_view
 from lineage.digest import digest_file, digest_files, read_folder
 from lineage.errors import InvalidError, TamperedError
+from lineage.policy import Policy
 from lineage.settings import Settings
-from validators.check import CheckResult, Limits, checks, run_check
+from lineage.state.views import model_view, release_view
+from validators.check import Check, Limits
+from validators.check_runner import CheckResult, run_check
 from validators.checks.group_fairness import FairnessLimits, disparities
 from validators.evidence import Evidence
+from validators.plugins import CHECKS
 from validators.policy import limits_of
 from validators.report import Report, write_report
 from validators.scoring.bundle import Bundle, parse_bundle
@@ -85,7 +87,7 @@ def validate(
         plimsoll.errors.Error: the ledger did not take a fact; the candidate is not validated then.
     """
     digest, limits = policy.digest, limits_of(policy)
-    found = checks(policy.validation.checks)
+    found: dict[str, Check] = {name: CHECKS.load(name) for name in policy.validation.checks}
     results = []
     for name, check in found.items():
         result = run_check(name, check, evidence, limits[name])

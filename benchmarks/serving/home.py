@@ -22,6 +22,7 @@ from lineage.clock import now, stamp
 from lineage.digest import digest_folder, digest_of
 from lineage.ledger import Ledger
 from lineage.log.signing_key import signer_at
+from lineage.policy import Policy
 from lineage.rules.draft import Draft
 from lineage.rules.proposal import Actor
 from lineage.settings import Settings

@@ -23,7 +23,6 @@ from serve.controller.route_publisher import Publisher
 from serve.controller.subprocesses import run_helper
 from serve.intent import Intention, View
 from serve.judge.verdict import Judgement, judge
-from serve.record.decision_log import Keeper
 
 log = logging.getLogger(__name__)
 State = dict[str, Any]

@@ -7,7 +7,6 @@ stays in memory, also when its model has to go: it takes a hundredth of the room
 from __future__ import annotations
 
 import asyncio
-import importlib
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable
@@ -20,10 +19,9 @@ from lineage.settings import Settings
 from serve.models.memory_budget import ModelMemory
 from serve.models.sandbox_client import Proof, Sandbox, process_sandbox
 from serve.routes import Target
-from validators.scoring import families
 from validators.scoring import verified_read as verified
 from validators.scoring.bundle import Bundle, parse_baseline, parse_model
-from validators.scoring.port import families_here
+from validators.scoring.model_artefact import import_families
 
 log = structlog.get_logger("plimsoll.bundles")
 _MIB = 1024 * 1024
@@ -59,8 +57,7 @@ class BundleStore:
     @staticmethod
     def warm() -> None:
         """Import what the first bundle needs, which takes a while, before traffic comes."""
-        for family in families_here():
-            importlib.import_module(f"{families.__name__}.{family}")
+        import_families()
 
     @property
     def resident(self) -> int:
@@ -99,8 +96,8 @@ class BundleStore:
     def load(self, targets: Iterable[Target]) -> None:
         """Load what is missing of `targets`, the first ones first, and keep it as long as it fits.
 
-        What does not fit beside the others has its baseline loaded, and its model on demand (`get_or_load`). A bundle that
-        is refused is named in `refused`, with the reason.
+        What does not fit beside the others has its baseline loaded, and its model on demand (`get_or_load`). A bundle
+        that is refused is named in `refused`, with the reason.
         """
         wanted = {target.digest: target for target in targets}
         self._forget_all_but(wanted)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import importlib
 import json
 import os
 import select
@@ -25,10 +24,9 @@ from typing import Any, NoReturn
 
 from lineage.errors import PlimsollError, TamperedError
 from serve.models.confinement import confine, leave_network, memory_for
-from validators.scoring import families
 from validators.scoring.bundle import GOLDEN_FILE, Bundle, file_of, parse_baseline, parse_features, parse_model
 from validators.scoring.golden import replay_golden
-from validators.scoring.port import families_here
+from validators.scoring.model_artefact import import_families
 
 SECONDS = 10.0  # of computing for one bundle
 PATIENCE = 120.0  # seconds by the clock: a busy machine is no reason to refuse a release
@@ -200,8 +198,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's interrupt is for the platform, which then closes us
     os.nice(5)  # decisions come first
     leave_network()
-    for family in families_here():
-        importlib.import_module(f"{families.__name__}.{family}")
+    import_families()
     gc.freeze()
     limits = [float(argument) for argument in sys.argv[1:]] or [SECONDS, PATIENCE]
     SandboxServer(control, *limits).run()

@@ -28,7 +28,7 @@ from serve.monitor import drift_intentions, fairness_intentions, window_frame
 from tests.support.bank import FIRST, MODEL, SECOND, THIRD, Bank, folder_of_a_model, open_bank
 from tests.support.model_folder import customers
 from training.tracking import Tracker
-from validators.drift import measure_drift
+from validators.drift.measure import measure_drift
 from validators.replay import replay
 
 PLACE = Path(__file__).parent

@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from tests.stories.bank import FIRST, MODEL, Bank, facts_of
 
 from lineage.digest import digest_file
 from lineage.policy import parse_policy
@@ -15,9 +16,8 @@ from serve.controller import training_jobs as jobs
 from serve.controller.live_fairness import disparities
 from serve.intent import Intention
 from serve.monitor import drift_intentions, fairness_intentions, window_frame
-from tests.support.bank import FIRST, MODEL, Bank, facts_of
 from tests.support.model_folder import customers
-from validators.drift import measure_drift
+from validators.drift.measure import measure_drift
 from validators.replay import replay
 
 

@@ -31,6 +31,7 @@ from starlette.testclient import TestClient
 
 from lineage.accounts import Accounts
 from lineage.lifecycle import JOURNEY
+from lineage.policy import Canary
 from lineage.rules import actions
 from lineage.service.app import create_app
 from lineage.settings import Settings
@@ -55,13 +56,12 @@ from tests.support.gateway_parts import decider_of, router_of
 from tests.support.model_folder import POLICY, customers, write_folder
 from tests.support.sample_facts import Hand
 from training.fingerprint import environment_digest
-from training.pipeline import judge as run_checks
+from training.pipeline import validate_candidate
 from training.progress import Progress
 from training.register import register
 from training.spec import load_spec
 from training.tracking import Tracker
 from training.train import Candidate, Options, train
-from validators.policy import Canary
 from validators.validate import Verdict
 
 MODEL = "small-credit"
@@ -260,13 +260,15 @@ class Bank:
         """Verb 1, as the training job does it, without a search."""
         spec = load_spec(how.pop("folder", self.folder))
         options = Options(author, seed, 1, "quick", **how)
-        with mock.patch("training.train.environment_digest", _environment):  # the same all along, and slow to take
+        with mock.patch(
+            "training.fingerprint.environment_digest", _environment
+        ):  # the same all along, and slow to take
             return train(spec, options, self.settings, self.trainer, tracker, Progress(io.StringIO()))
 
     def validate(self, candidate: Candidate, folder: Path | None = None) -> Verdict:
         """Verb 2, as the training job does it."""
-        spec, options = load_spec(folder or self.folder), Options("scientist", 0, 1, "quick")
-        return run_checks(spec, candidate, options, self.settings, self.trainer, Progress(io.StringIO()))
+        spec = load_spec(folder or self.folder)
+        return validate_candidate(spec, candidate, "scientist", self.settings, self.trainer, Progress(io.StringIO()))
 
     def register(self, candidate: Candidate, tracker: Tracker) -> str:
         """Verb 3; the version in MLflow."""

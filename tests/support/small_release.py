@@ -15,7 +15,7 @@ from lineage.settings import Settings
 from lineage.signing import sign
 from training.families.boosted_trees import family as trees
 from training.families.logistic import family as logistic
-from training.families.port import Examples
+from training.family import Examples
 from validators.evidence import Evidence
 from validators.feature_matrix import matrix, records
 from validators.policy import check_policy

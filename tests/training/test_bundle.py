@@ -11,24 +11,25 @@ from lineage.settings import Settings
 from lineage.signing import verify
 from tests.support.model_folder import customers
 from training.bundle import Trained, Written, choose_threshold, write_bundle
-from training.families.port import family_of
-from training.spec import Spec, load_reasons
+from training.plugins import family_of
+from training.spec import Spec
 from training.split import split
-from training.train import examples
+from training.train import description_of, examples
 from validators.scoring.bundle import load_bundle
 from validators.scoring.golden import replay_golden
 
 
 def write(spec: Spec, settings: Settings) -> Written:
     parts = split(customers(2000), "ID", spec.model.name)
-    learn = examples(spec, parts.train)
+    learn = examples(parts.train, spec.inputs, spec.data.label)
     trained = Trained(
         "boosted_trees",
         family_of("boosted_trees").fit({}, learn, 1),
         "logistic",
         family_of("logistic").fit({}, learn, 1),
     )
-    return write_bundle(spec, trained, parts.validation, load_reasons(spec), "sha256:" + "0" * 64, settings)
+    described = description_of(spec, "sha256:" + "0" * 64)
+    return write_bundle(described, trained, parts.validation, spec.decision.approval_rate, settings)
 
 
 def test_the_bundle_is_named_by_its_content_signed_and_read_only(spec: Spec, settings: Settings) -> None:

@@ -17,7 +17,10 @@ from training.split import holdout, position, split
 
 
 def test_the_same_content_is_the_same_version(spec: Spec, settings: Settings) -> None:
-    first, again = pin_dataset(spec, settings), pin_dataset(spec, settings)
+    first, again = (
+        pin_dataset(spec.model.name, spec.data_file, settings),
+        pin_dataset(spec.model.name, spec.data_file, settings),
+    )
     assert (first.data.version, first.data.new) == (0, True)
     assert (again.data.version, again.data.new, again.data.digest) == (0, False, first.data.digest)
     assert "SEX" not in first.data.columns
@@ -27,26 +30,27 @@ def test_the_same_content_is_the_same_version(spec: Spec, settings: Settings) ->
 def test_the_digest_does_not_depend_on_the_file(tmp_path: Path, settings: Settings) -> None:
     frame = customers(200)
     folder = write_folder(tmp_path / "model", data=frame)
-    digest = pin_dataset(load_spec(folder), settings).data.digest
+    spec = load_spec(folder)
+    digest = pin_dataset(spec.model.name, spec.data_file, settings).data.digest
     shuffled = frame.sample(fraction=1, shuffle=True, seed=1).select(reversed(frame.columns))
     shuffled.with_columns(pl.col("late").cast(pl.Float64)).write_parquet(folder / "customers.parquet", row_group_size=7)
-    again = pin_dataset(load_spec(folder), settings)
+    again = pin_dataset(spec.model.name, spec.data_file, settings)
     assert (again.data.digest, again.data.version) == (digest, 0)
 
 
 def test_swapped_labels_are_a_new_version_and_the_next_pin_makes_it_good_again(spec: Spec, settings: Settings) -> None:
-    good = pin_dataset(spec, settings)
-    bad = pin_dataset(spec, settings, fault="inverted_labels")
+    good = pin_dataset(spec.model.name, spec.data_file, settings)
+    bad = pin_dataset(spec.model.name, spec.data_file, settings, fault="inverted_labels")
     assert bad.data.version == 1
     assert ((good.data.read()["bad"] + bad.data.read()["bad"]) == 1).all()
-    healed = pin_dataset(spec, settings)
+    healed = pin_dataset(spec.model.name, spec.data_file, settings)
     assert (healed.data.version, healed.data.digest) == (2, good.data.digest)
     with pytest.raises(InvalidError, match="inverted_labels"):
-        pin_dataset(spec, settings, fault="inverted_label")
+        pin_dataset(spec.model.name, spec.data_file, settings, fault="inverted_label")
 
 
 def test_a_table_changed_behind_our_back_is_refused(spec: Spec, settings: Settings) -> None:
-    pin = pin_dataset(spec, settings).data
+    pin = pin_dataset(spec.model.name, spec.data_file, settings).data
     other = pin.read().with_columns(late=pl.lit(1))
     other.write_delta(str(pin.path), mode="overwrite")
     assert pin.read().height  # the pinned version still stands
@@ -89,7 +93,7 @@ def test_a_file_that_is_not_what_it_says_is_refused(wrong: str, tmp_path: Path) 
     damage, told = WRONG[wrong]
     damage(folder / "customers.parquet")
     with pytest.raises(InvalidError) as caught:
-        read_data(load_spec(folder))
+        read_data(load_spec(folder).data_file)
     assert told in caught.value.message
 
 
@@ -98,7 +102,7 @@ def test_a_missing_file_is_the_worlds_fault(tmp_path: Path) -> None:
     spec = load_spec(folder)
     (folder / "customers.parquet").unlink()
     with pytest.raises(UnavailableError):
-        read_data(spec)
+        read_data(spec.data_file)
 
 
 def test_digest_tells_names_types_and_values_apart() -> None:

@@ -12,7 +12,7 @@ import pytest
 from lineage.settings import Settings
 from plimsoll.ledger import Ledger
 from tests.support.model_folder import customers, write_folder
-from training.pipeline import INVALID, REJECTED, WORLD_FAILED, main, run
+from training.pipeline import INVALID, REJECTED, UNAVAILABLE, main, run
 from training.progress import Progress
 from training.spec import Spec
 from training.train import Options
@@ -94,8 +94,8 @@ def test_no_folder_and_no_ledger_are_the_worlds_fault(
     tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PLIMSOLL_HOME", str(tmp_path))
-    assert main([str(tmp_path / "none")]) == WORLD_FAILED
-    assert main([str(model_folder)]) == WORLD_FAILED
+    assert main([str(tmp_path / "none")]) == UNAVAILABLE
+    assert main([str(model_folder)]) == UNAVAILABLE
     assert "plimsoll up" in capsys.readouterr().out
 
 

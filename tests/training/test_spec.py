@@ -71,8 +71,9 @@ def test_the_example_folder_is_whole() -> None:
     assert spec.model.name == "credit-default"
     assert not set(spec.data.protected) & set(spec.features.names)
     assert {"SEX", "AGE", "MARRIAGE"} == set(spec.data.protected)
-    assert set(load_reasons(spec)) == set(spec.features.names)
-    assert len({one["code"] for one in load_reasons(spec).values()}) == len(spec.features.names)
+    reasons = load_reasons(spec.folder / spec.decision.reasons, spec.features.names)
+    assert set(reasons) == set(spec.features.names)
+    assert len({one["code"] for one in reasons.values()}) == len(spec.features.names)
     spec.load_policy()
 
 
@@ -89,7 +90,7 @@ def test_reasons_that_are_not_whole_are_refused(text: str, field: str, told: str
     folder = write_folder(tmp_path / "model")
     (folder / "reasons.toml").write_text(text)
     with pytest.raises(InvalidError) as caught:
-        load_reasons(load_spec(folder))
+        load_reasons(folder / "reasons.toml", load_spec(folder).features.names)
     assert caught.value.field == field
     assert told in caught.value.message
 

@@ -12,7 +12,8 @@ import pytest
 
 from lineage.errors import InvalidError
 from tests.support.small_release import policy
-from validators.drift import answer, desk, is_category, measure_drift
+from validators.drift.line_protocol import answer_lines, answer_request
+from validators.drift.measure import is_category, measure_drift
 
 
 def traffic(rows: int, seed: int, shift: float = 0.0) -> pl.DataFrame:
@@ -80,12 +81,12 @@ def test_the_desk_answers_a_line_for_a_line_and_survives_nonsense(tmp_path: Path
     out = io.StringIO()
     traffic(20, 1).write_parquet(tmp_path / "few.parquet")
     few = json.dumps(request | {"window": str(tmp_path / "few.parquet")})
-    desk(io.StringIO("\n".join(["nonsense", "{}", json.dumps(request), few]) + "\n"), out)
+    answer_lines(io.StringIO("\n".join(["nonsense", "{}", json.dumps(request), few]) + "\n"), out)
     told = [json.loads(line) for line in out.getvalue().splitlines()]
     assert [one.get("code") for one in told[:3]] == ["invalid", "invalid", "unavailable"]
     assert told[3]["answer"]["verdict"] == "not_enough_data"
     with pytest.raises(InvalidError, match="reference"):
-        answer({})
+        answer_request({})
 
 
 def test_the_command_writes_the_fact(tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""One file per model family that can be trained; its twin in `validators/scoring/families` answers."""
+"""The model families that can be trained. Each file holds one class and one instance of it called `family`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lineage.errors import InvalidError
-from training.families.port import Examples, Params, Range, check_params
+from training.family import Examples, Params, Range, check_params
 from validators.scoring.xgboost_without_sklearn import import_xgboost
 
 

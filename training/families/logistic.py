@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lineage.errors import InvalidError
-from training.families.port import Examples, Params, Range, check_params
+from training.family import Examples, Params, Range, check_params
 
 
 class Logistic:

@@ -16,7 +16,8 @@ from typing import Any, Literal
 from lineage.digest import read_folder
 from lineage.errors import TamperedError, UnavailableError
 from validators.scoring.features import Feature, parse_row
-from validators.scoring.port import Rows, Scorer, parse_scorer
+from validators.scoring.model_artefact import parse_scorer
+from validators.scoring.port import Rows, Scorer
 
 SCHEMA = 1
 SPEC_FILE = "release.json"

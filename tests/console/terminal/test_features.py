@@ -28,7 +28,8 @@ def filled(tmp_path: Path) -> Iterator[tuple[Settings, Path]]:
         settings = Settings()
         make_keys(settings)
         folder = write_folder(tmp_path / "model", data=customers(100))
-        pin_dataset(load_spec(folder), settings)
+        spec = load_spec(folder)
+        pin_dataset(spec.model.name, spec.data_file, settings)
         yield settings, folder
     time.tzset()
 

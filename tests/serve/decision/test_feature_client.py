@@ -32,14 +32,14 @@ from serve.decision.feature_replica import HANGS_SECONDS, FeatureReader, Feature
 from serve.decision.freshness import EntityFeatures, usable_features
 from training.bundle import Trained, write_bundle
 from training.dataset import pin_dataset
-from training.families.port import family_of
 from training.features import training_frame
 from training.materialize import materialize
 from training.origin import bind_features
+from training.plugins import family_of
 from training.progress import Progress
-from training.spec import Spec, load_reasons, load_spec
+from training.spec import Spec, load_spec
 from training.split import split
-from training.train import examples
+from training.train import description_of, examples
 from validators.scoring.bundle import Bundle, load_bundle, parse_features
 from validators.scoring.feature_origin import STORE, STORE_FILE, feast_home, read_origin
 
@@ -94,13 +94,20 @@ def world(tmp_path_factory: pytest.TempPathFactory, _in_utc: None) -> World:
     data = folder / load_spec(folder).data.file
     pl.read_parquet(data).head(ROWS).write_parquet(data)  # all 30,000 are written in a minute on a busy machine
     spec = load_spec(folder)
-    frame = training_frame(spec, pin_dataset(spec, settings).data, settings)
+    frame = training_frame(
+        spec.feature_source,
+        pin_dataset(spec.model.name, spec.data_file, settings).data,
+        spec.data.key,
+        spec.data.label,
+        settings,
+    )
     parts = split(frame, spec.data.key, spec.model.name)
-    learn = examples(spec, parts.train)
+    learn = examples(parts.train, spec.inputs, spec.data.label)
     trees, logistic = family_of("boosted_trees"), family_of("logistic")
     models = Trained("boosted_trees", trees.fit({}, learn, 1), "logistic", logistic.fit({}, learn, 1))
-    written = write_bundle(spec, models, parts.validation, load_reasons(spec), "sha256:" + "0" * 64, settings)
-    assert bind_features(spec, written.digest, settings) == "by entity through credit_default_v1: ID"
+    described = description_of(spec, "sha256:" + "0" * 64)
+    written = write_bundle(described, models, parts.validation, spec.decision.approval_rate, settings)
+    assert bind_features(spec.feature_source, written.digest, settings) == "by entity through credit_default_v1: ID"
     done = materialize(spec, settings, Progress(io.StringIO()))
     bundle = load_bundle(written.folder)
     return World(settings, spec, bundle, written.digest, frame, instant(done.as_of))
@@ -324,7 +331,7 @@ def test_a_store_that_was_never_filled_says_so(world: World, tmp_path: Path) -> 
     settings = Settings(home=tmp_path)
     make_keys(settings)
     feast_home(settings, world.spec.model.name).mkdir(parents=True)
-    bind_features(world.spec, world.digest, settings)
+    bind_features(world.spec.feature_source, world.digest, settings)
     with pytest.raises(UnavailableError, match="nothing was ever put into it"):
         FeatureReader(settings).read(world.spec.model.name, world.digest, {"ID": 1})
 

@@ -20,7 +20,7 @@ from lineage.settings import Settings
 from serve.controller.replicas import process_alive
 from serve.record.decision_log import DecisionLog
 from serve.record.sealing import Sealer, read_segments
-from serve.record.spool import Spool, SpoolReader, remove_finished
+from serve.record.spool import Spool, SpoolReader, overwrite_sealed, remove_finished
 from tests.support.decision_records import decision, outcome
 
 ROOT = Path(__file__).parents[3]

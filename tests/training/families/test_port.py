@@ -5,10 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from lineage.errors import InvalidError, UnknownError
-from training.families.port import Examples, Range, family_names, family_of
-from training.search import best, draw, evaluate
-from validators.scoring.port import family_names as scoring_names
+from lineage.errors import UnknownError
+from training.family import Examples, Range
+from training.plugins import TRAINING_FAMILIES, family_of
+from training.search import best, draw
+from training.trial import run_trial
 
 
 def examples(seed: int = 1, rows: int = 800) -> Examples:
@@ -17,27 +18,10 @@ def examples(seed: int = 1, rows: int = 800) -> Examples:
     return Examples(values, source.random(rows) < 1 / (1 + np.exp(-2 * values[:, 0] * values[:, 1])))
 
 
-@pytest.mark.parametrize("name", family_names())
-def test_conformance(name: str) -> None:
-    """What every family promises."""
-    family, learn = family_of(name), examples()
-    assert name in scoring_names()
-    assert set(family.space()) <= set(family.defaults())
-    first = family.fit({}, learn, 5)
-    assert first == family.fit(family.defaults(), learn, 5)  # the same inputs give the same bytes
-    assert first[:2] != b"\x80\x04"  # not a pickle
-    trial = evaluate(name, family.defaults(), learn, examples(2), 5)
-    assert 0 <= trial.auc <= 1
-    with pytest.raises(UnknownError, match="has no parameter"):
-        family.fit({"depht": 3}, learn, 5)
-    with pytest.raises(InvalidError, match="same outcome"):
-        family.fit({}, Examples(learn.rows, np.zeros(len(learn.rows), dtype=bool)), 5)
-
-
 def test_trees_depend_on_the_seed_and_find_what_lines_cannot() -> None:
     trees = family_of("boosted_trees")
     assert trees.fit({}, examples(), 1) != trees.fit({}, examples(), 2)
-    found = {name: evaluate(name, {}, examples(), examples(2), 1).auc for name in family_names()}
+    found = {name: run_trial(name, {}, examples(), examples(2), 1).auc for name in TRAINING_FAMILIES.names()}
     assert found["boosted_trees"] > found["logistic"] + 0.1
 
 
@@ -67,5 +51,5 @@ def test_candidates_come_from_the_seed_alone() -> None:
 
 
 def test_of_equals_the_first_drawn_wins() -> None:
-    trials = [evaluate("logistic", {"l2": value}, examples(), examples(2), 1) for value in (1.0, 1.0)]
+    trials = [run_trial("logistic", {"l2": value}, examples(), examples(2), 1) for value in (1.0, 1.0)]
     assert best(trials) is trials[0]

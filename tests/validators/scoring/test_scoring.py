@@ -19,12 +19,13 @@ from lineage.errors import InvalidError, TamperedError, UnavailableError, Unknow
 from lineage.settings import Settings
 from tests.support.small_release import FEATURES, customers, description, write
 from validators.feature_matrix import matrix, records
+from validators.plugins import SCORING_FAMILIES
 from validators.scoring import xgboost_c_api as xgboost_direct
 from validators.scoring.bundle import Bundle, load_bundle, parse_features, parse_spec
 from validators.scoring.families import boosted_trees
 from validators.scoring.features import Feature, parse_row
 from validators.scoring.golden import replay_golden
-from validators.scoring.port import family_names, load_scorer
+from validators.scoring.model_artefact import load_scorer
 from validators.scoring.reasons import adverse_reasons
 from validators.scoring.xgboost_without_sklearn import import_xgboost
 
@@ -209,7 +210,7 @@ def test_no_golden_rows_is_not_a_pass(folder: Path, copy_of: Copy) -> None:
 
 
 def test_families_are_found_and_an_unknown_one_is_an_error(folder: Path) -> None:
-    assert family_names() == ["boosted_trees", "logistic"]
+    assert SCORING_FAMILIES.names() == ["boosted_trees", "logistic"]
     with pytest.raises(UnknownError, match="did you mean 'boosted_trees'"):
         load_scorer("boosted_tree", folder / "model.ubj")
 

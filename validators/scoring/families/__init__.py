@@ -1,1 +1,1 @@
-"""One file per model family that can answer. Each has `parse(name, content) -> Scorer` (`validators.scoring.port`)."""
+"""The model families that can score. Each file holds a function called `parse` (`validators.scoring.port.Parse`)."""

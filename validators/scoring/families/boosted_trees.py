@@ -85,6 +85,8 @@ def parse(name: str, content: bytes) -> BoostedTrees:
     Raises:
         TamperedError: the bytes are not an XGBoost model.
     """
+    if not (content.startswith(b"{") and content.rstrip().endswith(b"}")):  # XGBoost crashes on bytes that were cut
+        raise TamperedError(f"{name} is not an XGBoost model (it is not one whole object); fetch the release again")
     booster = xgb.Booster({"nthread": 1})  # before loading, so that trees are not read by a team of threads
     try:
         booster.load_model(bytearray(content))

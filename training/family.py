@@ -1,17 +1,15 @@
-"""The port of model families that can be trained, and the door that finds them.
+"""The port of model families that can be trained.
 
-A family is one file in this folder with an instance called `family`. The same parameters, data and seed give the same
-bytes; the bytes are data only, and the family of the same name in `validators/scoring/families` reads them.
+A family is one file in `families/`, or an entry point in the group `plimsoll.training_families`: an object with the
+members of `Family`. The family of the same name in `validators/scoring/families` reads what it trains.
 """
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -40,48 +38,33 @@ class Range:
 
 
 class Family(Protocol):
-    """A way to learn."""
+    """A way to learn. The same parameters, examples and seed give the same bytes."""
 
     artefact: str
     """The file name of the trained model inside a bundle."""
 
     def defaults(self) -> dict[str, Any]:
-        """Parameters that work without a search."""
+        """Every parameter with a value that works without a search."""
 
     def space(self) -> dict[str, Range]:
-        """What a search tries, unless the model folder says otherwise."""
+        """What a search tries unless model.toml names ranges; keys are parameters."""
 
     def fit(self, params: Params, train: Examples, seed: int) -> bytes:
-        """The trained model as the bytes of its artefact file. One thread; no state is kept.
+        """The trained model as the bytes of its artefact file: data only, no pickle. One thread; no state is kept.
+
+        Args:
+            params: overrides of the defaults.
 
         Raises:
-            InvalidError: an unknown parameter, or examples nothing can be learned from.
+            InvalidError: an unknown parameter, or examples from which nothing can be learned.
         """
-
-
-def family_names() -> list[str]:
-    """The names of every family that can be trained, sorted."""
-    from training import families
-
-    return sorted(module.name for module in pkgutil.iter_modules(families.__path__) if module.name != "port")
-
-
-def family_of(name: str) -> Family:
-    """The family called `name`.
-
-    Raises:
-        UnknownError: there is none; an unknown name is not a default.
-    """
-    known = family_names()
-    if name not in known:
-        near = get_close_matches(name, known, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"families: {', '.join(known)}"
-        raise UnknownError(f"no model family is called {name!r}; {hint}", field="training.champion")
-    return cast(Family, importlib.import_module(f"training.families.{name}").family)
 
 
 def check_params(given: Params, known: Mapping[str, Any], family: str) -> dict[str, Any]:
     """`known` overridden by `given`.
+
+    Args:
+        family: what errors call the family.
 
     Raises:
         UnknownError: a parameter that the family does not have.

@@ -1,0 +1,1 @@
+"""Drift: does live traffic still look like the traffic that the release was validated on?"""
