@@ -16,6 +16,7 @@ from plimsoll.frames import ROWS_MOST, columns_of, tensor
 from plimsoll.wire import part
 
 Json = dict[str, Any]
+_PAGE = 500
 
 
 class AsyncClient:
@@ -132,21 +133,49 @@ class AsyncClient:
             "POST", f"/outcome/{part(model)}", json={"decision_id": decision_id, "outcome": outcome}, again=True
         )
 
-    async def models(self) -> dict[str, Json]:
-        """Every model by name: champion, previous, challenger, share."""
-        models: dict[str, Json] = (await self._ledger.get("/v1/state"))["models"]
-        return models
+    async def models(self, *, search: str = "") -> dict[str, Json]:
+        """Every model by name: champion, previous, challenger, share, alerts, kill.
 
-    async def releases(self, model: str | None = None) -> list[Json]:
-        """Releases, newest first."""
-        releases = (await self._ledger.get("/v1/state"))["releases"].values()
-        chosen = [release for release in releases if model in (None, release["model"])]
-        return sorted(chosen, key=lambda release: str(release["trained_at"]), reverse=True)
+        Args:
+            search: a part of the name.
+        """
+        found = await self._all_pages("/v1/models", "models", search=search)
+        return {model["model"]: model for model in found}
+
+    async def model(self, model: str) -> Json:
+        """One model with its jobs, and the kill switch of all models as `kill_of_all`."""
+        view: Json = await self._ledger.get(f"/v1/models/{part(model)}")
+        return view
+
+    async def releases(
+        self, model: str | None = None, *, state: str | None = None, limit: int | None = None
+    ) -> list[Json]:
+        """Releases, the one that moved last first.
+
+        Args:
+            state: in this state only, or in several with commas between them.
+            limit: at most so many; all when None.
+        """
+        return await self._all_pages("/v1/releases", "releases", limit, model=model, state=state)
 
     async def release(self, release: str) -> Json:
         """One release with all its facts."""
         view: Json = await self._ledger.get(f"/v1/releases/{part(release)}")
         return view
+
+    async def inbox(self, *, limit: int = 50) -> Json:
+        """What waits for this person, worst first: `items` and `total`."""
+        view: Json = await self._ledger.get("/v1/inbox", limit=limit)
+        return view
+
+    async def actions(self, subject: str | None) -> list[Json]:
+        """What this person may do to a release, a model, or the kill switch of all models (None), and why not.
+
+        Each has `verb`, `possible`, `why_not`, `next_share` and `roles`, as the ledger's rules say it now.
+        """
+        path = "/v1/kill" if subject is None else f"/v1/{('releases' if '@' in subject else 'models')}/{part(subject)}"
+        found: list[Json] = (await self._ledger.get(f"{path}/actions"))["actions"]
+        return found
 
     async def canary(self, release: str, reason: str) -> Json:
         """Give a registered release its first share of live traffic."""
@@ -283,6 +312,17 @@ class AsyncClient:
         headers = {"Idempotency-Key": uuid.uuid4().hex}
         answer: Json = await self._ledger.ask("POST", f"/v1/subjects/{verb}", json=body, headers=headers, timeout=120.0)
         return answer
+
+    async def _all_pages(self, path: str, name: str, most: int | None = None, **filters: Any) -> list[Json]:
+        """Every entry of a paged listing, read page by page."""
+        found: list[Json] = []
+        while most is None or len(found) < most:
+            limit = _PAGE if most is None else min(_PAGE, most - len(found))
+            page = await self._ledger.get(path, offset=len(found), limit=limit, **filters)
+            found += page[name]
+            if not page[name] or len(found) >= page["total"]:
+                break
+        return found
 
     async def _seen(self, release: str) -> str:
         etag = (await self.release(release))["etag"]

@@ -14,6 +14,7 @@ from plimsoll.frames import ROWS_MOST, columns_of, tensor
 from plimsoll.wire import Wire, part
 
 Json = dict[str, Any]
+_PAGE = 500
 
 
 @dataclass(frozen=True)
@@ -150,21 +151,47 @@ class Client:
 
     # Releases
 
-    def models(self) -> dict[str, Json]:
-        """Every model by name: champion, previous, challenger, share."""
-        models: dict[str, Json] = self._ledger.get("/v1/state")["models"]
-        return models
+    def models(self, *, search: str = "") -> dict[str, Json]:
+        """Every model by name: champion, previous, challenger, share, alerts, kill.
 
-    def releases(self, model: str | None = None) -> list[Json]:
-        """Releases, newest first."""
-        releases = self._ledger.get("/v1/state")["releases"].values()
-        chosen = [release for release in releases if model in (None, release["model"])]
-        return sorted(chosen, key=lambda release: str(release["trained_at"]), reverse=True)
+        Args:
+            search: a part of the name.
+        """
+        found = self._all_pages("/v1/models", "models", search=search)
+        return {model["model"]: model for model in found}
+
+    def model(self, model: str) -> Json:
+        """One model with its jobs, and the kill switch of all models as `kill_of_all`."""
+        view: Json = self._ledger.get(f"/v1/models/{part(model)}")
+        return view
+
+    def releases(self, model: str | None = None, *, state: str | None = None, limit: int | None = None) -> list[Json]:
+        """Releases, the one that moved last first.
+
+        Args:
+            state: in this state only, or in several with commas between them.
+            limit: at most so many; all when None.
+        """
+        return self._all_pages("/v1/releases", "releases", limit, model=model, state=state)
 
     def release(self, release: str) -> Json:
         """One release with all its facts."""
         view: Json = self._ledger.get(f"/v1/releases/{part(release)}")
         return view
+
+    def inbox(self, *, limit: int = 50) -> Json:
+        """What waits for this person, worst first: `items` and `total`."""
+        view: Json = self._ledger.get("/v1/inbox", limit=limit)
+        return view
+
+    def actions(self, subject: str | None) -> list[Json]:
+        """What this person may do to a release, a model, or the kill switch of all models (None), and why not.
+
+        Each has `verb`, `possible`, `why_not`, `next_share` and `roles`, as the ledger's rules say it now.
+        """
+        path = "/v1/kill" if subject is None else f"/v1/{'releases' if '@' in subject else 'models'}/{part(subject)}"
+        found: list[Json] = self._ledger.get(f"{path}/actions")["actions"]
+        return found
 
     def canary(self, release: str, reason: str) -> Json:
         """Give a registered release its first share of live traffic."""
@@ -304,6 +331,17 @@ class Client:
         headers = {"Idempotency-Key": uuid.uuid4().hex}
         answer: Json = self._ledger.ask("POST", f"/v1/subjects/{verb}", json=body, headers=headers, timeout=120.0)
         return answer
+
+    def _all_pages(self, path: str, name: str, most: int | None = None, **filters: Any) -> list[Json]:
+        """Every entry of a paged listing, read page by page."""
+        found: list[Json] = []
+        while most is None or len(found) < most:
+            limit = _PAGE if most is None else min(_PAGE, most - len(found))
+            page = self._ledger.get(path, offset=len(found), limit=limit, **filters)
+            found += page[name]
+            if not page[name] or len(found) >= page["total"]:
+                break
+        return found
 
     def _seen(self, release: str) -> str:
         etag = self.release(release)["etag"]

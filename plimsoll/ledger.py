@@ -49,10 +49,13 @@ class Ledger:
         record: Record = self._wire.ask("POST", "/v1/facts", json=body, headers=headers)
         return record
 
-    def state(self) -> dict[str, Any]:
-        """The fold: `{"seq", "etag", "kill", "models": {...}, "releases": {...}}`; `kill` is the one of all models."""
-        state: dict[str, Any] = self._wire.get("/v1/state")
-        return state
+    def changes(self, after: int = 0) -> dict[str, Any]:
+        """What records behind `after` changed: `{"seq", "kill", "models": {...}, "releases": {...}}`.
+
+        `kill` is the switch of all models. `releases` are those of the changed models that may answer or move.
+        """
+        changes: dict[str, Any] = self._wire.get("/v1/changes", after=after)
+        return changes
 
     def model(self, model: str) -> dict[str, Any]:
         """One model of the fold."""

@@ -8,58 +8,59 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from serve.intent import Intention, View, next_step, parse_time
+from lineage.clock import instant
+from lineage.state.entities import Model, Release
+from serve.intent import Intention
 from serve.judge.verdict import Judgement
 
 _SAID = 3  # reasons that a hold names
 
 
-def step(model: View, release: View, judgement: Judgement, now: datetime) -> Intention | None:
+def step(model: Model, release: Release, judgement: Judgement, now: datetime) -> Intention | None:
     """The next fact about a release in flight, or None where there is nothing to say.
 
     Args:
         model, release: of the ledger's fold; the release is the model's challenger.
         judgement: what the judge says now.
     """
-    control = model["champion"] or "baseline"
-    if control != release["control"]:
-        return _abort(release, f"{release['control']}, with which it was compared, no longer answers", judgement)
+    control = model.champion or "baseline"
+    if control != release.control:
+        return _abort(release, f"{release.control}, with which it was compared, no longer answers", judgement)
     if judgement.verdict == "ABORT":
         return _abort(release, "; ".join(judgement.reasons), judgement)
-    if release["state"] != "canary":
+    if release.state != "canary":
         return None
     if judgement.verdict == "ADVANCE":
         return _advance(release, judgement, now)
-    return overdue(release, release["canary_started_at"], judgement, now) or hold(release, judgement, now)
+    return overdue(release, release.canary_started_at, judgement, now) or hold(release, judgement, now)
 
 
-def hold(release: View, judgement: Judgement, now: datetime) -> Intention | None:
+def hold(release: Release, judgement: Judgement, now: datetime) -> Intention | None:
     """Say why the release waits, when that has changed."""
     why = "; ".join(judgement.reasons[:_SAID])
-    held = release["hold"]
-    if held and (held["why"] == why or (now - parse_time(held["at"])).total_seconds() < 5.0):
+    held = release.hold
+    if held and (held.why == why or (now - instant(held.at)).total_seconds() < 5.0):
         return None  # a reason that comes and goes must not fill the record
-    return Intention("CanaryHeld", release["release"], {"why": why, "judgement": judgement.to_dict()})
+    return Intention("CanaryHeld", release.release, {"why": why, "judgement": judgement.to_dict()})
 
 
-def overdue(release: View, since: str, judgement: Judgement, now: datetime) -> Intention | None:
+def overdue(release: Release, since: str | None, judgement: Judgement, now: datetime) -> Intention | None:
     """End what has waited longer than the policy allows."""
-    minutes = release["policy"]["canary"]["deadline_minutes"]
-    if now - parse_time(since) <= timedelta(minutes=minutes):
+    minutes = release.terms.canary.deadline_minutes
+    if since is None or now - instant(since) <= timedelta(minutes=minutes):
         return None
     why = f"not decided within {minutes:g} minutes; the champion is kept. Last: {judgement.reasons[0]}"
     return _abort(release, why, judgement)
 
 
-def _advance(release: View, judgement: Judgement, now: datetime) -> Intention:
-    policy = release["policy"]
-    share = next_step(policy["canary"]["steps"], release["share"])
+def _advance(release: Release, judgement: Judgement, now: datetime) -> Intention:
+    share = release.next_share("canary")
     content = judgement.to_dict()
     if share is not None:
-        return Intention("CanaryStepped", release["release"], {"share": share, "judgement": content})
-    due = now + timedelta(hours=policy["review"]["sla_hours"])
-    return Intention("ReviewRequested", release["release"], {"judgement": content, "due_at": due.isoformat()})
+        return Intention("CanaryStepped", release.release, {"share": share, "judgement": content})
+    due = now + timedelta(hours=release.terms.review.sla_hours)
+    return Intention("ReviewRequested", release.release, {"judgement": content, "due_at": due.isoformat()})
 
 
-def _abort(release: View, why: str, judgement: Judgement) -> Intention:
-    return Intention("CanaryAborted", release["release"], {"why": why, "judgement": judgement.to_dict()}, reason=why)
+def _abort(release: Release, why: str, judgement: Judgement) -> Intention:
+    return Intention("CanaryAborted", release.release, {"why": why, "judgement": judgement.to_dict()}, reason=why)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
-
-View = dict[str, Any]  # a model or a release of the ledger's fold
 
 
 @dataclass(frozen=True)
@@ -18,13 +15,3 @@ class Intention:
     data: dict[str, Any]
     reason: str | None = None
     about_release: bool = True
-
-
-def parse_time(text: str) -> datetime:
-    """A time as the ledger writes it, with its zone."""
-    return datetime.fromisoformat(text)
-
-
-def next_step(steps: list[float], share: float) -> float | None:
-    """The first step above the share, or None at the end."""
-    return next((step for step in steps if step > share), None)

@@ -7,11 +7,12 @@ from typing import Any
 
 import polars as pl
 
-from lineage.state.fold import alert_name
-from serve.intent import Intention, View
+from lineage.state.entities import Model, Release
+from serve.intent import Intention
+from serve.ledger_view import LedgerView
 
 
-def drift_intentions(model: View, release: View, waiting: Sequence[str], data: dict[str, Any]) -> list[Intention]:
+def drift_intentions(model: Model, release: Release, waiting: Sequence[str], data: dict[str, Any]) -> list[Intention]:
     """The facts that follow from a measurement of drift.
 
     Retraining comes before the alert that ends the asking: a controller that dies between the two asks for nothing
@@ -22,39 +23,37 @@ def drift_intentions(model: View, release: View, waiting: Sequence[str], data: d
             help nobody.
         data: of DriftMeasured.
     """
-    name = model["model"]
+    name = model.model
     intentions = [Intention("DriftMeasured", name, data, about_release=False)]
-    if data["verdict"] != "drift" or alert_name("drift", data["release"]) in model["alerts"]:
+    if data["verdict"] != "drift" or model.alert("drift", data["release"]) is not None:
         return intentions
     moved = [feature["feature"] for feature in data["features"] if feature["drifted"]]
     summary = f"{data['release']}: {len(moved)} of {len(data['features'])} inputs moved: {', '.join(moved[:5])}"
-    idle = not model["requests"] and not model["challenger"] and not waiting
-    if release["policy"]["monitor"]["drift"]["retrain"] and idle:
+    idle = not model.requests and not model.challenger and not waiting
+    if release.terms.monitor.drift.retrain and idle:
         request = _request(model, release, summary)
         if request is not None:
             intentions.append(request)
     return [*intentions, _alert(name, "drift", data["release"], "ticket", summary)]
 
 
-def fairness_intentions(model: View, data: dict[str, Any]) -> list[Intention]:
+def fairness_intentions(model: Model, data: dict[str, Any]) -> list[Intention]:
     """The facts that follow from a measurement of live fairness."""
-    intentions = [Intention("FairnessMeasured", model["model"], data, about_release=False)]
+    intentions = [Intention("FairnessMeasured", model.model, data, about_release=False)]
     attribute = data["attribute"]
-    if data["verdict"] == "breach" and alert_name("fairness", attribute) not in model["alerts"]:
+    if data["verdict"] == "breach" and model.alert("fairness", attribute) is None:
         summary = f"{data['release']}: favourable rates by {attribute} differ, ratio {data['ratio']:.3f}"
-        intentions.append(_alert(model["model"], "fairness", attribute, "page", summary))
+        intentions.append(_alert(model.model, "fairness", attribute, "page", summary, data["release"]))
     return intentions
 
 
-def candidates_waiting(releases: dict[str, View], champion: View) -> list[str]:
+def candidates_waiting(view: LedgerView, champion: Release) -> list[str]:
     """Releases of the champion's model that are newer than it and that nobody has decided on."""
     undecided = ("trained", "validated", "registered")
     return [
-        name
-        for name, release in releases.items()
-        if release["model"] == champion["model"]
-        and release["number"] > champion["number"]
-        and release["state"] in undecided
+        release.release
+        for release in view.of_model(champion.model)
+        if release.number > champion.number and release.state in undecided
     ]
 
 
@@ -66,15 +65,14 @@ def window_frame(names: Sequence[str], records: list[dict[str, Any]]) -> pl.Data
     return pl.DataFrame(columns | rest)
 
 
-def _request(model: View, release: View, why: str) -> Intention | None:
+def _request(model: Model, release: Release, why: str) -> Intention | None:
     """Retrain as the champion was trained; None where nobody ever said how."""
-    known = [job for job in model["jobs"].values() if job.get("folder")]
-    if not known:
+    if model.last_job is None:
         return None
-    data = {"folder": known[-1]["folder"], "why": why, "author": release["author"], "evidence": None, "options": {}}
-    return Intention("RetrainRequested", model["model"], data, reason=why, about_release=False)
+    data = {"folder": model.last_job.folder, "why": why, "author": release.author, "evidence": None, "options": {}}
+    return Intention("RetrainRequested", model.model, data, reason=why, about_release=False)
 
 
-def _alert(model: str, alert: str, about: str, severity: str, summary: str) -> Intention:
-    data = {"alert": alert, "about": about, "severity": severity, "summary": summary, "evidence": None}
-    return Intention("AlertRaised", model, data, about_release=False)
+def _alert(model: str, alert: str, about: str, severity: str, summary: str, release: str | None = None) -> Intention:
+    data: dict[str, Any] = {"alert": alert, "about": about, "release": release, "severity": severity}
+    return Intention("AlertRaised", model, data | {"summary": summary, "evidence": None}, about_release=False)

@@ -9,49 +9,50 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from lineage.state.entities import Model, Release
 from serve.canary import hold, overdue
-from serve.intent import Intention, View, next_step
+from serve.intent import Intention
 from serve.judge.verdict import Judgement
+from serve.ledger_view import LedgerView
 
 
-def step(release: View, judgement: Judgement, now: datetime) -> Intention | None:
+def step(release: Release, judgement: Judgement, now: datetime) -> Intention | None:
     """The next fact of a release that canary.step has nothing against; None where it waits or is ready."""
-    steps = release["policy"]["rollout"]["steps"]
-    state, name = release["state"], release["release"]
-    if state == "review" and not release["policy"]["review"]["required"]:
-        first = next_step(steps, release["share"])
+    state, name = release.state, release.release
+    if state == "review" and not release.terms.review.required:
+        first = release.next_share("rollout")
         return Intention("RolloutStepped", name, {"share": first, "judgement": judgement.to_dict()})
     if state != "rollout":
         return None
     if judgement.verdict != "ADVANCE":
-        return overdue(release, release["stepped_at"], judgement, now) or hold(release, judgement, now)
-    share = next_step(steps, release["share"])
+        return overdue(release, release.stepped_at, judgement, now) or hold(release, judgement, now)
+    share = release.next_share("rollout")
     if share is None:
         return None
     return Intention("RolloutStepped", name, {"share": share, "judgement": judgement.to_dict()})
 
 
-def is_ready(release: View, judgement: Judgement) -> bool:
+def is_ready(release: Release, judgement: Judgement) -> bool:
     """True where nothing but the golden rows stands between the release and the championship."""
-    last = release["policy"]["rollout"]["steps"][-1]
-    return release["state"] == "rollout" and release["share"] >= last and judgement.verdict == "ADVANCE"
+    last = release.terms.rollout.steps[-1]
+    return release.state == "rollout" and release.share >= last and judgement.verdict == "ADVANCE"
 
 
-def promotion(model: View, release: View, golden: dict[str, Any], judgement: Judgement | None = None) -> Intention:
+def promotion(model: Model, release: Release, golden: dict[str, Any], judgement: Judgement | None = None) -> Intention:
     """The release becomes the champion, if its golden rows came out as they were."""
     if not golden["count"] or golden["matched"] != golden["count"]:
         why = f"{golden['matched']} of {golden['count']} golden rows came out as they were; all have to"
-        return Intention("CanaryAborted", release["release"], {"why": why, "judgement": None}, reason=why)
+        return Intention("CanaryAborted", release.release, {"why": why, "judgement": None}, reason=why)
     last = judgement.to_dict() if judgement else None
-    data = {"digest": release["digest"], "replaced": model["champion"], "golden": golden, "judgement": last}
-    return Intention("ReleasePromoted", release["release"], data)
+    data = {"digest": release.digest, "replaced": model.champion, "golden": golden, "judgement": last}
+    return Intention("ReleasePromoted", release.release, data)
 
 
-def retirements(model: View, releases: dict[str, View]) -> list[Intention]:
+def retirements(model: Model, view: LedgerView) -> list[Intention]:
     """Former champions that stand by from now on."""
-    champion = model["champion"]
+    champion = model.champion
     return [
-        Intention("ChampionRetired", name, {"replaced_by": champion})
-        for name, release in releases.items()
-        if champion and release["model"] == model["model"] and release["state"] == "champion" and name != champion
+        Intention("ChampionRetired", release.release, {"replaced_by": champion})
+        for release in view.of_model(model.model)
+        if champion and release.state == "champion" and release.release != champion
     ]

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from lineage.clock import instant
 from lineage.digest import digest_of
-from serve.intent import Intention, View, parse_time
+from lineage.state.entities import Model, Release, Rollback
+from serve.intent import Intention
 
 BASELINE = "baseline"
 
@@ -50,30 +52,31 @@ class Replay:
         return {"count": self.count, "matched": right, "digest": digest_of(answers), "replicas": len(self.replicas)}
 
 
-def rolled_back(model: View, releases: dict[str, View], acked_at: datetime, replicas: int) -> Intention | None:
+def rolled_back(model: Model, releases: dict[str, Release], acked_at: datetime, replicas: int) -> Intention | None:
     """After every replica has acknowledged: the release that stepped down answers nowhere."""
-    order = model["rollback"]
-    if order is None or releases[order["from"]]["state"] != "rolling_back":
+    order = model.rollback
+    if order is None or releases[order.release].state != "rolling_back":
         return None
-    data = {"to": order["to"], "milliseconds": _since(order, acked_at), "replicas": replicas}
-    return Intention("ReleaseRolledBack", order["from"], data)
+    data = {"to": order.to, "milliseconds": _since(order, acked_at), "replicas": replicas}
+    return Intention("ReleaseRolledBack", order.release, data)
 
 
-def reinstated(model: View, releases: dict[str, View], replay: Replay, now: datetime) -> Intention | None:
+def reinstated(model: Model, releases: dict[str, Release], replay: Replay, now: datetime) -> Intention | None:
     """After the replay: the former champion is back, or somebody has to look."""
-    order = model["rollback"]
-    if order is None or order["to"] == BASELINE:
+    order = model.rollback
+    if order is None or order.to == BASELINE:
         return None
     golden = replay.golden()
     if not golden["count"] or golden["matched"] != golden["count"]:
         seen = "; ".join(list(replay.wrong.values())[:2]) or "no golden rows"
-        summary = f"{order['to']} was reinstated but its golden rows did not come back: {seen}"
-        data = {"alert": "rollback_not_proven", "severity": "page", "summary": summary, "evidence": order["seq"]}
-        return Intention("AlertRaised", model["model"], data, about_release=False)
-    if releases[order["to"]]["state"] not in ("retired", "champion"):  # champion: its retirement was never on record
+        summary = f"{order.to} was reinstated but its golden rows did not come back: {seen}"
+        data = {"alert": "rollback_not_proven", "severity": "page", "summary": summary, "evidence": order.seq}
+        data |= {"about": order.to, "release": order.to}
+        return Intention("AlertRaised", model.model, data, about_release=False)
+    if releases[order.to].state not in ("retired", "champion"):  # champion: its retirement was never on record
         return None
-    return Intention("ChampionReinstated", order["to"], {"golden": golden, "milliseconds": _since(order, now)})
+    return Intention("ChampionReinstated", order.to, {"golden": golden, "milliseconds": _since(order, now)})
 
 
-def _since(order: dict[str, Any], moment: datetime) -> float:
-    return round(max(0.0, (moment - parse_time(order["at"])).total_seconds() * 1000.0), 1)
+def _since(order: Rollback, moment: datetime) -> float:
+    return round(max(0.0, (moment - instant(order.at)).total_seconds() * 1000.0), 1)

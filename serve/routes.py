@@ -16,7 +16,9 @@ from pydantic import Field
 
 from lineage.lifecycle import IN_FLIGHT, State
 from lineage.policy import Serving
-from lineage.state.safety import stricter
+from lineage.state.entities import Model, Release
+from lineage.state.safety import Kill
+from serve.ledger_view import LedgerView
 
 #: A challenger that has not answered by then is taken to have failed, and the champion answers.
 CHALLENGER_TIMEOUT_SECONDS = 2.0
@@ -114,53 +116,47 @@ def accepts(current: RouteTable | None, offered: RouteTable) -> bool:
     return current is None or offered.order > current.order
 
 
-def routes_from(
-    state: Mapping[str, Any], tokens: Mapping[str, Mapping[str, str]], epoch: int, version: int
-) -> RouteTable:
-    """The table that a fold of the ledger asks for.
+def routes_from(view: LedgerView, tokens: Mapping[str, Mapping[str, str]], epoch: int, version: int) -> RouteTable:
+    """The table that the ledger asks for.
 
     Args:
-        state: `{"models", "releases"}` as the ledger service gives it.
         tokens: SHA-256 of a token -> {"name", "role"}.
         epoch: sequence number of the controller's ControllerStarted.
-        version: sequence number of the fold.
+        version: sequence number of the view.
     """
     routes = {}
-    for name, model in state["models"].items():
-        route = _route_of(model, state["releases"], state["kill"])
+    for name, model in view.models.items():
+        route = _route_of(model, view.releases, view.kill)
         if route is not None:
             routes[name] = route
     known = {token: (who["name"], who["role"]) for token, who in tokens.items()}
     return RouteTable(epoch, version, routes, known)
 
 
-def _route_of(
-    model: Mapping[str, Any], releases: Mapping[str, Any], kill_of_all: dict[str, Any] | None
-) -> Route | None:
+def _route_of(model: Model, releases: Mapping[str, Release], kill_of_all: Kill | None) -> Route | None:
     def target(release: str | None) -> Target | None:
-        return Target(release, releases[release]["digest"]) if release else None
+        return Target(release, releases[release].digest) if release else None
 
-    baseline = target(model["baseline_from"])
+    baseline = target(model.baseline_from)
     if baseline is None:
-        return None  # nothing has ever been allowed to answer for this model
-    challenger, share = target(model["challenger"]), float(model["share"])
-    if challenger is None or share <= 0.0 or releases[challenger.release]["state"] not in IN_FLIGHT:
+        return None  # no release has ever been allowed to answer for this model
+    challenger, share = target(model.challenger), float(model.share)
+    if challenger is None or share <= 0.0 or releases[challenger.release].state not in IN_FLIGHT:
         challenger, share = None, 0.0
-    shadow = target(model["shadow"])
-    if shadow is None or releases[shadow.release]["state"] != State.REGISTERED:
+    shadow = target(model.shadow)
+    if shadow is None or releases[shadow.release].state is not State.REGISTERED:
         shadow = None
-    in_charge = releases[model["champion"] or baseline.release]
     return Route(
-        model=model["model"],
-        champion=target(model["champion"]),
-        previous=target(model["previous"]),
+        model=model.model,
+        champion=target(model.champion),
+        previous=target(model.previous),
         baseline=baseline,
         challenger=challenger,
         share=share,
-        salt=model["salt"] or "" if challenger else "",
+        salt=model.salt or "" if challenger else "",
         shadow=shadow,
-        killed=stricter([kill_of_all, model["kill"]]),
-        serving=_serving(orjson.dumps(in_charge["policy"].get("serving", {}))),
+        killed=model.stopped(kill_of_all),
+        serving=releases[model.champion or baseline.release].terms.serving,
     )
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
 import lineage
 import validators
 from lineage.digest import digest_file, digest_of
+from validators.environment import environment_digest
 
 _CODE = {".py", ".toml", ".yaml", ".html"}
 
@@ -46,9 +45,3 @@ def code_digest(model_folder: Path) -> str:
             if path.is_file() and path.suffix in _CODE:
                 found[f"{name}/{path.relative_to(root).as_posix()}"] = digest_file(path)
     return digest_of(found)
-
-
-def environment_digest() -> str:
-    """The digest of the Python version and every installed distribution with its version."""
-    names = {f"{one.metadata['Name']}=={one.version}" for one in distributions()}
-    return digest_of({"python": platform.python_version(), "machine": platform.machine(), "packages": sorted(names)})

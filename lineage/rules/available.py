@@ -90,7 +90,7 @@ def of_model(state: LedgerState, model: str, actor: Actor) -> list[Action]:
         return actions.roll_back(state, model, who, _REASON, to)
 
     def retrain(who: Actor) -> Draft:
-        return actions.retrain(model, who, _REASON, known.folder or ".", {})
+        return actions.retrain(model, who, _REASON, known.last_job.folder if known.last_job else ".", {})
 
     return [
         _tried(state, "rollback", "RollbackOrdered", roll_back, actor, to=to),

@@ -23,13 +23,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lineage.clock import Clock, now
 from lineage.errors import PlimsollError
-from lineage.service import data_subjects as routes_subjects
-from lineage.service import dossier as routes_dossier
-from lineage.service import history as routes_store
-from lineage.service import proofs as routes_proofs
-from lineage.service import reads as reading
-from lineage.service import safety as routes_stop
-from lineage.service import writes as writing
+from lineage.service import data_subjects, dossier, history, pages, proofs, reads, safety, writes
 from lineage.service.context import Context
 from lineage.settings import Settings
 
@@ -57,10 +51,10 @@ def create_app(settings: Settings, *, clock: Clock = now) -> FastAPI:
     app.add_exception_handler(PlimsollError, _answer_error)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
     app.add_exception_handler(HTTPException, _answer_http)
-    for router in (reading.open_router, routes_proofs.open_router):
+    for router in (reads.open_router, proofs.open_router):
         app.include_router(router)
-    for module in (reading, routes_dossier, routes_proofs, routes_stop, routes_store, routes_subjects, writing):
-        app.include_router(module.router, responses=reading.PROBLEMS)
+    for module in (reads, pages, dossier, proofs, safety, history, data_subjects, writes):
+        app.include_router(module.router, responses=reads.PROBLEMS)
     return app
 
 

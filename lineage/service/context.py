@@ -21,6 +21,7 @@ from lineage.rules.draft import Draft, Record
 from lineage.rules.eras import activation
 from lineage.rules.proposal import Actor
 from lineage.rules.roles import PLATFORM
+from lineage.service.inbox_cache import InboxCache
 from lineage.service.metrics import Metrics
 from lineage.settings import Settings
 from lineage.signing import make_keys
@@ -52,6 +53,7 @@ class Context:
             self.ledger.close()
             raise
         self.metrics = Metrics()
+        self.inboxes = InboxCache()
         self.outbox = Outbox.of_user(self.ledger.records, settings.log_folder.parent, clock=clock)
         self.cosigner = self._cosigner()
         self.ledger.follow(self._spread)

@@ -116,9 +116,9 @@ def _fold(state: LedgerState) -> tuple[int, bytes]:
 
 @router.get("/v1/models/{model}")
 def one_model(request: Request, model: str) -> Response:
-    """One model of the fold."""
-    view = context_of(request).ledger.read(lambda fold: asdict(model_named(fold, model)))
-    return _json(view, view["etag"])
+    """One model of the fold, with the kill switch of all models beside it as `kill_of_all`."""
+    view, kill = context_of(request).ledger.read(lambda fold: (asdict(model_named(fold, model)), fold.kill))
+    return _json(view | {"kill_of_all": kill}, view["etag"])
 
 
 @router.get("/v1/releases/{release}")

@@ -5,6 +5,7 @@
 | drift | the release | a drift measurement of that release that is ok; another champion |
 | fairness | the attribute | a live measurement of it and of the same release that is ok; another champion |
 | rollback_not_proven | the release that was reinstated | `ChampionReinstated` of it; another champion |
+| environment_not_reproduced | the release | `EnvironmentReproduced` of it, all golden rows matched |
 | any other | as stated | `AlertClosed` |
 
 Too little data closes nothing, nor does a measurement at validation: it says nothing about live traffic.
@@ -17,8 +18,11 @@ from typing import Any
 
 Record = dict[str, Any]
 DRIFT, FAIRNESS, ROLLBACK = "drift", "fairness", "rollback_not_proven"
+ENVIRONMENT = "environment_not_reproduced"
 #: Closed by what the ledger records anyway; `AlertClosed` is refused for these.
-BY_EVIDENCE = frozenset({DRIFT, FAIRNESS, ROLLBACK})
+BY_EVIDENCE = frozenset({DRIFT, FAIRNESS, ROLLBACK, ENVIRONMENT})
+#: About what customers get from the champion: another champion closes them.
+_OF_CHAMPION = frozenset({DRIFT, FAIRNESS, ROLLBACK})
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,8 @@ def _closes(alert: str, about: str | None, release: str | None) -> str:
             return f"a live fairness measurement of {release} by {about} that is ok, {replaced}"
         case "rollback_not_proven":
             return f"golden rows of {release} that match on every replica, {replaced}"
+        case "environment_not_reproduced":
+            return f"golden rows of {about} that match in this environment"
         case _:
             return "the service that raised it, once its cause is gone"
 
@@ -81,10 +87,13 @@ def closed_by(alert: Alert, record: Record) -> bool:
             return bool(live and data["verdict"] == "ok")
         case "rollback_not_proven":
             return bool(kind == "ChampionReinstated" and record["release"] == alert.release)
+        case "environment_not_reproduced":
+            proven = kind == "EnvironmentReproduced" and data["release"] == alert.about
+            return bool(proven and data["golden"]["matched"] == data["golden"]["count"] > 0)
         case _:
             return kind == "AlertClosed" and (data["alert"], data["about"]) == (alert.alert, alert.about)
 
 
 def still_open(alerts: list[Alert], champion: str | None) -> list[Alert]:
     """The alerts that a change of champion leaves open."""
-    return [one for one in alerts if one.alert not in BY_EVIDENCE or one.release == champion]
+    return [one for one in alerts if one.alert not in _OF_CHAMPION or one.release == champion]

@@ -63,9 +63,9 @@ class Hold:
     at: str
 
 
-@dataclass
-class Release:
-    """One release of a model."""
+@dataclass(kw_only=True)
+class ReleaseSummary:
+    """What a list of releases shows of one."""
 
     release: str
     model: str
@@ -73,17 +73,10 @@ class Release:
     state: State
     author: str
     digest: str
-    policy: Json
     policy_digest: str
     trained_at: str
-    fingerprint: str
     threshold: float
-    metrics: dict[str, float]
     family: str
-    dataset: Json
-    features: list[str]
-    run_id: str
-    signature_key: str
     checks: dict[str, CheckOutcome] = field(default_factory=dict)
     report_digest: str | None = None
     share: float = 0.0
@@ -94,9 +87,23 @@ class Release:
     review: Review | None = None
     approvals: list[Approval] = field(default_factory=list)
     hold: Hold | None = None
-    judgement: Json | None = None
     promoted_at: str | None = None
     steps: list[Step] = field(default_factory=list)
+
+
+@dataclass(kw_only=True)
+class Release(ReleaseSummary):
+    """One release of a model."""
+
+    policy: Json
+    fingerprint: str
+    metrics: dict[str, float]
+    dataset: Json
+    features: list[str]
+    run_id: str
+    signature_key: str
+    environment_digest: str
+    judgement: Json | None = None
 
     def copy(self) -> Release:
         """A copy that later facts do not change."""
@@ -131,6 +138,7 @@ class Rollback:
 class Job:
     """A training run that was requested: requested, running, succeeded, failed or stopped."""
 
+    request: int
     status: str
     at: str
     folder: str
@@ -145,11 +153,10 @@ class Job:
 
 
 @dataclass
-class Model:
-    """One model: which release answers, which is on trial, what was requested, what is stopped."""
+class ModelSummary:
+    """What a list of models shows of one: which release answers, which is on trial, what is stopped."""
 
     model: str
-    champions: list[str] = field(default_factory=list)
     champion: str | None = None
     previous: str | None = None
     challenger: str | None = None
@@ -159,14 +166,28 @@ class Model:
     mode: str = "baseline"
     baseline_from: str | None = None
     rollback: Rollback | None = None
-    requests: list[int] = field(default_factory=list)
-    jobs: dict[str, Job] = field(default_factory=dict)
     alerts: list[Alert] = field(default_factory=list)
     kill: Kill | None = None
     breakers: dict[str, Breaker] = field(default_factory=dict)  # those open, by replica
     shadow: str | None = None
     releases: int = 0
     etag: int = 0
+    last_job: Job | None = None
+
+    def stopped(self, kill_of_all: Kill | None) -> str:
+        """What is left to answer: `baseline` or `nothing`; empty where no kill switch is pulled."""
+        return stricter([kill_of_all, self.kill])
+
+
+@dataclass
+class Model(ModelSummary):
+    """One model."""
+
+    champions: list[str] = field(default_factory=list)
+    requests: list[int] = field(default_factory=list)  # of training, that are open
+    jobs: dict[str, Job] = field(default_factory=dict)  # by the record of the request
+    #: Environments, other than the one of training, in which all golden rows of a release matched.
+    reproduced: dict[str, tuple[str, ...]] = field(default_factory=dict)
     last_seq: int = 0
 
     def copy(self) -> Model:
@@ -178,18 +199,13 @@ class Model:
             alerts=list(self.alerts),
             jobs=dict(self.jobs),
             breakers=dict(self.breakers),
+            reproduced=dict(self.reproduced),
         )
 
     def alert(self, alert: str, about: str | None) -> Alert | None:
         """The open alert of this kind about this subject."""
         return next((one for one in self.alerts if (one.alert, one.about) == (alert, about)), None)
 
-    @property
-    def folder(self) -> str | None:
-        """The model folder that the last training was requested with."""
-        last = max(self.jobs, key=int, default=None)
-        return self.jobs[last].folder if last is not None else None
-
-    def stopped(self, kill_of_all: Kill | None) -> str:
-        """What is left to answer: `baseline` or `nothing`; empty where no kill switch is pulled."""
-        return stricter([kill_of_all, self.kill])
+    def names(self) -> list[str]:
+        """The names of its releases, oldest first."""
+        return [f"{self.model}@{number}" for number in range(1, self.releases + 1)]

@@ -20,17 +20,22 @@ from lineage.state.undo import Undo
 Record = dict[str, Any]
 #: Facts that leave the position of a release as it is: a person who saw the state before them saw enough to decide.
 _STANDS_STILL = frozenset({"CanaryHeld", "CheckCompleted"})
+#: Facts of every few seconds that change nothing which a list of models or releases shows.
+_QUIET = frozenset({"DecisionsSealed", "RouteApplied", "DatasetPinned"})
+_MEASURED = frozenset({"DriftMeasured", "FairnessMeasured"})
 
 
 @dataclass
 class LedgerState:
     """The fold. `apply` takes records in order, exactly once each.
 
-    `era` counts the `RulesActivated` facts; `kill` is the switch of all models, `etag` the newest record about it.
+    `era` counts the `RulesActivated` facts; `kill` is the switch of all models, `etag` the newest record about it;
+    `changed` is the newest record after which a list of models or releases looks different.
     """
 
     seq: int = 0
     era: int = 1
+    changed: int = 0
     etag: int = 0
     kill: Kill | None = None
     models: dict[str, Model] = field(default_factory=dict)
@@ -40,7 +45,7 @@ class LedgerState:
 
     def begin(self) -> None:
         """Until `settle`, `roll_back` restores the state of now."""
-        self.undo = Undo(self.seq, self.era, self.etag, self.kill, set(self.barred))
+        self.undo = Undo(self.seq, self.era, self.changed, self.etag, self.kill, set(self.barred))
 
     def settle(self) -> None:
         """Keep what was folded in since `begin`."""
@@ -51,7 +56,8 @@ class LedgerState:
         if self.undo is None:
             return
         self.seq, self.barred = self.undo.seq, self.undo.barred
-        self.era, self.etag, self.kill = self.undo.era, self.undo.etag, self.undo.kill
+        self.era, self.changed = self.undo.era, self.undo.changed
+        self.etag, self.kill = self.undo.etag, self.undo.kill
         self.undo.restore()
         self.undo = None
 
@@ -73,6 +79,7 @@ class LedgerState:
             self._begin_era(record["data"]["era"])
         elif name is None and subject == "one_or_all":
             self.kill, self.etag = switched(self.kill, record), self.seq
+            self.changed = self.seq
         elif name is not None and subject != "platform":
             model = self.models.setdefault(name, Model(name))
             model.last_seq = self.seq
@@ -84,7 +91,10 @@ class LedgerState:
                 self._moved(model, self.releases[record["release"]], record)
             elif handler := _MODEL_FACTS.get(kind):
                 handler(model, record)
-            model.alerts = [alert for alert in model.alerts if not closed_by(alert, record)]
+            before = model.alerts
+            model.alerts = [alert for alert in before if not closed_by(alert, record)]
+            if kind not in _QUIET and (kind not in _MEASURED or model.alerts != before):
+                self.changed = self.seq
 
     def _begin_era(self, era: int) -> None:
         if era > LATEST:
@@ -238,24 +248,31 @@ def _standing_by(model: Model, state: LedgerState) -> str | None:
     Where every one is barred the last one's baseline stays: it is another model than the one that failed.
     """
     ready = (State.REGISTERED, State.RETIRED)
-    names = [r.release for r in state.releases.values() if r.model == model.model and r.state in ready]
-    return names[-1] if names else model.baseline_from
+    names = (name for name in reversed(model.names()) if state.releases[name].state in ready)
+    return next(names, model.baseline_from)
 
 
 def _requested(model: Model, record: Record) -> None:
     model.requests.append(record["seq"])
-    model.jobs[str(record["seq"])] = Job("requested", record["at"], **record["data"])
+    job = Job(record["seq"], "requested", record["at"], **record["data"])
+    model.jobs[str(record["seq"])] = model.last_job = job
 
 
 def _job_started(model: Model, record: Record) -> None:
     request, job_id = str(record["data"]["request"]), record["data"]["job_id"]
-    model.jobs[request] = replace(model.jobs[request], status="running", job_id=job_id, started_at=record["at"])
+    _move_job(model, request, status="running", job_id=job_id, started_at=record["at"])
+
+
+def _move_job(model: Model, request: str, **changes: Any) -> None:
+    model.jobs[request] = job = replace(model.jobs[request], **changes)
+    if model.last_job is not None and model.last_job.request == job.request:
+        model.last_job = job
 
 
 def _job_finished(model: Model, record: Record) -> None:
     data = record["data"]
-    request, ended = str(data["request"]), {"status": data["status"], "message": data["message"]}
-    model.jobs[request] = replace(model.jobs[request], **ended, finished_at=record["at"])
+    ended = {"status": data["status"], "message": data["message"], "finished_at": record["at"]}
+    _move_job(model, str(data["request"]), **ended)
     if data["request"] in model.requests:
         model.requests.remove(data["request"])
 
@@ -275,7 +292,15 @@ def _alerted(model: Model, record: Record) -> None:
         model.alerts.append(alert)
 
 
+def _reproduced(model: Model, record: Record) -> None:
+    data, golden = record["data"], record["data"]["golden"]
+    if golden["count"] and golden["matched"] == golden["count"]:
+        known = model.reproduced.get(data["release"], ())
+        model.reproduced[data["release"]] = tuple(dict.fromkeys((*known, data["environment"])))
+
+
 _MODEL_FACTS = {
+    "EnvironmentReproduced": _reproduced,
     "RetrainRequested": _requested,
     "JobStarted": _job_started,
     "JobFinished": _job_finished,

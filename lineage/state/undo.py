@@ -24,6 +24,7 @@ class Undo:
 
     seq: int
     era: int
+    changed: int
     etag: int
     kill: Kill | None
     barred: set[str]

@@ -8,10 +8,11 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from lineage.errors import InvalidError
-from lineage.state.entities import Model, Release
+from lineage.state.entities import Model, ModelSummary, Release, ReleaseSummary
 from lineage.state.safety import Kill
 
 _MODEL, _RELEASE, _KILL = TypeAdapter(Model), TypeAdapter(Release), TypeAdapter(Kill | None)
+_MODELS, _RELEASES = TypeAdapter(list[ModelSummary]), TypeAdapter(list[ReleaseSummary])
 
 
 def model_view(content: Mapping[str, Any]) -> Model:

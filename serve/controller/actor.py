@@ -14,16 +14,18 @@ from typing import Any
 
 import ray
 
+from lineage.clock import instant
 from lineage.settings import Settings
 from plimsoll.errors import Error as LedgerError
 from plimsoll.errors import Unavailable
 from plimsoll.ledger import Ledger
 from serve.controller.effects import RayJobs
-from serve.controller.measurements import Measure
-from serve.controller.reconciler import Conduct
+from serve.controller.environments import Environments
+from serve.controller.measurements import Measurements
+from serve.controller.reconciler import Reconciler
 from serve.controller.replicas import Fleet
 from serve.controller.route_publisher import Publisher
-from serve.intent import Intention, parse_time
+from serve.intent import Intention
 from serve.models.bundle_store import BundleStore
 from serve.record.decision_log import DecisionLog
 from serve.routes import Route, routes_from
@@ -37,7 +39,7 @@ _PAUSE_MOST = 5.0
 
 @ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=0, max_concurrency=1000)
 class Controller:
-    """Shell of the loops; what they decide is in the verbs, what they do is in `Conduct`."""
+    """Shell of the loops; what they decide is in the verbs, what they do is in `Reconciler`."""
 
     async def __init__(self) -> None:  # type: ignore[misc]
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
@@ -47,9 +49,10 @@ class Controller:
         self._ledger = Ledger(self._settings.ledger_url, token)
         self._follower = Ledger(self._settings.ledger_url, token)
         self._publisher = Publisher(self._settings.run / "routes.json", Fleet(time.time))
-        keeper, port = DecisionLog(self._settings), RayJobs(self._settings)
-        self._conduct = Conduct(self._settings, self._ledger, self._publisher, keeper, port)
-        self._measure = Measure(self._conduct)
+        decisions, port = DecisionLog(self._settings), RayJobs(self._settings)
+        self._reconciler = Reconciler(self._settings, self._ledger, self._publisher, decisions, port)
+        self._measurements = Measurements(self._reconciler)
+        self._environments = Environments(self._reconciler)
         self._epoch: int | None = None
         self._woken = asyncio.Event()
         self._tasks = [asyncio.create_task(self._follow()), asyncio.create_task(self._run())]
@@ -113,26 +116,25 @@ class Controller:
         log.info("took over with epoch %s", self._epoch)
 
     async def _learn_more(self) -> None:
-        assert self._conduct.state is not None  # noqa: S101  _take_over has read it
         page = await asyncio.to_thread(
-            self._follower.records, after=self._conduct.state["seq"], limit=500, wait=_WAIT_SECONDS
+            self._follower.records, after=self._reconciler.view.seq, limit=500, wait=_WAIT_SECONDS
         )
         moments = {record["model"]: record["at"] for record in page["records"] if record["model"]}
         await self._read()
         self._publish(moments)
 
     async def _read(self) -> None:
-        """Read the fold and the tokens, also when nothing happened: sessions end."""
-        state, tokens = await asyncio.gather(
-            asyncio.to_thread(self._ledger.state), asyncio.to_thread(self._ledger.gateway_tokens)
+        """Read what changed, and the tokens, also when nothing happened: sessions end."""
+        view = self._reconciler.view
+        changes, tokens = await asyncio.gather(
+            asyncio.to_thread(self._ledger.changes, view.seq), asyncio.to_thread(self._ledger.gateway_tokens)
         )
-        self._conduct.state, self._tokens = state, tokens
+        self._reconciler.view, self._tokens = view.updated(changes), tokens
 
     def _publish(self, moments: dict[str, str]) -> None:
-        state = self._conduct.state
-        assert state is not None  # noqa: S101
+        view = self._reconciler.view
         assert self._epoch is not None  # noqa: S101
-        table = routes_from(state, self._tokens, self._epoch, state["seq"])
+        table = routes_from(view, self._tokens, self._epoch, view.seq)
         changed = self._publisher.publish(table)
         for name in changed:
             if name in moments:
@@ -152,10 +154,10 @@ class Controller:
             "shadow": route.shadow.release if route.shadow else None,
             "killed": route.killed,
             "replicas": len(self._publisher.fleet.replicas()),
-            "milliseconds": round(max(0.0, acked - parse_time(at).timestamp()) * 1000.0, 1),
+            "milliseconds": round(max(0.0, acked - instant(at).timestamp()) * 1000.0, 1),
         }
         try:
-            await self._conduct.state_fact(Intention("RouteApplied", route.model, data, about_release=False))
+            await self._reconciler.record(Intention("RouteApplied", route.model, data, about_release=False))
         except LedgerError as error:
             log.warning("a route was applied but that is not on record: %s", error.message)
 
@@ -170,9 +172,10 @@ class Controller:
             self._woken.clear()
             if self._epoch is None:
                 continue
-            await self._conduct.tick()
-            self._measure.tick()
-            self._conduct.start("seal", self._measure.seal_seconds(), self._conduct.seal)
+            await self._reconciler.tick()
+            self._environments.tick()
+            self._measurements.tick()
+            self._reconciler.start("seal", self._measurements.seal_seconds(), self._reconciler.seal)
 
 
 def _begin_again(task: asyncio.Task[None]) -> None:

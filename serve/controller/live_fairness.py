@@ -10,12 +10,13 @@ from typing import Any
 import polars as pl
 from deltalake import DeltaTable
 
+from lineage.policy import FairnessLimits
 from lineage.settings import Settings
 from validators.fairness import Disparity, group_column, measure_fairness
 
 
 def disparities(
-    settings: Settings, model: str, records: list[dict[str, Any]], limits: dict[str, Any], grouping: dict[str, Any]
+    settings: Settings, model: str, records: list[dict[str, Any]], limits: FairnessLimits, grouping: dict[str, Any]
 ) -> list[Disparity]:
     """One comparison an attribute; none where no table of protected attributes is kept.
 
@@ -36,12 +37,15 @@ def disparities(
         }
     )
     joined = decisions.join(protected.with_columns(pl.col(key).cast(pl.String)), on=key, how="inner")
-    rules = {name: limits[name] for name in ("ratio_limit", "minimum_group", "confidence")}
     bands, names = grouping.get("bands", {}), grouping.get("names", {})
     found = []
     for attribute in grouping.get("attributes", protected.columns[1:]):
         known = joined.select(attribute, "favourable").drop_nulls()
         groups = group_column(known[attribute], bands.get(attribute), names.get(attribute))
         frame = known.select(groups.alias("group"), "favourable")
-        found.append(measure_fairness(frame, attribute, **rules))
+        found.append(
+            measure_fairness(
+                frame, attribute, **limits.model_dump(include={"ratio_limit", "minimum_group", "confidence"})
+            )
+        )
     return found

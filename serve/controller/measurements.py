@@ -1,97 +1,90 @@
 """The measuring half of monitoring: drift in a process of its own, live fairness by joining protected attributes.
 
-Decisions about people who were erased cannot be measured; every measurement says how many it passed over.
+Decisions about people who were erased cannot be measured; every measurement states how many it left out.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import Any
 
 from lineage.digest import digest_of
-from serve.controller.reconciler import Conduct
-from serve.controller.subprocesses import DeskProcess
-from serve.intent import View
+from lineage.state.entities import Model, Release
+from serve.controller.reconciler import Reconciler
+from serve.controller.subprocesses import LineProcess
 from serve.monitor import candidates_waiting, drift_intentions, fairness_intentions, window_frame
 from serve.record.decision_log import Window
 
-log = logging.getLogger(__name__)
+_FAIRNESS_ROWS = 2_000
 
 
-class Measure:
+class Measurements:
     """Measures every champion as often as its policy says."""
 
-    def __init__(self, conduct: Conduct) -> None:
-        self._conduct = conduct
-        self._drift_desk = DeskProcess("validators.drift")
+    def __init__(self, reconciler: Reconciler) -> None:
+        self._reconciler = reconciler
+        self._drift_process = LineProcess("validators.drift")
         self._seen: dict[str, str] = {}
 
     def tick(self) -> None:
         """Start what is due."""
-        for model in self._conduct.models():
-            release = self._champion(model)
+        for model in self._reconciler.models():
+            release = self._reconciler.view.champion(model)
             if release is None:
                 continue
-            name, monitor = model["model"], release["policy"]["monitor"]
-            self._conduct.start(f"drift {name}", monitor["drift"]["every_seconds"], self._drift, name)
-            self._conduct.start(f"fairness {name}", monitor["fairness"]["every_seconds"], self._fairness, name)
+            name, monitor = model.model, release.terms.monitor
+            self._reconciler.start(f"drift {name}", monitor.drift.every_seconds, self._drift, name)
+            self._reconciler.start(f"fairness {name}", monitor.fairness.every_seconds, self._fairness, name)
 
     def seal_seconds(self) -> float:
         """How often to seal: the shortest that any champion's policy wants, 5 s where there is none."""
-        champions = [release for model in self._conduct.models() if (release := self._champion(model))]
-        return min((float(release["policy"]["monitor"]["seal_seconds"]) for release in champions), default=5.0)
-
-    def _champion(self, model: View) -> View | None:
-        state = self._conduct.state
-        return state["releases"][model["champion"]] if state and model["champion"] else None
+        view = self._reconciler.view
+        champions = [release for model in self._reconciler.models() if (release := view.champion(model))]
+        return min((release.terms.monitor.seal_seconds for release in champions), default=5.0)
 
     async def _drift(self, name: str) -> None:
-        model, release, window = await self._window(name, "drift")
+        model, release, window = await self._window(name)
         if release is None or not self._is_new(f"drift {name}", window):
             return
-        settings = self._conduct.settings
-        folder = settings.artefacts / release["digest"].removeprefix("sha256:")
-        frame = await asyncio.to_thread(window_frame, release["features"], window.records)
+        settings = self._reconciler.settings
+        folder = settings.artefacts / release.digest.removeprefix("sha256:")
+        frame = await asyncio.to_thread(window_frame, release.features, window.records)
         path = settings.run / f"window-{name}.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
-        request = {"reference": str(folder / "reference.parquet"), "window": str(path)}
-        request |= {"policy": release["policy"], "release": release["release"]}
+        request: dict[str, Any] = {"reference": str(folder / "reference.parquet"), "window": str(path)}
+        request |= {"policy": release.policy, "release": release.release}
         try:
             await asyncio.to_thread(frame.write_parquet, path)
-            measured = await self._drift_desk.ask(request)
+            measured = await self._drift_process.ask(request)
         finally:
-            path.unlink(missing_ok=True)  # people's values stay under their keys
+            path.unlink(missing_ok=True)  # personal values are kept under their keys only
         data = counting_erased(measured, window.erased)
-        assert self._conduct.state is not None  # noqa: S101
-        waiting = candidates_waiting(self._conduct.state["releases"], release)
+        waiting = candidates_waiting(self._reconciler.view, release)
         for intention in drift_intentions(model, release, waiting, data):
-            await self._conduct.state_fact(intention)
+            await self._reconciler.record(intention)
 
     async def _fairness(self, name: str) -> None:
-        model, release, window = await self._window(name, "fairness")
+        model, release, window = await self._window(name, _FAIRNESS_ROWS)
         if release is None or not self._is_new(f"fairness {name}", window):
             return
         from serve.controller.live_fairness import disparities  # deltalake is imported when it is first needed
 
-        settings, policy = self._conduct.settings, release["policy"]
-        limits, grouping = policy["monitor"]["fairness"], policy["validation"].get("group_fairness", {})
-        found = await asyncio.to_thread(disparities, settings, name, window.records, limits, grouping)
+        settings, terms = self._reconciler.settings, release.terms
+        grouping = terms.validation.limits.get("group_fairness", {})
+        found = await asyncio.to_thread(disparities, settings, name, window.records, terms.monitor.fairness, grouping)
         for disparity in found:
-            data = disparity.to_dict(release["release"], "live") | {"erased": window.erased}
+            data = disparity.to_dict(release.release, "live") | {"erased": window.erased}
             for intention in fairness_intentions(model, data):
-                await self._conduct.state_fact(intention)
+                await self._reconciler.record(intention)
 
-    async def _window(self, name: str, section: str) -> tuple[View, View | None, Window]:
-        state = self._conduct.state
-        assert state is not None  # noqa: S101
-        model = state["models"][name]
-        release = self._champion(model)
+    async def _window(self, name: str, least: int = 0) -> tuple[Model, Release | None, Window]:
+        """The champion's newest decisions, as many as the policy's drift window and at least `least`."""
+        model = self._reconciler.view.models[name]
+        release = self._reconciler.view.champion(model)
         if release is None:
             return model, None, Window()
-        most = int(release["policy"]["monitor"]["drift"]["window"])
-        most = most if section == "drift" else max(most, 2000)
-        window = await asyncio.to_thread(self._conduct.keeper.latest, release, most)
+        most = max(release.terms.monitor.drift.window, least)
+        window = await asyncio.to_thread(self._reconciler.decisions.latest, release, most)
         return model, release if window.records else None, window
 
     def _is_new(self, name: str, window: Window) -> bool:

@@ -1,49 +1,57 @@
-"""Carries out what the verbs intend: states facts in the ledger, one step per model and tick, reading back first."""
+"""Carries out what the verbs intend: records facts, one step per model and tick, and only then acts.
+
+The view of the ledger is read back after each fact: a model that this process wrote about is left alone until then.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+import structlog
+
+from lineage.clock import instant
 from lineage.errors import PlimsollError
 from lineage.settings import Settings
+from lineage.state.entities import Model, Release
 from lineage.state.safety import STEPS
 from plimsoll.errors import Error as LedgerError
 from plimsoll.ledger import Ledger
 from serve import canary, promote, rollback
-from serve.controller import training_jobs as jobs
+from serve.controller import training_jobs
 from serve.controller.effects import golden_here, replay_through_door
 from serve.controller.replicas import SILENT_SECONDS, process_alive
 from serve.controller.route_publisher import Publisher
 from serve.controller.subprocesses import run_helper
-from serve.intent import Intention, View
+from serve.intent import Intention
 from serve.judge.verdict import Judgement, judge
+from serve.ledger_view import LedgerView
+from serve.record.decision_log import DecisionLog
 
-log = logging.getLogger(__name__)
-State = dict[str, Any]
+log = structlog.get_logger("plimsoll.controller")
+ALIASES = "mlflow_aliases"
 
 
 @dataclass
-class Conduct:
-    """The acting half of the controller. `state` is the fold last read; a model is left alone until it is read back."""
+class Reconciler:
+    """The acting half of the controller. `view` is the ledger as last read."""
 
     settings: Settings
     ledger: Ledger
     publisher: Publisher
-    keeper: DecisionLog
-    job_port: jobs.JobPort
-    state: State | None = None
+    decisions: DecisionLog
+    job_port: training_jobs.JobPort
+    view: LedgerView = field(default_factory=LedgerView)
     began: float = field(default_factory=time.monotonic)
     _wrote: dict[str, int] = field(default_factory=dict)
     _busy: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _next: dict[str, float] = field(default_factory=dict)
 
-    async def state_fact(self, intention: Intention) -> dict[str, Any]:
+    async def record(self, intention: Intention) -> dict[str, Any]:
         """Put an intention on record.
 
         Raises:
@@ -54,30 +62,28 @@ class Conduct:
             self.ledger.append, intention.kind, data=intention.data, reason=intention.reason, **about
         )
         self._wrote[record["model"]] = record["seq"]
-        log.info("%s %s", intention.kind, intention.subject)
+        log.info("recorded", kind=intention.kind, subject=intention.subject)
         return record
 
-    def models(self) -> list[View]:
-        """Models whose view is newer than what we wrote ourselves."""
-        models = (self.state or {"models": {}})["models"].values()
-        return [model for model in models if model["last_seq"] >= self._wrote.get(model["model"], 0)]
+    def models(self) -> list[Model]:
+        """Models whose view is newer than what this process wrote."""
+        return [model for model in self.view.models.values() if model.last_seq >= self._wrote.get(model.model, 0)]
 
     async def tick(self) -> None:
         """One step of everything that is due."""
-        await asyncio.to_thread(self.keeper.take)
+        await asyncio.to_thread(self.decisions.take)
         for model in self.models():
-            name = model["model"]
-            if model["rollback"]:
+            name = model.model
+            if model.rollback:
                 self.start(f"rollback {name}", 2.0, self._roll_back, name)
             await self._guarded(f"retire {name}", self._retire, model)
-            if model["challenger"]:
-                await self._guarded(f"release {name}", self._move, model)
-            if model["requests"]:
+            if model.challenger:
+                await self._guarded(f"release {name}", self._move, model, self.view.releases[model.challenger])
+            if model.requests:
                 self.start(f"jobs {name}", 1.0, self._jobs, name)
-            if model["breakers"]:
+            if model.breakers:
                 self.start(f"breakers {name}", 5.0, self._forget_breakers, model)
-        salts = {model["salt"] for model in (self.state or {"models": {}})["models"].values() if model["salt"]}
-        self.keeper.forget_all_but(salts)
+        self.decisions.forget_all_but({model.salt for model in self.view.models.values() if model.salt})
 
     def start(self, name: str, every: float, work: Callable[..., Awaitable[None]], *arguments: Any) -> None:
         """Run `work` beside the ticks, one at a time by this name and at most once in `every` seconds."""
@@ -88,87 +94,79 @@ class Conduct:
         self._busy[name] = asyncio.create_task(self._guarded(name, work, *arguments))
 
     async def _guarded(self, name: str, work: Callable[..., Awaitable[None]], *arguments: Any) -> None:
-        """What fails outside is logged and left for a later tick: the split stays as it is, and nothing is raised."""
+        """Log a failure of the outside and leave it to a later tick: the split stays as it is."""
         if time.monotonic() < self._next.get(f"after failure {name}", 0.0):
             return
         try:
             await work(*arguments)
         except (LedgerError, PlimsollError) as error:
-            log.warning("%s: %s", name, error.message)
+            log.warning("left to a later tick", work=name, message=error.message)
             self._next[f"after failure {name}"] = time.monotonic() + 2.0
 
-    async def _retire(self, model: View) -> None:
-        if self.state and not model["rollback"]:
-            for intention in promote.retirements(model, self.state["releases"]):
-                await self.state_fact(intention)
+    async def _retire(self, model: Model) -> None:
+        if not model.rollback:
+            for intention in promote.retirements(model, self.view):
+                await self.record(intention)
 
-    async def _move(self, model: View) -> None:
-        assert self.state is not None  # noqa: S101
-        release = self.state["releases"][model["challenger"]]
-        now = datetime.now(UTC)
-        evidence = await asyncio.to_thread(self.keeper.evidence_of, release)
-        policy = release["policy"]
-        minimum = policy["rollout"]["minimum_subjects"] if release["state"] == "rollout" else None
-        started = datetime.fromisoformat(release["canary_started_at"])
-        limits, proven = Canary.model_validate(policy["canary"]), release["state"] != "canary"
-        verdict = judge(evidence, limits, now, started=started, minimum=minimum, proven=proven)
+    async def _move(self, model: Model, release: Release) -> None:
+        now, terms = datetime.now(UTC), release.terms
+        evidence = await asyncio.to_thread(self.decisions.evidence_of, release)
+        minimum = terms.rollout.minimum_subjects if release.state == "rollout" else None
+        started = instant(str(release.canary_started_at))
+        proven = release.state != "canary"
+        verdict = judge(evidence, terms.canary, now, started=started, minimum=minimum, proven=proven)
         intention = canary.step(model, release, verdict, now) or promote.step(release, verdict, now)
-        killed = bool(self.state["kill"] or model["kill"])
+        killed = bool(model.stopped(self.view.kill))
         if intention is not None and not (killed and intention.kind in STEPS):
-            await self.state_fact(intention)
+            await self.record(intention)
             if intention.kind == "CanaryAborted":
-                self.aliases(model["model"])
+                self.aliases(model.model)
         elif intention is None and not killed and promote.is_ready(release, verdict):
             await self._promote(model, release, verdict)
 
-    async def _promote(self, model: View, release: View, verdict: Judgement) -> None:
-        assert self.state is not None  # noqa: S101
-        golden = await asyncio.to_thread(golden_here, self.settings, release["digest"])
-        await self.state_fact(promote.promotion(model, release, golden, verdict))
-        if model["champion"]:
-            data = {"replaced_by": release["release"]}
-            await self.state_fact(Intention("ChampionRetired", model["champion"], data))
-        self.aliases(model["model"])
+    async def _promote(self, model: Model, release: Release, verdict: Judgement) -> None:
+        golden = await asyncio.to_thread(golden_here, self.settings, release.digest)
+        await self.record(promote.promotion(model, release, golden, verdict))
+        if model.champion:
+            data = {"replaced_by": release.release}
+            await self.record(Intention("ChampionRetired", model.champion, data))
+        self.aliases(model.model)
 
     async def _roll_back(self, name: str) -> None:
-        assert self.state is not None  # noqa: S101
-        order = self.state["models"][name]["rollback"]
-        table = self.publisher.table
-        if order is None or table is None or table.version < order["seq"]:
+        order, table = self.view.models[name].rollback, self.publisher.table
+        if order is None or table is None or table.version < order.seq:
             return
         at = await self.publisher.acked(table.order)
         acked_at, replicas = datetime.fromtimestamp(at, UTC), len(self.publisher.fleet.replicas())
-        model, releases = self.state["models"][name], self.state["releases"]
-        done = rollback.rolled_back(model, releases, acked_at, replicas)
+        done = rollback.rolled_back(self.view.models[name], self.view.releases, acked_at, replicas)
         if done is not None:
-            await self.state_fact(done)
-        if order["to"] != rollback.BASELINE:
-            digest = releases[order["to"]]["digest"]
-            replay = await replay_through_door(self.settings, self.publisher.fleet, name, order["to"], digest)
-            proof = rollback.reinstated(model, releases, replay, datetime.now(UTC))
+            await self.record(done)
+        if order.to != rollback.BASELINE:
+            digest = self.view.releases[order.to].digest
+            replay = await replay_through_door(self.settings, self.publisher.fleet, name, order.to, digest)
+            proof = rollback.reinstated(self.view.models[name], self.view.releases, replay, datetime.now(UTC))
             if proof is not None:
-                await self.state_fact(proof)
+                await self.record(proof)
                 self._next[f"rollback {name}"] = time.monotonic() + (0.0 if proof.about_release else 60.0)
         self.aliases(name)
 
-    async def _forget_breakers(self, model: View) -> None:
-        """The breaker of a replica that is gone guards nothing any more."""
+    async def _forget_breakers(self, model: Model) -> None:
+        """Close the breakers of replicas that are gone: they guard nothing."""
         if time.monotonic() - self.began < SILENT_SECONDS:
-            return  # not every replica has said that it is there
+            return  # some replicas may not have reported yet
         there = self.publisher.fleet.replicas()
-        for replica, breaker in model["breakers"].items():
+        for replica, breaker in model.breakers.items():
             if replica not in there:
-                open_for = (datetime.now(UTC) - datetime.fromisoformat(breaker["since"])).total_seconds()
-                data = {"release": breaker["release"], "replica": replica, "cause": "replica gone", "answers": 0}
+                open_for = (datetime.now(UTC) - instant(breaker.since)).total_seconds()
+                data = {"release": breaker.release, "replica": replica, "cause": "replica gone", "answers": 0}
                 data["seconds"] = max(0.0, round(open_for, 3))
-                await self.state_fact(Intention("BreakerClosed", model["model"], data, about_release=False))
+                await self.record(Intention("BreakerClosed", model.model, data, about_release=False))
 
     async def _jobs(self, name: str) -> None:
-        assert self.state is not None  # noqa: S101
-        model = self.state["models"][name]
-        for request in list(model["requests"]):
-            for intention in await asyncio.to_thread(jobs.step, model, request, self.job_port):
-                await self.state_fact(intention)
+        model = self.view.models[name]
+        for request in list(model.requests):
+            for intention in await asyncio.to_thread(training_jobs.step, model, request, self.job_port):
+                await self.record(intention)
 
     async def seal(self) -> None:
         """Write what is unsealed into segments and put their digests on record.
@@ -176,25 +174,27 @@ class Conduct:
         Raises:
             plimsoll.errors.Error: the ledger does not answer; the same segments come again next time.
         """
-        for segment in await asyncio.to_thread(self.keeper.next_segments):
+        for segment in await asyncio.to_thread(self.decisions.next_segments):
             key = f"{segment.model}/{segment.name}"  # two models of one batch may have segments of one name
             await asyncio.to_thread(
                 self.ledger.append, "DecisionsSealed", model=segment.model, data=segment.data, key=key
             )
-        await asyncio.to_thread(self.keeper.sealed, process_alive)
+        await asyncio.to_thread(self.decisions.sealed, process_alive)
 
     def aliases(self, model: str) -> None:
-        """Bring MLflow's aliases in step; MLflow is a view, so its failure is an alert and no more."""
+        """Bring MLflow's aliases in step. MLflow is a view: its failure is an alert, and its success closes that."""
         self.start(f"aliases {model}", 0.0, self._aliases, model)
 
-    def _standing(self, model: str) -> list[str]:
-        view = (self.state or {"models": {}})["models"].get(model, {})
-        names = ("champion", "challenger", "previous")
-        return [word for name in names if view.get(name) for word in (f"--{name}", view[name])]
-
-    async def _aliases(self, model: str) -> None:
+    async def _aliases(self, name: str) -> None:
+        model = self.view.models.get(name, Model(name))
+        named = {"champion": model.champion, "challenger": model.challenger, "previous": model.previous}
+        words = [word for option, release in named.items() if release for word in (f"--{option}", release)]
         try:
-            await run_helper("training.registry", model, *self._standing(model))
+            await run_helper("training.registry", name, *words)
         except PlimsollError as error:
-            data = {"alert": "mlflow_aliases", "severity": "ticket", "summary": error.message, "evidence": None}
-            await self.state_fact(Intention("AlertRaised", model, data, about_release=False))
+            data = {"alert": ALIASES, "severity": "ticket", "summary": error.message, "evidence": None}
+            await self.record(Intention("AlertRaised", name, data, about_release=False))
+            return
+        if model.alert(ALIASES, None) is not None:
+            closed = {"alert": ALIASES, "about": None}
+            await self.record(Intention("AlertClosed", name, closed, about_release=False))

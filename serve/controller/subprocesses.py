@@ -1,4 +1,4 @@
-"""Helpers in processes of their own, niced, so that what they import and compute never delays a decision."""
+"""Work in processes of its own, niced, so that what it imports and computes never delays a decision."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ async def run_helper(module: str, *arguments: str, seconds: float = 120.0) -> by
     return out
 
 
-class DeskProcess:
-    """A helper that stays and answers a JSON line with a JSON line: importing it once is seconds saved each time."""
+class LineProcess:
+    """A process that answers JSON lines with JSON lines; what it imports is imported once, not for each request."""
 
     def __init__(self, module: str) -> None:
         self._module = module

@@ -10,7 +10,8 @@ import sys
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from serve.intent import Intention, View
+from lineage.state.entities import Job, Model
+from serve.intent import Intention
 
 _STATUS = {"SUCCEEDED": "succeeded", "FAILED": "failed", "STOPPED": "stopped"}
 _LINES = 12
@@ -39,11 +40,11 @@ def job_id_of(model: str, request: int) -> str:
     return f"train-{model}-{request}"
 
 
-def entrypoint(request: int, job: View) -> str:
+def entrypoint(request: int, job: Job) -> str:
     """The command: niced, so that training never starves decisions."""
-    words = ["nice", "-n", "10", sys.executable, "-m", "training.pipeline", job["folder"]]
-    words += ["--request", str(request), "--author", job["author"]]
-    for name, value in sorted((job.get("options") or {}).items()):
+    words = ["nice", "-n", "10", sys.executable, "-m", "training.pipeline", job.folder]
+    words += ["--request", str(request), "--author", job.author]
+    for name, value in sorted(job.options.items()):
         if value is None or value is False:
             continue
         words.append(f"--{name.replace('_', '-')}")
@@ -52,15 +53,15 @@ def entrypoint(request: int, job: View) -> str:
     return shlex.join(words)
 
 
-def step(model: View, request: int, port: JobPort) -> list[Intention]:
+def step(model: Model, request: int, port: JobPort) -> list[Intention]:
     """Move one open request on: submit it, or say how it ended."""
-    job, job_id = model["jobs"][str(request)], job_id_of(model["model"], request)
+    job, job_id = model.jobs[str(request)], job_id_of(model.model, request)
     about: dict[str, Any] = {"request": request, "job_id": job_id}
     view = port.find(job_id)
-    if job["status"] == "requested":
+    if job.status == "requested":
         if view is None:
             port.submit(job_id, entrypoint(request, job))
-        return [Intention("JobStarted", model["model"], about, about_release=False)]
+        return [Intention("JobStarted", model.model, about, about_release=False)]
     if view is None:
         ended = {"status": "failed", "message": "Ray does not know the job any more: the cluster was restarted"}
     elif view.status in _STATUS:
@@ -68,4 +69,4 @@ def step(model: View, request: int, port: JobPort) -> list[Intention]:
         ended = {"status": _STATUS[view.status], "message": "\n".join(view.tail.strip().splitlines()[-lines:])}
     else:
         return []
-    return [Intention("JobFinished", model["model"], about | ended, about_release=False)]
+    return [Intention("JobFinished", model.model, about | ended, about_release=False)]

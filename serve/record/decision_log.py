@@ -21,7 +21,7 @@ from lineage.errors import UnavailableError
 from lineage.privacy.decisions import ERASED, MISSING, READABLE, reveal
 from lineage.privacy.key_vault import Vault
 from lineage.settings import Settings
-from serve.intent import View
+from lineage.state.entities import Release
 from serve.judge.evidence import Evidence
 from serve.record.sealing import Sealer, Segment, add_pseudonyms, read_segments
 from serve.record.spool import Batch, Record, SpoolReader, overwrite_sealed, remove_finished
@@ -86,13 +86,13 @@ class DecisionLog:
             return Batch()
         return batch
 
-    def evidence_of(self, release: View) -> Evidence:
+    def evidence_of(self, release: Release) -> Evidence:
         """The evidence of a release in flight, rebuilt when it is asked for the first time."""
-        salt: str = release["salt"]
+        salt = str(release.salt)
         if salt not in self.evidence:
-            slow = float(release["policy"]["canary"]["slow"]["milliseconds"])
-            self.evidence[salt] = self._rebuild(release, Evidence(salt, release["share"], slow))
-        self.evidence[salt].share = release["share"]
+            slow = release.terms.canary.slow.milliseconds
+            self.evidence[salt] = self._rebuild(release, Evidence(salt, release.share, slow))
+        self.evidence[salt].share = release.share
         return self.evidence[salt]
 
     def forget_all_but(self, salts: set[str]) -> None:
@@ -144,7 +144,7 @@ class DecisionLog:
             self._planned = self._sealer.unfinished()
             self._resumed = True
 
-    def latest(self, release: View, most: int) -> Window:
+    def latest(self, release: Release, most: int) -> Window:
         """The newest customer decisions that this release gave as champion, at most so many.
 
         Raises:
@@ -168,14 +168,14 @@ class DecisionLog:
         window.records.reverse()
         return window
 
-    def _newest_first(self, release: View) -> Iterator[list[Record]]:
+    def _newest_first(self, release: Release) -> Iterator[list[Record]]:
         """The champion's decisions, what is unsealed first, then segment by segment."""
         waiting = [record for record in reversed(self._waiting()) if _is_champions(record, release)]
         kept = self._vault.standing({record["subject"] for record in waiting})
         yield [record | {"person": READABLE if kept[record["subject"]] == "kept" else ERASED} for record in waiting]
-        for frame in read_segments(self._settings.decisions, release["model"], _SEGMENTS_MOST):
+        for frame in read_segments(self._settings.decisions, release.model, _SEGMENTS_MOST):
             rows = sorted(frame.to_dicts(), key=lambda row: str(row["at"]), reverse=True)
-            if rows and _is_older(rows, release["promoted_at"]):
+            if rows and _is_older(rows, str(release.promoted_at)):
                 return
             yield reveal([row for row in rows if _is_champions(row, release)], self._vault)
 
@@ -186,12 +186,12 @@ class DecisionLog:
             planned = self._planned.records if self._planned else []
             return planned + self._unsealed.records
 
-    def _rebuild(self, release: View, evidence: Evidence) -> Evidence:
+    def _rebuild(self, release: Release, evidence: Evidence) -> Evidence:
         """Observe everything since the canary began, the oldest first: a subject's first decision is the one."""
         waiting, frames = self._waiting(), []
-        for frame in read_segments(self._settings.decisions, release["model"], _SEGMENTS_MOST):
+        for frame in read_segments(self._settings.decisions, release.model, _SEGMENTS_MOST):
             frames.append(frame.drop("sealed", strict=False))
-            if not frame.is_empty() and str(frame["at"].max())[:19] < release["canary_started_at"][:19]:
+            if not frame.is_empty() and str(frame["at"].max())[:19] < str(release.canary_started_at)[:19]:
                 break
         for frame in reversed(frames):
             for row in frame.to_dicts():
@@ -203,11 +203,11 @@ class DecisionLog:
         return evidence
 
 
-def _is_champions(record: Record, release: View) -> bool:
+def _is_champions(record: Record, release: Release) -> bool:
     return bool(
         record["type"] == "decision"
-        and record["model"] == release["model"]
-        and record["release"] == release["release"]
+        and record["model"] == release.model
+        and record["release"] == release.release
         and record["role"] == "champion"
         and record["purpose"] == "customer"
     )

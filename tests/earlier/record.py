@@ -19,7 +19,6 @@ from typing import Any
 import polars as pl
 
 from lineage.backup.create import create
-from lineage.policy import parse_policy
 from lineage.settings import Settings
 from plimsoll import Refused
 from serve.controller.live_fairness import disparities
@@ -46,15 +45,15 @@ def seal(bank: Bank) -> None:
 def measure(bank: Bank, champion: str) -> None:
     """Drift and fairness of the champion, as the controller measures them."""
     release = bank.release(champion)
-    policy = parse_policy(release["policy"])
+    policy = release.terms
     latest = bank.keeper.latest(release, policy.monitor.drift.window).records
-    folder = bank.settings.artefacts / release["digest"].removeprefix("sha256:")
-    window = window_frame(release["features"], latest)
+    folder = bank.settings.artefacts / release.digest.removeprefix("sha256:")
+    window = window_frame(release.features, latest)
     measured = measure_drift(pl.read_parquet(folder / "reference.parquet"), window, policy, champion)
     for intention in drift_intentions(bank.model, release, [], measured):
         bank.state(intention)
-    grouping = release["policy"]["validation"]["group_fairness"]
-    for found in disparities(bank.settings, MODEL, latest, release["policy"]["monitor"]["fairness"], grouping):
+    grouping = release.terms.validation.limits["group_fairness"]
+    for found in disparities(bank.settings, MODEL, latest, release.terms.monitor.fairness, grouping):
         for intention in fairness_intentions(bank.model, found.to_dict(champion, "live")):
             bank.state(intention)
 
@@ -115,7 +114,7 @@ def truths(bank: Bank) -> dict[str, Any]:
         "root": verified["root"],
         "segments": verified["segments"],
         "bundles": verified["bundles"],
-        "states": {name: release["state"] for name, release in state["releases"].items()},
+        "states": {name: release.state for name, release in state["releases"].items()},
         "model": {name: state["models"][MODEL][name] for name in ("champion", "previous", "challenger", "alerts")},
         "kinds": sorted({record["kind"] for record in bank.auditor.audit(limit=1000)}),
         "decisions": replays,

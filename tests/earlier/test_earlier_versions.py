@@ -75,7 +75,7 @@ def test_the_backup_is_restored_and_verifies(left: Path, truths: Json, tmp_path:
 
 
 def test_it_opens_and_says_what_it_said(bank: Bank, truths: Json) -> None:
-    assert {name: one["state"] for name, one in bank.controller.state()["releases"].items()} == truths["states"]
+    assert {name: one["state"] for name, one in bank.view.releases.items()} == truths["states"]
     assert {name: bank.model[name] for name in truths["model"]} == truths["model"]
     asof = bank.auditor.asof(MODEL, seq=truths["records"])
     assert {name: asof[name] for name in truths["asof"]} == truths["asof"]
@@ -101,18 +101,18 @@ def test_every_decision_replays_bit_for_bit(bank: Bank, truths: Json) -> None:
 
 def test_its_champion_rolls_back_to_the_one_before(bank: Bank) -> None:
     bank.operator.rollback(MODEL, "complaints from branch 12")
-    assert bank.model["champion"] == FIRST
+    assert bank.model.champion == FIRST
     table = bank.routes()
     assert {answer.release for answer in bank.customers_come(40)} == {FIRST}
     assert bank.fleet.has_acked(table.order)
-    done = rollback.rolled_back(bank.model, bank.controller.state()["releases"], bank.clock(), 2)
+    done = rollback.rolled_back(bank.model, bank.view.releases, bank.clock(), 2)
     assert done is not None
     bank.state(done)
-    golden = golden_here(bank.settings, bank.release(FIRST)["digest"])
+    golden = golden_here(bank.settings, bank.release(FIRST).digest)
     assert golden["matched"] == golden["count"] > 0
     data = {"golden": golden, "milliseconds": 1.0}
     bank.controller.append("ChampionReinstated", data=data, release=FIRST)
-    assert {name: bank.release(name)["state"] for name in (FIRST, SECOND)} == {
+    assert {name: bank.release(name).state for name in (FIRST, SECOND)} == {
         FIRST: "champion",
         SECOND: "rolled_back",
     }
@@ -124,4 +124,4 @@ def test_its_releases_can_go_on(bank: Bank) -> None:
     bank.customers_come(50)
     assert bank.tick() is not None
     bank.operator.abort("small-credit@3", "seen enough")
-    assert bank.release("small-credit@3")["state"] == "quarantined"
+    assert bank.release("small-credit@3").state == "quarantined"

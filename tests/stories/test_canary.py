@@ -27,13 +27,13 @@ def test_the_first_release_is_judged_against_the_baseline(registered: Bank) -> N
 
     # When enough customers were met, then it takes its steps one by one and asks for a second person
     bank.goes_on_until("CanaryStepped")
-    assert bank.release(FIRST)["share"] == 0.5
+    assert bank.release(FIRST).share == 0.5
     bank.goes_on_until("ReviewRequested")
     told = [kind for kind in bank.told("canary", FIRST) if kind != "CanaryHeld"]
     assert told == ["CanaryStarted", "CanaryStepped"]
     assert bank.fact("CanaryStepped")["data"]["judgement"]["verdict"] == "ADVANCE"
-    assert bank.release(FIRST)["state"] == "review"
-    assert bank.model["champion"] is None  # the judge opens the door to review, never to promotion
+    assert bank.release(FIRST).state == "review"
+    assert bank.model.champion is None  # the judge opens the door to review, never to promotion
 
 
 def test_without_customers_the_judge_holds_and_the_champion_is_kept_at_the_deadline(champion: Bank) -> None:
@@ -46,7 +46,7 @@ def test_without_customers_the_judge_holds_and_the_champion_is_kept_at_the_deadl
     # When customers stay away, then the judge holds and says why, once
     bank.clock.later(minutes=1)
     assert bank.tick() == "CanaryHeld"
-    assert "silent" in bank.release(SECOND)["hold"]["why"]
+    assert "silent" in bank.release(SECOND).hold.why
     assert bank.tick() is None
 
     # When the policy's deadline has passed, then the canary ends and the champion is kept
@@ -55,7 +55,7 @@ def test_without_customers_the_judge_holds_and_the_champion_is_kept_at_the_deadl
     aborted = bank.fact("CanaryAborted")
     assert "60 minutes" in aborted["data"]["why"]
     assert aborted["data"]["judgement"]["verdict"] == "HOLD"  # no data is not a pass
-    assert (bank.model["champion"], bank.model["challenger"], bank.model["share"]) == (FIRST, None, 0.0)
+    assert (bank.model.champion, bank.model.challenger, bank.model.share) == (FIRST, None, 0.0)
     assert {answer.release for answer in bank.customers_come(50)} == {FIRST}
 
     # and what the journey promises for this verb is what is on record
@@ -65,7 +65,7 @@ def test_without_customers_the_judge_holds_and_the_champion_is_kept_at_the_deadl
     assert set(told) == facts_of("canary")
 
     # and quarantined bytes never meet a customer again
-    assert bank.release(SECOND)["state"] == "quarantined"
+    assert bank.release(SECOND).state == "quarantined"
     with pytest.raises(Refused) as refused:
         bank.operator.canary(SECOND, "once more")
     assert refused.value.code == "order"

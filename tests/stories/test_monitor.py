@@ -9,7 +9,6 @@ import pytest
 from tests.stories.bank import FIRST, MODEL, Bank, facts_of
 
 from lineage.digest import digest_file
-from lineage.policy import parse_policy
 from lineage.privacy.erasure import RETENTION_DAYS
 from plimsoll.errors import Refused
 from serve.controller import training_jobs as jobs
@@ -32,9 +31,9 @@ def seal(bank: Bank) -> None:
 def look_for_drift(bank: Bank) -> str:
     """As the controller does: the champion's newest decisions against the reference in its bundle."""
     release, model = bank.release(FIRST), bank.model
-    policy = parse_policy(release["policy"])
-    window = window_frame(release["features"], bank.keeper.latest(release, policy.monitor.drift.window).records)
-    folder = bank.settings.artefacts / release["digest"].removeprefix("sha256:")
+    policy = release.terms
+    window = window_frame(release.features, bank.keeper.latest(release, policy.monitor.drift.window).records)
+    folder = bank.settings.artefacts / release.digest.removeprefix("sha256:")
     measured = measure_drift(pl.read_parquet(folder / "reference.parquet"), window, policy, FIRST)
     for intention in drift_intentions(model, release, [], measured):
         bank.state(intention)
@@ -52,7 +51,7 @@ def test_customers_change_somebody_is_told_and_a_new_model_is_asked_for(champion
 
     # When fairness is looked at, then decisions are joined with what the model never saw
     release = bank.release(FIRST)
-    records, policy = bank.keeper.latest(release, 2000).records, release["policy"]
+    records, policy = bank.keeper.latest(release, 2000).records, release.policy
     grouping = policy["validation"]["group_fairness"]
     found = disparities(bank.settings, MODEL, records, policy["monitor"]["fairness"], grouping)
     for disparity in found:
@@ -90,14 +89,14 @@ def test_customers_change_somebody_is_told_and_a_new_model_is_asked_for(champion
     assert bank.told("monitor")[-2:] == ["AlertRaised", "DriftMeasured"]
 
     # and the request becomes one job, however often the controller looks
-    assert bank.model["requests"] == [asked["seq"]]
+    assert bank.model.requests == [asked["seq"]]
     for _ in range(2):
         for intention in jobs.step(bank.model, asked["seq"], bank.jobs):
             bank.state(intention)
     (command,) = bank.jobs.submitted
     assert f"--request {asked['seq']}" in command
-    assert bank.model["jobs"][str(asked["seq"])]["status"] == "running"
-    assert bank.model["champion"] == FIRST  # nothing but a new release can change who answers
+    assert bank.model.jobs[str(asked["seq"])].status == "running"
+    assert bank.model.champion == FIRST  # nothing but a new release can change who answers
 
 
 def test_sealed_decisions_cannot_be_changed_unseen(champion: Bank) -> None:

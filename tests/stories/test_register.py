@@ -28,11 +28,11 @@ def test_a_validated_candidate_becomes_a_release(workshop: Workshop) -> None:
         "mlflow_version": version,
         "fingerprint": trained["fingerprint"],
     }
-    assert bank.release(candidate.release)["state"] == "registered"
+    assert bank.release(candidate.release).state == "registered"
 
     # and it still answers nobody
-    assert bank.model["champion"] is None
-    assert bank.release(candidate.release)["share"] == 0.0
+    assert bank.model.champion is None
+    assert bank.release(candidate.release).share == 0.0
     assert bank.auditor.verify()["ok"]
 
 
@@ -53,4 +53,4 @@ def test_what_was_not_checked_and_what_was_changed_since_is_refused(workshop: Wo
         bank.register(replace(candidate, written=others), tracker)
     assert refused.value.code == "digest"
     assert bank.told("register") == []
-    assert bank.release(candidate.release)["state"] == "validated"
+    assert bank.release(candidate.release).state == "validated"

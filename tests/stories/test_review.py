@@ -25,7 +25,7 @@ def test_the_author_is_refused_and_a_second_person_approves(in_review: Bank) -> 
     assert (attempt["actor"]["name"], attempt["data"]["code"]) == ("scientist", "four_eyes")
     assert attempt["data"]["attempted"] == f"ReviewDecided {FIRST}"
     assert "author" in str(review.why_not(bank.release(FIRST), "scientist", "scientist"))
-    assert bank.release(FIRST)["state"] == "review"
+    assert bank.release(FIRST).state == "review"
 
     # When an operator wants to begin the rollout without an approval, then that is refused too
     with pytest.raises(Refused) as refused:
@@ -41,8 +41,8 @@ def test_the_author_is_refused_and_a_second_person_approves(in_review: Bank) -> 
     decided = bank.fact("ReviewDecided")
     assert decided["actor"] == {"name": "validator", "role": "validator"}
     assert decided["reason"] == "wrong decisions are proven to be fewer"
-    assert decided["data"] == {"decision": "approve", "digest": bank.release(FIRST)["digest"]}
-    assert bank.release(FIRST)["state"] == "approved"
+    assert decided["data"] == {"decision": "approve", "digest": bank.release(FIRST).digest}
+    assert bank.release(FIRST).state == "approved"
     assert bank.told("review") == ["ReviewRequested", "ReviewDecided"]
     assert set(bank.told("review")) == facts_of("review")
 
@@ -51,15 +51,15 @@ def test_a_rejected_release_leaves_traffic_at_once_and_for_good(in_review: Bank)
     bank = in_review
 
     # Given a release in review, which keeps its share while people deliberate
-    assert bank.model["share"] == 0.5
+    assert bank.model.share == 0.5
 
     # When the validator rejects it
     bank.person("validator").review(FIRST, "reject", "the reasons given to customers mislead")
 
     # Then the baseline answers everybody again, and the digest is barred
     assert bank.told("review") == ["ReviewRequested", "ReviewDecided"]
-    assert bank.release(FIRST)["state"] == "rejected"
-    assert (bank.model["challenger"], bank.model["share"]) == (None, 0.0)
+    assert bank.release(FIRST).state == "rejected"
+    assert (bank.model.challenger, bank.model.share) == (None, 0.0)
     assert {answer.role for answer in bank.customers_come(50)} == {"baseline"}
     with pytest.raises(Refused) as refused:
         bank.operator.canary(FIRST, "try again")

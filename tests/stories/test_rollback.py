@@ -15,7 +15,7 @@ from tests.support.bank import FIRST, MODEL, SECOND, THIRD, Bank, facts_of
 
 def replay_through_the_door(bank: Bank, release: str) -> Replay:
     """The golden rows, asked as customers ask, answered by the replicas in turn."""
-    rows = golden_rows(bank.settings, bank.release(release)["digest"])
+    rows = golden_rows(bank.settings, bank.release(release).digest)
     replay, door = Replay(len(rows), release), bank.door("controller")
     for number, row in enumerate(rows):
         answer = door.decide(MODEL, row["features"], key=f"golden-{number}", purpose="verification")
@@ -41,7 +41,7 @@ def test_a_harmful_champion_steps_down_and_the_former_one_is_proven_to_be_back(s
 
     # Then the fold changes hands with that one fact, and nobody is sent to the challenger any more
     assert bank.told("rollback") == ["RollbackOrdered"]
-    assert (bank.model["champion"], bank.model["share"]) == (FIRST, 0.0)
+    assert (bank.model.champion, bank.model.share) == (FIRST, 0.0)
     table = bank.routes()
     assert table.routes[MODEL].challenger is None
     assert {answer.release for answer in bank.customers_come(50)} == {FIRST}
@@ -49,7 +49,7 @@ def test_a_harmful_champion_steps_down_and_the_former_one_is_proven_to_be_back(s
     # When every replica has acknowledged, then the release that stepped down answers nowhere
     assert bank.fleet.has_acked(table.order)
     bank.clock.later(seconds=0.02)
-    view, releases = bank.model, bank.controller.state()["releases"]
+    view, releases = bank.model, bank.view.releases
     done = rollback.rolled_back(view, releases, bank.clock(), len(bank.fleet.replicas()))
     assert done is not None
     bank.state(done)
@@ -72,9 +72,9 @@ def test_a_harmful_champion_steps_down_and_the_former_one_is_proven_to_be_back(s
     # Then everything the journey promises is on record, and the fold says who stands where
     assert bank.told("rollback") == ["RollbackOrdered", "ReleaseRolledBack", "ChampionReinstated"]
     assert set(bank.told("rollback")) == facts_of("rollback")
-    states = {name: bank.release(name)["state"] for name in (FIRST, SECOND, THIRD)}
+    states = {name: bank.release(name).state for name in (FIRST, SECOND, THIRD)}
     assert states == {FIRST: "champion", SECOND: "rolled_back", THIRD: "quarantined"}
-    assert (bank.model["rollback"], bank.model["challenger"]) == (None, None)
+    assert (bank.model.rollback, bank.model.challenger) == (None, None)
     with pytest.raises(Refused) as refused:
         bank.operator.canary(SECOND, "it was not so bad")
     assert refused.value.code == "order"
@@ -96,10 +96,10 @@ def test_without_a_former_champion_the_baseline_answers(champion: Bank) -> None:
     table = bank.routes()
     assert {answer.role for answer in bank.customers_come(50)} == {"baseline"}
     assert bank.fleet.has_acked(table.order)
-    view, releases = bank.model, bank.controller.state()["releases"]
+    view, releases = bank.model, bank.view.releases
     done = rollback.rolled_back(view, releases, bank.clock(), len(bank.fleet.replicas()))
     assert done is not None
     bank.state(done)
     assert bank.told("rollback") == ["RollbackOrdered", "ReleaseRolledBack"]
-    assert (bank.model["champion"], bank.model["mode"], bank.model["rollback"]) == (None, "baseline", None)
-    assert bank.release(FIRST)["state"] == "rolled_back"
+    assert (bank.model.champion, bank.model.mode, bank.model.rollback) == (None, "baseline", None)
+    assert bank.release(FIRST).state == "rolled_back"

@@ -28,8 +28,8 @@ def test_a_run_leaves_a_candidate_that_can_be_traced_to_its_data(workshop: Works
     fold = bank.release(candidate.release)
     assert (fold["state"], fold["author"], fold["share"]) == ("trained", "scientist", 0.0)
     assert fold["policy"]["review"]["required"]
-    assert bank.model["champion"] is None
-    assert bank.model["challenger"] is None
+    assert bank.model.champion is None
+    assert bank.model.challenger is None
 
 
 def test_the_same_folder_and_seed_give_the_same_bytes(workshop: Workshop) -> None:

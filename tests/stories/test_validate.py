@@ -34,13 +34,13 @@ def test_a_sound_candidate_passes_and_one_that_learned_from_chance_is_rejected(
     assert bank.told("validate", sound.release) == [*checks, "CandidateValidated"]
     assert bank.told("validate", chance.release) == [*checks, "CandidateRejected"]
     assert set(bank.told("validate")) == facts_of("validate")
-    assert bank.release(sound.release)["state"] == "validated"
-    assert bank.release(chance.release)["state"] == "rejected"
+    assert bank.release(sound.release).state == "validated"
+    assert bank.release(chance.release).state == "rejected"
     assert bank.fact("CandidateRejected")["data"]["failed"] == ["beats_baseline_and_champion"]
 
     # and the report an examiner reads is the one whose digest is on record
     report = bank.settings.reports / f"{chance.release}.html"
-    assert digest_file(report) == bank.release(chance.release)["report_digest"]
+    assert digest_file(report) == bank.release(chance.release).report_digest
     assert "Rejected" in report.read_text()
 
     # and the rejected candidate can neither be registered nor come back under another number
@@ -66,4 +66,4 @@ def test_no_candidate_is_validated_by_saying_so(workshop: Workshop) -> None:
     assert refused.value.code == "checks"
     assert bank.told("validate") == []
     assert bank.fact("ActionRefused")["data"]["code"] == "checks"
-    assert bank.release(candidate.release)["state"] == "trained"
+    assert bank.release(candidate.release).state == "trained"

@@ -307,9 +307,9 @@ class Bank:
     def judgement(self) -> Judgement:
         """What the judge says of the release in flight, on the decisions that were counted."""
         self.keeper.take()
-        release = self.release(self.model["challenger"])
-        policy, started = release["policy"], datetime.fromisoformat(release["canary_started_at"])
-        minimum = policy["rollout"]["minimum_subjects"] if release["state"] == "rollout" else None
+        release = self.release(self.model.challenger)
+        policy, started = release.policy, datetime.fromisoformat(release.canary_started_at)
+        minimum = policy["rollout"]["minimum_subjects"] if release.state == "rollout" else None
         limits = Canary.model_validate(policy["canary"])
         return judge(self.keeper.evidence_of(release), limits, self.clock(), started=started, minimum=minimum)
 
@@ -320,7 +320,7 @@ class Bank:
         release, now = state["releases"][model["challenger"]], self.clock()
         intention = canary.step(model, release, verdict, now) or promote.step(release, verdict, now)
         if intention is None and promote.is_ready(release, verdict):
-            golden = golden_here(self.settings, release["digest"])
+            golden = golden_here(self.settings, release.digest)
             intention = promote.promotion(model, release, golden)
         return self.state(intention) if intention else None
 

@@ -1,0 +1,24 @@
+"""Inboxes of people, made once for a state of the fold: many tabs ask for the same one at every news."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from lineage.rules.proposal import Actor
+
+
+@dataclass
+class InboxCache:
+    """The last inbox of each role and name, kept until the fold changes or a minute has passed."""
+
+    version: tuple[int, int] = (-1, -1)
+    bodies: dict[Actor, tuple[bytes, int]] = field(default_factory=dict)
+
+    def get(self, version: tuple[int, int], actor: Actor, make: Callable[[], tuple[bytes, int]]) -> tuple[bytes, int]:
+        """The items as JSON and their number, made at most once for a version and person."""
+        if version != self.version:
+            self.version, self.bodies = version, {}
+        if actor not in self.bodies:
+            self.bodies[actor] = make()
+        return self.bodies[actor]
