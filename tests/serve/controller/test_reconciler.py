@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from lineage.settings import Settings
-from serve.controller.reconciler import Conduct
+from serve.controller.reconciler import Reconciler
 from serve.record.decision_log import DecisionLog
 from serve.record.sealing import read_segments
 from serve.record.spool import Spool
@@ -34,8 +34,8 @@ def test_two_models_that_decide_in_the_same_second_are_both_sealed(tmp_path: Pat
     keeper.take()
     nobody: Any = SimpleNamespace()
     ledger: Any = record
-    conduct = Conduct(settings, ledger, nobody, keeper, nobody)
-    asyncio.run(conduct.seal())
+    reconciler = Reconciler(settings, ledger, nobody, keeper, nobody)
+    asyncio.run(reconciler.seal())
     assert {model: data["rows"] for model, data in record.facts.values()} == {"cards": 3, "loans": 3}
     assert keeper.next_segments() == []
 
