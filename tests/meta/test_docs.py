@@ -118,6 +118,14 @@ def test_a_command_that_does_not_exist_is_noticed() -> None:
     assert unknown(["rollback", "credit-default", "--becuse", "TEXT"]) == "plimsoll rollback --becuse"
 
 
+@each_page
+def test_every_make_target_exists(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.M))
+    text = page.read_text()
+    code = "\n".join([*FENCE.findall(text), *re.findall(r"`([^`\n]+)`", FENCE.sub("", text))])
+    assert set(re.findall(r"(?:^|&& )make ([a-z][a-z-]*)", code, flags=re.M)) <= targets
+
+
 def rows(page: Path, heading: str) -> list[list[str]]:
     """Cells of the tables under a heading, without the tables' heads."""
     section = re.split(rf"^#+ {re.escape(heading)}$", page.read_text(), maxsplit=1, flags=re.M)[1]
