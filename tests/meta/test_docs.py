@@ -14,7 +14,7 @@ import pytest
 import typer
 
 from console.terminal.app import app
-from lineage.facts.kinds import FACTS
+from lineage.facts.registry import FACTS
 from lineage.lifecycle import State
 from lineage.settings import Settings
 
@@ -205,14 +205,12 @@ def test_the_tables_cover_all_code() -> None:
     assert sorted(path.relative_to(ROOT).as_posix() for path in code - covered - exempt) == []
 
 
-@pytest.mark.parametrize(
-    "page", [ARCHITECTURE, GLOSSARY, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"], ids=lambda p: p.stem
-)
+@each_page
 def test_files_that_are_named_exist(page: Path) -> None:
-    text = FENCE.sub("", page.read_text())
-    named = set(re.findall(rf"`((?:{'|'.join((*PACKAGES, 'tests', 'docs', 'benchmarks'))})/[\w/.-]*)`", text))
+    places = "|".join((*PACKAGES, "tests", "docs", "benchmarks", "examples"))
+    named = set(re.findall(rf"`((?:{places})/[\w/.-]*)`", FENCE.sub("", page.read_text())))
     named = {name for name in named if "VERSION" not in name}
-    assert named
+    assert named or page not in (ARCHITECTURE, GLOSSARY)
     assert sorted(name for name in named if not (ROOT / name).exists() and not (ROOT / f"{name}.py").exists()) == []
 
 
