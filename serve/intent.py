@@ -1,4 +1,4 @@
-"""What a verb wants to be on record. Deciding gives intentions; the controller records them, and only then acts."""
+"""Intentions: facts that a verb wants recorded. The controller records them, and only then acts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ View = dict[str, Any]  # a model or a release of the ledger's fold
 
 @dataclass(frozen=True)
 class Intention:
-    """A fact to be stated: `subject` is a release where `about_release`, else a model."""
+    """A fact to be recorded: `subject` is a release where `about_release`, else a model."""
 
     kind: str
     subject: str
@@ -21,10 +21,14 @@ class Intention:
 
 
 def parse_time(text: str) -> datetime:
-    """A time as the ledger writes it, with its zone."""
+    """Parse a time as the ledger writes it, with its zone.
+
+    Raises:
+        ValueError: it is not in ISO 8601.
+    """
     return datetime.fromisoformat(text)
 
 
 def next_step(steps: list[float], share: float) -> float | None:
-    """The first step above the share, or None at the end."""
+    """The first step above `share`; None where there is none."""
     return next((step for step in steps if step > share), None)
