@@ -48,7 +48,7 @@ def training_frame(source: FeatureSource, pin: Pin, key: str, label: str, settin
         label: the column of the outcome.
 
     Raises:
-        InvalidError: the feature service is not what model.toml says, or gives back other rows than were pinned.
+        InvalidError: the feature service is not the one in model.toml, or returns other rows than were pinned.
     """
     frame = pin.read()
     home = feast_home(settings, source.model)

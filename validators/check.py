@@ -27,7 +27,7 @@ class Limits(BaseModel):
 
 
 class NotEvaluated(Exception):
-    """The evidence a check needs is missing or too thin. The message says which and how much is needed."""
+    """The evidence a check needs is missing or too thin. The message names what is missing and how much is needed."""
 
 
 @dataclass(frozen=True)

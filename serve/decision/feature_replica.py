@@ -15,7 +15,7 @@ from typing import Any
 from lineage.errors import PlimsollError, UnavailableError
 from lineage.settings import Settings
 from validators.scoring.feature_origin import MATERIALIZED, Mark, Origin, feast_home, mark_of, read_address, read_origin
-from validators.scoring.online_store import OnlineStore, check_entity, live_in_utc
+from validators.scoring.online_store import OnlineStore, check_entity, run_in_utc
 
 log = logging.getLogger(__name__)
 #: Threads that read. One that a store lets hang is lost until the store gives in.
@@ -201,7 +201,7 @@ class Features:
     """The room as a deployment: it is not there for anybody before the stores are open that were filled by then."""
 
     async def __init__(self) -> None:  # type: ignore[misc]
-        live_in_utc()
+        run_in_utc()
         self._room = FeatureRoom(FeatureReader(Settings()))
         warm = asyncio.wrap_future(self._room.warm())
         done, _ = await asyncio.wait((warm,), timeout=_WARMING_SECONDS)  # a store that hangs keeps nobody out
