@@ -1,4 +1,4 @@
-"""Training data as Delta tables: pinned by version and by a digest of its content, whatever the file layout.
+"""Training data as Delta tables: pinned by version and by a digest of its content, independent of the file layout.
 
 The same content is the same version. Protected attributes live in a table of their own beside the features, so that a
 training run has no reason to read them.

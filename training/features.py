@@ -27,7 +27,7 @@ from validators.toml_document import refuse
 
 DEFINITIONS, STORE = "definitions.py", "feature_store.yaml"
 STAMP = "observed_at"
-# A pinned snapshot has one time, used for source and request alike: whatever a view's time to live, no row is too old
+# A pinned snapshot has one time, used for source and request alike: with any time to live, no row is too old
 # for the join. The age of a row at a customer's request counts from the time that materialization gives it.
 OBSERVED = datetime(2005, 10, 1, tzinfo=UTC)
 

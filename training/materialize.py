@@ -69,7 +69,7 @@ def materialize(
     """Write the newest pinned rows and read them back. A process that uses Feast's SQLite store must run in UTC.
 
     Args:
-        as_of: when the rows were true; when they were pinned, if None, so that the same rows put in again do not
+        as_of: when the rows were true; when they were pinned, if None, so that the same rows written again do not
             become younger. Cut to whole seconds, which is what Feast's stores keep.
 
     Raises:

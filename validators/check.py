@@ -32,7 +32,7 @@ class NotEvaluated(Exception):
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing a check looked at: `observed relation limit` is `ok`.
+    """One measurement of a check: whether `observed relation limit` holds is `ok`.
 
     `interval` is the confidence interval of `observed`, `n` the number of rows behind it.
     """

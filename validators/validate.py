@@ -1,6 +1,6 @@
 """Verb 2, validate: run the checks that the policy names and record whether the candidate may be registered.
 
-- A check that did not pass, for whatever reason, rejects the candidate.
+- Any check that did not pass rejects the candidate.
 - Every check is recorded as it ends; the verdict is recorded last, with the digest of the report.
 - The champion on record is part of the evidence: if its bytes cannot be verified, nothing is validated.
 """
@@ -125,7 +125,7 @@ def champion_of(model: str, state: dict[str, Any], settings: Settings) -> tuple[
 
 
 def open_candidate(digest: str, settings: Settings) -> Bundle:
-    """The candidate's bundle, parsed from the bytes whose digest was taken. A check looks at its signature.
+    """The candidate's bundle, parsed from the bytes whose digest was taken. A check verifies its signature.
 
     Raises:
         InvalidError: this is no digest, or the folder holds other things than files.

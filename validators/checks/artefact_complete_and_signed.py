@@ -35,7 +35,7 @@ class ArtefactCompleteAndSigned:
         and its golden rows are answered again, where each score must have the same bits and each decision must be
         the same.
     Signs of high risk:
-        A digest that differs, a signature that does not verify, or a golden row that comes out differently, which on
+        A digest that differs, a signature that does not verify, or a golden row with another answer, which on
         unchanged bytes points at another library or processor.
     Strengths:
         Exact: there is no tolerance that a change could hide in.
