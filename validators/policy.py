@@ -1,6 +1,6 @@
 """What is acceptable: a model's policy file, parsed into frozen values or refused with the key that is wrong.
 
-Every constant that can move a verdict is here, with its default written out, and the whole policy is stored with
+Every constant that can move a verdict stands here, with its default written out, and the whole policy is stored with
 each release: two people reading the same release read the same limits.
 """
 
@@ -167,7 +167,7 @@ class Monitor(Part):
 
 
 class Records(Part):
-    """How long decisions about a person have to be kept before the person may be erased, and under which law."""
+    """How long decisions about a person have to be kept before the person may be erased, and who says so."""
 
     retention_days: int = Field(default=762, ge=0, le=36_600, description="25 months by default.")
     retention_law: str = Field(default="12 CFR 1002.12(b) (Regulation B)", min_length=1, max_length=200)

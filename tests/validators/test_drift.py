@@ -15,7 +15,6 @@ from lineage.errors import InvalidError, UnavailableError
 from validators.drift.line_protocol import answer_lines, answer_request
 from validators.drift.measure import distance, is_category, measure_drift
 from validators.drift.port import Values
-from validators.policy import Policy
 
 
 def traffic(rows: int, seed: int, shift: float = 0.0) -> pl.DataFrame:
@@ -135,9 +134,10 @@ def by_report(method: str, reference: pl.DataFrame, window: pl.DataFrame) -> dic
 
 
 def measured(method: str, reference: pl.DataFrame, window: pl.DataFrame) -> dict[str, float]:
-    content = policy().to_dict()
-    content["monitor"]["drift"]["method"] = method
-    found = measure_drift(reference, window, Policy.from_dict(content))
+    chosen = policy()
+    drift = chosen.monitor.drift.model_copy(update={"method": method})
+    monitor = chosen.monitor.model_copy(update={"drift": drift})
+    found = measure_drift(reference, window, chosen.model_copy(update={"monitor": monitor}))
     return {one["feature"]: one["score"] for one in found["features"]}
 
 
