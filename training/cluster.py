@@ -1,4 +1,4 @@
-"""Where trials run: the cluster that is there, or a small Ray of our own that ends with the process."""
+"""Connects to the Ray cluster that runs the trials, or starts a local one that ends with the process."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _QUIET = {
 
 
 def connect_early(settings: Settings) -> Future[None]:
-    """`connect` in a thread: a local Ray takes about nine seconds to start, which reading the data can use.
+    """`connect` in a thread: a local Ray takes about nine seconds to start, during which the data is read.
 
-    The thread stays until the process ends: Linux ends Ray's processes with the thread that started them.
+    The thread runs until the process ends, because Linux ends Ray's processes with the thread that started them.
     """
     started: Future[None] = Future()
 
-    def start_and_stay() -> None:
+    def start_and_wait() -> None:
         try:
             connect(settings)
         except UnavailableError as error:
@@ -37,7 +37,7 @@ def connect_early(settings: Settings) -> Future[None]:
         started.set_result(None)
         Event().wait()
 
-    Thread(target=start_and_stay, name="ray", daemon=True).start()
+    Thread(target=start_and_wait, name="ray", daemon=True).start()
     return started
 
 
@@ -50,7 +50,7 @@ def connect(settings: Settings) -> None:
     try:
         _connect(settings)
     except Exception as error:  # Ray raises bare Exception when a node does not start in time
-        raise UnavailableError(f"Ray is not there: {error}. `plimsoll doctor` tells") from error
+        raise UnavailableError(f"Ray does not start or answer: {error}. `plimsoll doctor` shows why") from error
 
 
 def _connect(settings: Settings) -> None:

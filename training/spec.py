@@ -1,4 +1,4 @@
-"""A model folder's `model.toml`: what the model is, what it may see, how it is trained and how it decides."""
+"""Parses `model.toml` of a model folder: inventory entry, data, features, training and decision of a model."""
 
 from __future__ import annotations
 

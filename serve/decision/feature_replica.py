@@ -18,7 +18,7 @@ from lineage.diagnostic_log import configure_diagnostic_log
 from lineage.errors import PlimsollError, UnavailableError
 from lineage.settings import Settings
 from validators.scoring.feature_origin import MATERIALIZED, Mark, Origin, feast_home, mark_of, read_address, read_origin
-from validators.scoring.online_store import OnlineStore, check_entity, live_in_utc
+from validators.scoring.online_store import OnlineStore, check_entity, run_in_utc
 
 log = structlog.get_logger("plimsoll.features")
 #: Threads that read. A thread whose store hangs is lost until the store answers.
@@ -206,7 +206,7 @@ class Features:
 
     async def __init__(self) -> None:  # type: ignore[misc]
         configure_diagnostic_log()
-        live_in_utc()
+        run_in_utc()
         self._pool = FeatureReadPool(FeatureReader(Settings()))
         warm = asyncio.wrap_future(self._pool.warm())
         done, _ = await asyncio.wait((warm,), timeout=_WARMING_SECONDS)  # a store that hangs must not prevent the start
