@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from lineage.lifecycle import State
 from lineage.state.alerts import Alert
 from lineage.state.entities import Hold, Job, Model, Release, Rollback
 from serve import canary, promote, rollback
@@ -19,6 +18,7 @@ from serve.ledger_view import LedgerView
 from serve.monitor import candidates_waiting, drift_intentions, fairness_intentions
 from serve.rollback import Replay
 from tests.support.decision_records import NOW
+from tests.support.entries import a_model, a_release
 
 POLICY = {
     "canary": {"steps": [0.1, 0.25], "deadline_minutes": 60},
@@ -33,35 +33,13 @@ def judgement(verdict: Any, *reasons: str) -> Judgement:
 
 
 def release(state: str = "canary", **changes: Any) -> Release:
-    given: dict[str, Any] = {
-        "release": "m@2",
-        "model": "m",
-        "number": 2,
-        "state": State(state),
-        "author": "ada",
-        "digest": "sha256:2",
-        "policy": POLICY,
-        "policy_digest": "sha256:p",
-        "trained_at": NOW.isoformat(),
-        "threshold": 0.5,
-        "family": "boosted_trees",
-        "fingerprint": "sha256:f",
-        "metrics": {},
-        "dataset": {},
-        "features": ["x"],
-        "run_id": "1",
-        "signature_key": "sha256:k",
-        "environment_digest": "sha256:e",
-        "share": 0.1,
-        "control": "m@1",
-        "canary_started_at": NOW.isoformat(),
-        "stepped_at": NOW.isoformat(),
-    }
-    return Release(**(given | changes))
+    now = NOW.isoformat()
+    given = {"policy": POLICY, "share": 0.1, "control": "m@1", "canary_started_at": now, "stepped_at": now}
+    return a_release(state=state, **(given | changes))
 
 
 def model(**changes: Any) -> Model:
-    return Model(**({"model": "m", "champion": "m@1", "challenger": "m@2"} | changes))
+    return a_model(**({"champion": "m@1", "challenger": "m@2"} | changes))
 
 
 def view_of(*releases: Release) -> LedgerView:

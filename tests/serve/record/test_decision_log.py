@@ -17,16 +17,16 @@ from serve.record.decision_log import DecisionLog
 from serve.record.sealing import SCHEMA, read_segments
 from serve.record.spool import Spool
 from tests.support.decision_records import NOW, SALT, decision, outcome
+from tests.support.entries import a_release
 
-RELEASE: dict[str, Any] = {
-    "release": "credit-default@2",
-    "model": "credit-default",
-    "salt": SALT,
-    "share": 0.25,
-    "canary_started_at": NOW.isoformat(),
-    "promoted_at": NOW.isoformat(),
-    "policy": {"canary": {"slow": {"milliseconds": 75.0}}},
-}
+RELEASE = a_release(
+    "credit-default@2",
+    salt=SALT,
+    share=0.25,
+    canary_started_at=NOW.isoformat(),
+    promoted_at=NOW.isoformat(),
+    policy={"canary": {"slow": {"milliseconds": 75.0, "absolute_limit": 0.1}}},
+)
 
 
 def _write(spool: Spool, numbers: range) -> None:

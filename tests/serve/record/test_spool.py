@@ -236,7 +236,7 @@ from itertools import count
 from pathlib import Path
 from serve.record.spool import Spool
 from tests.support.decision_records import decision
-spool = Spool(Path(sys.argv[1]), sys.argv[2], turn_bytes=30_000)
+spool = Spool(Path(sys.argv[1]), sys.argv[2], rotate_bytes=30_000)
 for number in count():
     name = f"{sys.argv[2]}-{number}"
     spool.write(decision(number % 50, decision_id=name))
