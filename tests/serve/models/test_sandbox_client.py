@@ -54,7 +54,7 @@ WAYS = {
     "hoards": "more memory",
     "breaks": "ZeroDivisionError",
     "forges": "ended with 0",
-    "chatters": "nobody understands",
+    "chatters": "unreadable reply",
     "nameless": "no model family is called 'nameless'",
 }
 
