@@ -104,7 +104,7 @@ class Story:
         self._people["validator"].review(release, "approve", "canary and findings support it")
         self._people["operator"].promote(release, "approved, going to all customers")
         self._until_state(release, {"champion"}, seconds=60)
-        champion = self._audit().models()[self.model]["champion"]
+        champion = self._audit().model(self.model)["champion"]
         if champion != release:
             raise StoryError(f"{champion} is the champion, not {release}")
         return {"release": release, "refused": refusal}
@@ -119,10 +119,10 @@ class Story:
 
     def _abort(self) -> dict[str, Any]:
         release = self._good
-        before = self._audit().models()[self.model]["champion"]
+        before = self._audit().model(self.model)["champion"]
         self._people["operator"].canary(release, "looks like the others on paper")
         aborted = self._until("CanaryAborted", seconds=120, where={}, release=release)
-        view = self._audit().models()[self.model]
+        view = self._audit().model(self.model)
         state = self._audit().release(release)["state"]
         if (view["champion"], view["share"], state) != (before, 0.0, "quarantined"):
             raise StoryError(f"{view['champion']} answers, {release} is {state} with {view['share']:.0%}")
@@ -144,7 +144,7 @@ class Story:
         return {"found_after_seconds": round(found, 1), "worst": worst["feature"], "request": request["seq"]}
 
     def _roll_back(self) -> dict[str, Any]:
-        view = self._audit().models()[self.model]
+        view = self._audit().model(self.model)
         sent = datetime.now(UTC)
         ordered = self._people["operator"].rollback(self.model, "the story rolls back")
         reinstated = self._until("ChampionReinstated", seconds=60, where={})
@@ -157,7 +157,7 @@ class Story:
         return {"rollback_ms": rollback_ms, "replicas": applied["replicas"], "golden": golden, "to": view["previous"]}
 
     def _retrained(self) -> dict[str, Any]:
-        requests = self._audit().models()[self.model]["requests"]
+        requests = self._audit().model(self.model)["requests"]
         for request in requests:
             finished = self._until("JobFinished", seconds=120, where={"request": request})
             self._say(f"training of record {request} {finished['data']['status']}")
