@@ -57,7 +57,7 @@ def moved(platform: Platform) -> Platform:
 def gcs_of_a_job(platform: Platform) -> str:
     """The Ray that a job runs on: Ray resolves `auto` for it, looking at every raylet of the host."""
     program = "import ray; ray.init(); print('gcs', ray.get_runtime_context().gcs_address)"
-    submit = f"{platform.command('env').stdout}\nray job submit -- python -c {shlex.quote(shlex.quote(program))}"
+    submit = f"{platform.command('env').stdout}\nray job submit -- python -c {shlex.quote(program)}"
     path = f"{Path(sys.executable).parent}:{platform.environment['PATH']}"
     environment = platform.environment | {"PATH": path}
     done = subprocess.run(
@@ -95,7 +95,8 @@ def test_a_second_platform_starts_and_stops_beside_the_first(platform: Platform,
                 assert each.command("status").returncode == 0
                 found = json.loads(each.command("doctor", "--json").stdout)
                 assert [finding for finding in found if not finding["ok"]] == []
-                assert gcs_of_a_job(each) == f"{each.settings.host}:{each.settings.ray_port}"
+
+            assert gcs_of_a_job(second) == f"{second.settings.host}:{second.settings.ray_port}"
 
             assert second.command("down").returncode == 0
             assert processes.of_platform(second.settings) == []
