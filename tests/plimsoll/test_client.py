@@ -257,14 +257,18 @@ def test_a_listing_is_read_page_by_page_and_no_further_than_asked() -> None:
         found = [{"release": name} for name in names[offset : offset + limit]]
         return httpx.Response(200, json={"releases": found, "total": len(names)})
 
-    door = Door(page)
-    with client(door) as asked:
-        assert [release["release"] for release in asked.releases("a", state="canary")] == names
-        assert [release["release"] for release in asked.releases(limit=501)] == names[:501]
-    first, *_, last = door.paths
-    assert first == "/v1/releases?offset=0&limit=500&model=a&state=canary"
-    assert last == "/v1/releases?offset=500&limit=1"
-    assert len(door.paths) == 5
+    asked: list[str] = []
+
+    def pages(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.raw_path.decode())
+        return page(request)
+
+    with client(pages) as known:
+        assert [release["release"] for release in known.releases("a", state="canary")] == names
+        assert [release["release"] for release in known.releases(limit=501)] == names[:501]
+    assert asked[0] == "/v1/releases?offset=0&limit=500&model=a&state=canary"
+    assert asked[-1] == "/v1/releases?offset=500&limit=1"
+    assert len(asked) == 5
 
 
 def test_reading_leaves_out_what_is_not_asked() -> None:
