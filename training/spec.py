@@ -101,6 +101,7 @@ class Training(Part):
 class Spec(Part):
     """The whole of model.toml, opened once at the top of each command. `folder` is where it was read from."""
 
+    format: Literal[1] = 1
     model: Model
     data: Data
     features: Features

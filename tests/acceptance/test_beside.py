@@ -16,11 +16,11 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from tests.support.demo_platform import ROOT, Platform, settings_of
 
 from console.terminal import processes
 from console.terminal.preflight import ports_in_use
 from console.terminal.replay import Replay
+from tests.support.demo_platform import ROOT, Platform, settings_of
 from training.holdout import holdout_rows
 
 

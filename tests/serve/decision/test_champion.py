@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from lineage.errors import InvalidError, RefusedError
+from lineage.policy import BreakerLimits, Serving
 from lineage.settings import Settings
 from serve.decision.answers import Answer, LookedUpFeatures, Request
 from serve.decision.circuit_breakers import BreakerEvent
@@ -20,7 +21,6 @@ from serve.routes import RouteTable
 from tests.support.bundles import features
 from tests.support.decider_bench import RISKY, Bench
 from tests.support.gateway_parts import decider_of
-from validators.policy import BreakerLimits, Serving
 from validators.scoring.port import Rows
 
 SAFE = features(9.0, 0.0, 0)
