@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import tarfile
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,7 +21,10 @@ from lineage.settings import Settings
 from lineage.verify import verify_ledger
 from serve import rollback
 from serve.controller.effects import golden_here
+from serve.controller.environments import Environments
+from serve.controller.reconciler import Reconciler
 from tests.support.bank import FIRST, MODEL, SECOND, Bank, Stage, open_bank
+from validators.environment import environment_digest
 from validators.replay import replay
 
 PLACE = Path(__file__).parent
@@ -128,3 +133,37 @@ def test_its_releases_can_go_on(bank: Bank) -> None:
     assert bank.tick() is not None
     bank.operator.abort("small-credit@3", "seen enough")
     assert bank.release("small-credit@3").state == "quarantined"
+
+
+async def prove_here(bank: Bank) -> None:
+    """What the controller does in its ticks, until nothing is under way."""
+    reconciler = Reconciler(bank.settings, bank.controller, SimpleNamespace(), bank.keeper, bank.jobs)  # type: ignore[arg-type]
+    environments = Environments(reconciler)
+    for _ in range(3):
+        reconciler.view = bank.view
+        environments.tick()
+        await asyncio.gather(*reconciler._busy.values())
+
+
+def test_its_releases_are_proven_in_this_environment_and_that_is_on_record(bank: Bank) -> None:
+    asyncio.run(prove_here(bank))
+    facts = bank.auditor.audit(kind="EnvironmentReproduced")
+    assert {fact["data"]["release"] for fact in facts} == {FIRST, SECOND}
+    assert len(facts) == 2, "each once"
+    for fact in facts:
+        data = fact["data"]
+        assert data["golden"]["matched"] == data["golden"]["count"] > 0
+        assert data["environment"] == environment_digest() != data["trained_in"]
+    assert bank.model.reproduced == {name: (environment_digest(),) for name in (FIRST, SECOND)}
+    assert bank.auditor.verify()["ok"]
+
+
+def test_a_release_that_does_not_answer_as_it_did_raises_an_alert(bank: Bank) -> None:
+    folder = bank.settings.artefacts / bank.release(SECOND).digest.removeprefix("sha256:")
+    folder.chmod(0o755)
+    (folder / "model.ubj").chmod(0o644)
+    (folder / "model.ubj").write_bytes(b"{}")
+    asyncio.run(prove_here(bank))
+    alerts = [alert for alert in bank.model.alerts if alert.alert == "environment_not_reproduced"]
+    assert [(alert.about, alert.severity) for alert in alerts] == [(SECOND, "page")]
+    assert {fact["data"]["release"] for fact in bank.auditor.audit(kind="EnvironmentReproduced")} == {FIRST}

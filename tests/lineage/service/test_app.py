@@ -395,7 +395,7 @@ def test_the_views_are_those_of_the_fold(story: Story) -> None:
     release = story.release_in("registered", keep=True)
     fold = story.get("state").json()
     assert story.get("state").headers["etag"] == f'"{fold["seq"]}"'
-    assert story.get(f"models/{MODEL}").json() == fold["models"][MODEL]
+    assert story.get(f"models/{MODEL}").json() == fold["models"][MODEL] | {"kill_of_all": None}
     one = story.get(f"releases/{release}").json()
     assert {name: one[name] for name in fold["releases"][release]} == fold["releases"][release]
     assert {fact["release"] for fact in one["facts"]} == {release}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -144,12 +144,12 @@ class Service:
         kill = self.ledger.state.kill
         if kill is None:
             return
-        numbers = {"pulled": kill["seq"]}
-        if kill["asked_seq"] is None:
+        numbers = {"pulled": kill.seq}
+        if kill.asked_seq is None:
             asked = self.ledger.append(Draft("KillReleaseRequested", OPERATOR, dict(numbers), reason="go on"))
-            kill = kill | {"asked_by": "operator", "asked_seq": asked["seq"]}
-        second = VALIDATOR if kill["asked_by"] == OPERATOR.name else OPERATOR
-        numbers["requested"] = kill["asked_seq"]
+            kill = replace(kill, asked_by="operator", asked_seq=asked["seq"])
+        second = VALIDATOR if kill.asked_by == OPERATOR.name else OPERATOR
+        numbers["requested"] = kill.asked_seq
         self.ledger.append(Draft("KillSwitchReleased", second, numbers, reason="go on"))
 
     def send_as_each(self, senders: tuple[str, ...], request: Request) -> None:
