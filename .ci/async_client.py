@@ -96,7 +96,7 @@ class Twin(ast.NodeTransformer):
 
 
 #: What the twin takes from the source instead of having it twice.
-SHARED = {"client": ("Decision", "_decision"), "wire": ("part", "pause_before_again", "_content", "_json_of")}
+SHARED: dict[str, tuple[str, ...]] = {"client": (), "wire": ("part", "pause_before_again", "_content", "_json_of")}
 
 
 def twin_of(name: str) -> str:
@@ -104,10 +104,10 @@ def twin_of(name: str) -> str:
     tree = ast.parse((PLIMSOLL / f"{name}.py").read_text())
     shared = SHARED[name]
     body = [node for node in tree.body if getattr(node, "name", None) not in shared]
-    imports = ast.ImportFrom(f"plimsoll.{name}", [ast.alias(one) for one in shared], 0)
     made = Twin(tree).visit(ast.Module(body, []))
-    last_import = max(at for at, node in enumerate(made.body) if isinstance(node, ast.Import | ast.ImportFrom))
-    made.body.insert(last_import + 1, imports)
+    if shared:
+        last_import = max(at for at, node in enumerate(made.body) if isinstance(node, ast.Import | ast.ImportFrom))
+        made.body.insert(last_import + 1, ast.ImportFrom(f"plimsoll.{name}", [ast.alias(one) for one in shared], 0))
     text = HEAD.format(name=name) + ast.unparse(ast.fix_missing_locations(made)) + "\n"
     return _formatted(text)
 

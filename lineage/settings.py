@@ -1,4 +1,4 @@
-"""Where things run: folders, hosts and ports. What is acceptable is policy and never stands here."""
+"""Where things run: folders, hosts and ports. What is acceptable is policy and belongs elsewhere."""
 
 from __future__ import annotations
 
@@ -7,22 +7,44 @@ import os
 import tempfile
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from lineage.errors import UnavailableError
 
-
-def _short_folder(home: Path) -> Path:
-    # One for each home, so that two platforms on one host never share Ray's sockets.
-    mark = hashlib.sha256(str(home.expanduser().resolve()).encode()).hexdigest()[:8]
-    return Path(tempfile.gettempdir()) / f"plimsoll-{os.getuid()}-{mark}"
+#: Longest name of Ray's session folder, in bytes. Linux limits the path of a Unix socket to 107, and HAProxy's admin
+#: socket takes 80 of them: `/hap/<node id, 56>/a.sock.<pid, up to 7>.tmp`.
+RAY_TMP_MAX_BYTES = 27
 
 
-def _beside(home: Path) -> Path:
+def _session_folder(home: Path) -> Path:
+    """A folder for this user and home, in the first temporary folder whose name is short enough for sockets."""
+    mark = hashlib.sha256(f"{os.getuid()} {home.expanduser().resolve()}".encode()).hexdigest()[:8]
+    folders = [Path(tempfile.gettempdir()) / f"plimsoll-{mark}"]
+    folders += [Path(short) / f"plimsoll-{mark}" for short in ("/tmp", "/var/tmp")]  # noqa: S108  where TMPDIR is long
+    usable = (one for one in folders if len(os.fsencode(one)) <= RAY_TMP_MAX_BYTES and os.access(one.parent, os.W_OK))
+    return next(usable, folders[0])
+
+
+def _witness_folder(home: Path) -> Path:
     whole = home.expanduser().resolve()
     return whole.with_name(f"{whole.name}-witness")
+
+
+def _port(default: int, description: str) -> Any:
+    return Field(
+        default_factory=lambda data: default + data["port_offset"],
+        ge=1024,
+        le=65535,
+        description=f"{description} Default {default} plus port_offset.",
+    )
+
+
+def _first_ray_port(data: dict[str, Any]) -> int:
+    # From 20000 up to where Linux begins its ephemeral ports, 32768.
+    return int(20_000 + 256 * (data["ray_port"] % 47))
 
 
 class Settings(BaseSettings):
@@ -31,26 +53,44 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="PLIMSOLL_", extra="ignore", frozen=True)
 
     home: Path = Field(Path("var"), description="The one folder that holds all state.")
-    host: str = Field("127.0.0.1", description="Address every listener binds to.")
-    ledger_port: int = Field(7411, ge=1024, le=65535, description="The ledger service.")
-    gateway_port: int = Field(8000, ge=1024, le=65535, description="Predictions: HAProxy in front of the gateway.")
-    console_port: int = Field(8050, ge=1024, le=65535, description="The operations console.")
-    witness_port: int = Field(7412, ge=1024, le=65535, description="The witness of the ledger.")
+    host: str = Field("127.0.0.1", description="Address that every listener binds to.")
+    port_offset: int = Field(
+        0,
+        ge=0,
+        le=10_000,
+        description="Added to every port that is not set itself: one setting for a second platform on this host.",
+    )
+    ledger_port: int = _port(7411, "The ledger service.")
+    gateway_port: int = _port(8000, "Predictions: HAProxy in front of the gateway.")
+    console_port: int = _port(8050, "The operations console.")
+    witness_port: int = _port(7412, "The witness of the ledger.")
     witness_url: str = Field("", description="A witness elsewhere; when empty, `plimsoll up` starts one on this host.")
     witness_home: Path = Field(
-        default_factory=lambda data: _beside(data["home"]),
-        description="What the witness saw: a second place, so that who restores `home` does not restore it too.",
+        default_factory=lambda data: _witness_folder(data["home"]),
+        description="State of the witness, outside `home` so that restoring `home` does not restore it too.",
     )
-    ray_port: int = Field(6399, ge=1024, le=65535, description="Ray's GCS.")
-    ray_dashboard_port: int = Field(8265, ge=1024, le=65535, description="Ray's dashboard and job API.")
-    ray_cpus: int = Field(2, ge=1, description="CPUs Ray may use for training.")
+    ray_port: int = _port(6399, "Ray's GCS.")
+    ray_dashboard_port: int = _port(8265, "Ray's dashboard and job API.")
+    ray_ports: int = Field(
+        default_factory=_first_ray_port,
+        ge=1024,
+        le=65536 - 256,
+        description="First of 256 ports for Ray's other listeners and HAProxy's. Default: a block chosen by ray_port.",
+    )
+    ray_cpus: int = Field(2, ge=1, description="CPUs that Ray may use for training.")
     gateway_replicas: int = Field(2, ge=1, le=64, description="Gateway replicas.")
     gateway_inflight: int = Field(32, ge=1, le=4096, description="Requests that one replica works on at a time.")
     model_memory_mib: int = Field(2048, ge=16, description="Memory of one replica for models; the rest load on demand.")
     ray_tmp: Path = Field(
-        default_factory=lambda data: _short_folder(data["home"]),
-        description="Ray's session folder; Unix sockets lie in it, so its name must be short.",
+        default_factory=lambda data: _session_folder(data["home"]),
+        description="Ray's session folder. It holds Unix sockets, so its name may have 27 bytes at most.",
     )
+
+    def environment(self) -> dict[str, str]:
+        """The `PLIMSOLL_*` variables that give another process these settings, whatever folder it runs in."""
+        values = self.model_dump()
+        paths = {name: value.expanduser().resolve() for name, value in values.items() if isinstance(value, Path)}
+        return {f"PLIMSOLL_{name.upper()}": str(value) for name, value in (values | paths).items()}
 
     @cached_property
     def root(self) -> Path:
@@ -63,7 +103,7 @@ class Settings(BaseSettings):
 
     @property
     def own_witness_url(self) -> str:
-        """Where the witness answers that `plimsoll up` starts."""
+        """URL of the witness that `plimsoll up` starts."""
         return f"http://{self.host}:{self.witness_port}"
 
     @property
@@ -84,12 +124,12 @@ class Settings(BaseSettings):
 
     @property
     def log_key(self) -> Path:
-        """The key that signs the log's checkpoints; it does not lie where the log lies."""
+        """The key that signs the log's checkpoints, outside the log's folder."""
         return self.root / "keys" / "ledger.key"
 
     @property
     def cosigned(self) -> Path:
-        """The newest checkpoint that the witness saw."""
+        """The newest checkpoint that the witness cosigned."""
         return self.log_folder / "cosigned"
 
     @property
@@ -152,7 +192,7 @@ class Settings(BaseSettings):
         return self.root / "run"
 
     def token(self, account: str) -> str:
-        """The bearer token of a machine account, made when the ledger first starts.
+        """The bearer token of a machine account; the first start of the ledger makes it.
 
         Raises:
             UnavailableError: the token file is missing.
@@ -162,7 +202,7 @@ class Settings(BaseSettings):
             return path.read_text().strip()
         except OSError as error:
             raise UnavailableError(
-                f"cannot read the token of machine account {account!r} at {path}: {error.strerror}. "
-                "Run `plimsoll up` once, or set PLIMSOLL_HOME to the folder it made.",
+                f"cannot read the token of machine account {account!r} at {path}: {error.strerror or error}. "
+                "Run `plimsoll up` once, or set PLIMSOLL_HOME to the folder that it made.",
                 field="home",
             ) from error

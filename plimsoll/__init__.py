@@ -11,7 +11,8 @@ only.
 """
 
 from plimsoll.async_client import AsyncClient
-from plimsoll.client import Client, Decision
+from plimsoll.client import Client
+from plimsoll.decision import Decision
 from plimsoll.errors import Error, Invalid, Refused, Unavailable, Unknown
 
 __all__ = ["AsyncClient", "Client", "Decision", "Error", "Invalid", "Refused", "Unavailable", "Unknown"]

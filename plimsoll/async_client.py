@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from plimsoll.async_wire import AsyncWire
-from plimsoll.client import Decision, _decision
+from plimsoll.decision import Decision, decision_of
 from plimsoll.errors import Invalid
 from plimsoll.frames import ROWS_MOST, columns_of, tensor
 from plimsoll.wire import part
@@ -89,7 +89,7 @@ class AsyncClient:
         known = {"features": features, "entity": entity, "key": key, "purpose": purpose}
         body = {name: value for name, value in known.items() if value is not None}
         response = await self._gateway.send("POST", f"/decide/{part(model)}", json=body, again=True)
-        return _decision(response)
+        return decision_of(response)
 
     async def decide_frame(self, model: str, frame: Any, *, key: str) -> Any:
         """Decide every row of a pandas or polars frame, up to 256 rows a request.

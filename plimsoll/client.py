@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
 import httpx
 
-from plimsoll.errors import Invalid, Unavailable
+from plimsoll.decision import Decision, decision_of
+from plimsoll.errors import Invalid
 from plimsoll.frames import ROWS_MOST, columns_of, tensor
 from plimsoll.wire import Wire, part
 
 Json = dict[str, Any]
 _PAGE = 500
-
-
-@dataclass(frozen=True)
-class Decision:
-    """One answered request."""
-
-    decision: str
-    score: float
-    threshold: float
-    decision_id: str
-    release: str
-    digest: str
-    role: str
-    fallback: str | None
-    reasons: list[Json]
-    replica: str | None = None
 
 
 class Client:
@@ -105,7 +89,7 @@ class Client:
         known = {"features": features, "entity": entity, "key": key, "purpose": purpose}
         body = {name: value for name, value in known.items() if value is not None}
         response = self._gateway.send("POST", f"/decide/{part(model)}", json=body, again=True)
-        return _decision(response)
+        return decision_of(response)
 
     def decide_frame(self, model: str, frame: Any, *, key: str) -> Any:
         """Decide every row of a pandas or polars frame, up to 256 rows a request.
@@ -359,12 +343,3 @@ class Client:
 
 def _switch(model: str | None) -> str:
     return "/v1/kill" if model is None else f"/v1/models/{part(model)}/kill"
-
-
-def _decision(response: httpx.Response) -> Decision:
-    known = Decision.__dataclass_fields__.keys()
-    try:
-        answer = {name: value for name, value in response.json().items() if name in known}
-        return Decision(**answer | {"replica": response.headers.get("X-Replica")})
-    except (AttributeError, TypeError, ValueError) as error:
-        raise Unavailable(f"{response.url} answered something that is not a decision", code="not_json") from error

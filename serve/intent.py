@@ -1,4 +1,4 @@
-"""What a verb wants to be on record. Deciding gives intentions; the controller records them, and only then acts."""
+"""Intentions: facts that a verb wants recorded. The controller records them, and only then acts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Intention:
-    """A fact to be stated: `subject` is a release where `about_release`, else a model."""
+    """A fact to be recorded: `subject` is a release where `about_release`, else a model."""
 
     kind: str
     subject: str

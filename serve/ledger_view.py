@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lineage.state.entities import Model, Release
+from lineage.state.fold import LedgerState
 from lineage.state.safety import Kill
 from lineage.state.views import kill_view, model_view, release_view
 
@@ -19,6 +20,11 @@ class LedgerView:
     kill: Kill | None = None
     models: dict[str, Model] = field(default_factory=dict)
     releases: dict[str, Release] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, state: LedgerState) -> LedgerView:
+        """The whole of a fold."""
+        return cls(state.seq, state.kill, state.models, state.releases)
 
     def updated(self, changes: Mapping[str, Any]) -> LedgerView:
         """The view after changes, as `GET /v1/changes` gives them. What was handed out before stays as it was.

@@ -69,7 +69,8 @@ def _request(model: Model, release: Release, why: str) -> Intention | None:
     """Retrain as the champion was trained; None where nobody ever said how."""
     if model.last_job is None:
         return None
-    data = {"folder": model.last_job.folder, "why": why, "author": release.author, "evidence": None, "options": {}}
+    data: dict[str, Any] = {"folder": model.last_job.folder, "why": why, "author": release.author}
+    data |= {"evidence": None, "options": {}}
     return Intention("RetrainRequested", model.model, data, reason=why, about_release=False)
 
 

@@ -1,7 +1,7 @@
-"""The route table: which release answers for each model, which is on trial, with what share, and who may ask.
+"""Route table: which release answers for each model, the challenger and its share, and the tokens that may ask.
 
 A table is a pure function of the ledger's fold. Tables are ordered by (epoch, version): the epoch is the sequence
-number of the fact by which a controller took over, so that a controller which lost its place cannot be heard.
+number of the fact by which a controller took over, so tables of a deposed controller are ignored (fencing).
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from typing import Annotated, Any, Final
 import orjson
 from pydantic import Field
 
+from lineage.errors import UnknownError
 from lineage.lifecycle import IN_FLIGHT, State
 from lineage.policy import Serving
 from lineage.state.entities import Model, Release
 from lineage.state.safety import Kill
 from serve.ledger_view import LedgerView
 
-#: A challenger that has not answered by then is taken to have failed, and the champion answers.
+#: A challenger that has not answered by then counts as failed, and the champion answers.
 CHALLENGER_TIMEOUT_SECONDS = 2.0
 BASELINE: Final = "baseline"
 #: SHA-256 of a bundle's files.
@@ -36,17 +37,17 @@ class Target:
 
     @property
     def folder(self) -> str:
-        """The name of the bundle's folder: the digest without its prefix."""
+        """Name of the bundle's folder: the digest without its prefix."""
         return self.digest.removeprefix("sha256:")
 
 
 @dataclass(frozen=True)
 class Route:
-    """How one model is answered.
+    """Releases that answer for one model.
 
     champion is None where the baseline of `baseline`'s bundle answers. `previous` is kept ready in every replica, so
-    that a rollback loads nothing. `shadow` scores copies of requests, whose answers nobody gets. `killed` says what a
-    pulled kill switch leaves to answer, baseline or nothing; it is empty where none is pulled.
+    that a rollback loads nothing. `shadow` scores copies of requests; its answers are recorded but not returned.
+    `killed` says what an active kill switch leaves to answer, `baseline` or `nothing`; it is empty otherwise.
     """
 
     model: str
@@ -62,19 +63,19 @@ class Route:
     serving: Serving = field(default_factory=Serving)
 
     @property
-    def standing(self) -> list[Target]:
-        """Every release that may answer in a gateway replica, the most needed first, each once."""
+    def may_answer(self) -> list[Target]:
+        """Releases that may answer in a gateway replica, by priority, each once."""
         wanted = (self.champion, self.baseline, self.previous)
         return list({target.digest: target for target in wanted if target is not None}.values())
 
     @property
     def resident(self) -> list[Target]:
-        """Every bundle that a gateway replica keeps in memory, the most needed first, each once.
+        """Bundles that a gateway replica keeps in memory, by priority, each once.
 
-        The challenger is among them, though another pool scores it: its promotion is to load nothing.
+        The challenger is among them, though another pool scores it, so that its promotion loads nothing.
         """
-        trial = [self.challenger] if self.challenger and self.challenger not in self.standing else []
-        return self.standing + trial
+        trial = [self.challenger] if self.challenger and self.challenger not in self.may_answer else []
+        return self.may_answer + trial
 
 
 _TARGETS = ("champion", "previous", "baseline", "challenger", "shadow")
@@ -91,28 +92,45 @@ class RouteTable:
 
     @property
     def order(self) -> tuple[int, int]:
+        """Position among all tables: (epoch, version)."""
         return (self.epoch, self.version)
 
+    def route_of(self, model: str) -> Route:
+        """The route of a model.
+
+        Raises:
+            UnknownError: there is none (404).
+        """
+        try:
+            return self.routes[model]
+        except KeyError:
+            known = ", ".join(sorted(self.routes)) or "none"
+            raise UnknownError(f"no model {model[:80]!r} is served here; models: {known}", field="model") from None
+
     def same_content(self, other: RouteTable) -> bool:
-        """True where both tables route alike, whatever their versions."""
+        """Whether both tables have the same routes and tokens, regardless of version."""
         return self.routes == other.routes and self.tokens == other.tokens
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, so that processes of different code versions understand each other."""
+        """JSON form, which processes of different code versions exchange."""
         routes = {name: _to_dict(route) for name, route in self.routes.items()}
         tokens = {token: list(who) for token, who in self.tokens.items()}
         return {"epoch": self.epoch, "version": self.version, "routes": routes, "tokens": tokens}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> RouteTable:
-        """The table that `to_dict` wrote."""
+        """Parse the form that `to_dict` returns.
+
+        Raises:
+            KeyError: a member is missing.
+        """
         routes = {name: _route(route) for name, route in content["routes"].items()}
         tokens = {token: (str(who[0]), str(who[1])) for token, who in content["tokens"].items()}
         return cls(int(content["epoch"]), int(content["version"]), routes, tokens)
 
 
 def accepts(current: RouteTable | None, offered: RouteTable) -> bool:
-    """The fencing rule: only a later epoch, or a later version of the same epoch, is taken."""
+    """Fencing rule: only a later epoch, or a later version of the same epoch, replaces the current table."""
     return current is None or offered.order > current.order
 
 
@@ -160,7 +178,7 @@ def _route_of(model: Model, releases: Mapping[str, Release], kill_of_all: Kill |
     )
 
 
-@lru_cache(maxsize=4096)  # five hundred models share a few policies, and a table comes with every fact
+@lru_cache(maxsize=4096)  # a table comes with every fact, and many models share a policy
 def _serving(content: bytes) -> Serving:
     return Serving.model_validate_json(content)
 

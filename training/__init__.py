@@ -1,1 +1,1 @@
-"""Make a candidate: pin the data, search, fit, bundle, and hand it to the validators."""
+"""Training: pin the data, search, fit, write the bundle, and have the candidate validated."""

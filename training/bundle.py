@@ -84,7 +84,7 @@ def choose_threshold(scores: Rows, approval_rate: float) -> float:
     ranked = np.sort(scores)
     threshold = float(ranked[min(math.ceil(approval_rate * len(ranked)), len(ranked) - 1)])
     if not 0.0 < threshold < 1.0:
-        raise InvalidError(f"the threshold came out as {threshold!r}; expected between 0 and 1", field="threshold")
+        raise InvalidError(f"the threshold is {threshold!r}; expected between 0 and 1", field="threshold")
     return threshold
 
 

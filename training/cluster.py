@@ -1,8 +1,7 @@
-"""Where trials run: the cluster that is there, or a small Ray of our own that ends with the process."""
+"""The Ray cluster for trials: the one that RAY_ADDRESS names, else a local one that ends with this process."""
 
 from __future__ import annotations
 
-import logging
 import os
 from concurrent.futures import Future
 from threading import Event, Thread
@@ -10,9 +9,11 @@ from threading import Event, Thread
 from lineage.errors import UnavailableError
 from lineage.settings import Settings
 
-_QUIET = {
+_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # the node address becomes 127.0.0.1
+    "DASHBOARD_METRIC_PORT": "0",  # a free port instead of a fixed one
+    "AUTOSCALER_METRIC_PORT": "0",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -22,13 +23,13 @@ _QUIET = {
 
 
 def connect_early(settings: Settings) -> Future[None]:
-    """`connect` in a thread: a local Ray takes about nine seconds to start, which reading the data can use.
+    """Run `connect` in a thread, so that data can be read while a local Ray starts (about nine seconds).
 
-    The thread stays until the process ends: Linux ends Ray's processes with the thread that started them.
+    The thread stays alive until the process ends, because Linux ends Ray's processes with the thread that started them.
     """
     started: Future[None] = Future()
 
-    def start_and_stay() -> None:
+    def start_and_wait() -> None:
         try:
             connect(settings)
         except UnavailableError as error:
@@ -37,12 +38,15 @@ def connect_early(settings: Settings) -> Future[None]:
         started.set_result(None)
         Event().wait()
 
-    Thread(target=start_and_stay, name="ray", daemon=True).start()
+    Thread(target=start_and_wait, name="ray", daemon=True).start()
     return started
 
 
 def connect(settings: Settings) -> None:
-    """Connect to the cluster named by RAY_ADDRESS (a Ray job has it), else start a local one. Idempotent.
+    """Connect to the cluster that RAY_ADDRESS names (set in every Ray job), else start a local one. Idempotent.
+
+    A local one never joins another Ray on this host, and takes free ports, except that its agent serves HTTP on 52365
+    if that is free: `ray.init` has no setting for it, and nothing here uses it.
 
     Raises:
         UnavailableError: Ray did not start or answer.
@@ -50,11 +54,11 @@ def connect(settings: Settings) -> None:
     try:
         _connect(settings)
     except Exception as error:  # Ray raises bare Exception when a node does not start in time
-        raise UnavailableError(f"Ray is not there: {error}. `plimsoll doctor` tells") from error
+        raise UnavailableError(f"Ray is not available: {error}. `plimsoll doctor` shows why") from error
 
 
 def _connect(settings: Settings) -> None:
-    for name, value in _QUIET.items():
+    for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     import ray
 
@@ -62,7 +66,7 @@ def _connect(settings: Settings) -> None:
         return
     address = os.environ.get("RAY_ADDRESS")
     if address:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
+        ray.init(address=address, log_to_driver=False, logging_level="WARNING")
         return
     settings.ray_tmp.mkdir(parents=True, exist_ok=True)
     ray.init(
@@ -70,7 +74,7 @@ def _connect(settings: Settings) -> None:
         num_cpus=settings.ray_cpus,
         include_dashboard=False,
         log_to_driver=False,
-        logging_level=logging.WARNING,
+        logging_level="WARNING",
         object_store_memory=200 * 1024 * 1024,
         _temp_dir=str(settings.ray_tmp),
     )

@@ -83,7 +83,7 @@ def _check_names(columns: Mapping[str, Column], frame: pl.DataFrame, source: str
 
 
 def _cast(values: pl.Series, column: Column, source: str) -> pl.Series:
-    """The column in its one stored type, so that equal content has equal bytes whatever the file used."""
+    """The column in its one stored type, so that equal content has equal bytes in every file format."""
     whole = column.type == "integer" or all(isinstance(one, int) for one in column.categories or ("",))
     target: Any = pl.Int64 if whole else pl.Float64 if column.type == "number" else pl.String
     numeric = values.dtype.is_numeric()

@@ -1,4 +1,4 @@
-"""Training data as Delta tables: pinned by version and by a digest of its content, whatever the file layout.
+"""Training data as Delta tables: pinned by version and by a digest of its content, independent of the file layout.
 
 The same content is the same version. Protected attributes live in a table of their own beside the features, so that a
 training run has no reason to read them.
@@ -65,7 +65,7 @@ class Pin:
 
 @dataclass(frozen=True)
 class Pinned:
-    """The two tables of a model: what it may learn from, and the protected attributes that only validators read."""
+    """The two pinned tables of a model: learning data, and protected attributes that only validators read."""
 
     data: Pin
     protected: Pin
@@ -109,7 +109,7 @@ def _pin(dataset: str, path: Path, frame: pl.DataFrame) -> Pin:
         path.parent.mkdir(parents=True, exist_ok=True)
         frame.write_delta(str(path), mode="overwrite", delta_write_options={"schema_mode": "overwrite"})
         latest = _latest(path)
-    if latest is None or latest[1] != digest:  # read back what was set
+    if latest is None or latest[1] != digest:  # read back what was written
         raise TamperedError(f"{dataset} at {path} does not hold what was just written")
     return Pin(dataset, path, latest[0], digest, frame.height, tuple(frame.columns), new)
 
@@ -123,7 +123,7 @@ def _latest(path: Path) -> tuple[int, str] | None:
 
 
 def _rows(table: DeltaTable) -> pl.DataFrame:
-    """Read through pyarrow: polars ends the process's thread on a Parquet file that is shorter than it says."""
+    """Read through pyarrow: polars panics on a truncated Parquet file."""
     frame = pl.from_arrow(table.to_pyarrow_table())
     return frame if isinstance(frame, pl.DataFrame) else frame.to_frame()
 

@@ -27,7 +27,7 @@ from validators.toml_document import refuse
 
 DEFINITIONS, STORE = "definitions.py", "feature_store.yaml"
 STAMP = "observed_at"
-# A pinned snapshot has one time, used for source and request alike: whatever a view's time to live, no row is too old
+# A pinned snapshot has one time, used for source and request alike: with any time to live, no row is too old
 # for the join. The age of a row at a customer's request counts from the time that materialization gives it.
 OBSERVED = datetime(2005, 10, 1, tzinfo=UTC)
 
@@ -48,7 +48,7 @@ def training_frame(source: FeatureSource, pin: Pin, key: str, label: str, settin
         label: the column of the outcome.
 
     Raises:
-        InvalidError: the feature service is not what model.toml says, or gives back other rows than were pinned.
+        InvalidError: the feature service is not the one in model.toml, or returns other rows than were pinned.
     """
     frame = pin.read()
     home = feast_home(settings, source.model)

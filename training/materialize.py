@@ -32,7 +32,7 @@ from training.origin import address_of, origin_of
 from training.progress import Progress
 from training.spec import Spec, load_spec
 from validators.scoring.feature_origin import MATERIALIZED, Origin, View, feast_home, read_origins, write_address
-from validators.scoring.online_store import OnlineStore, live_in_utc
+from validators.scoring.online_store import OnlineStore, run_in_utc
 
 DONE, UNAVAILABLE, INVALID = 0, 1, 2
 _NO_RELEASE = "sha256:" + "0" * 64  # the origin of the current definitions, bound to no release
@@ -42,7 +42,7 @@ _REPORTED_SHARE = 0.2
 
 @dataclass(frozen=True)
 class Materialized:
-    """What was put into the online store.
+    """What was written to the online store.
 
     as_of: when the rows were true; from it their age is counted. fresh_until: when the first of them is too old, None
     where no view has a limit.
@@ -66,16 +66,16 @@ class Materialized:
 def materialize(
     spec: Spec, settings: Settings, progress: Progress, *, as_of: datetime | None = None, clock: Clock = now
 ) -> Materialized:
-    """Write the newest pinned rows and read them back. A process that uses Feast's SQLite store must live in UTC.
+    """Write the newest pinned rows and read them back. A process that uses Feast's SQLite store must run in UTC.
 
     Args:
-        as_of: when the rows were true; when they were pinned, if None, so that the same rows put in again do not
+        as_of: when the rows were true; when they were pinned, if None, so that the same rows written again do not
             become younger. Cut to whole seconds, which is what Feast's stores keep.
 
     Raises:
         InvalidError: `as_of` is in the future or has no zone, or the definitions cannot be read by key or would let a
-            release read what nothing fills any more.
-        UnavailableError: nothing was pinned yet, or the store does not take the rows, or gives back others.
+            release read a feature that is no longer written.
+        UnavailableError: nothing was pinned yet, or the store refuses the rows, or returns others.
     """
     started = time.perf_counter()
     model, source = spec.model.name, spec.feature_source
@@ -226,7 +226,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="progress to stderr, the outcome as JSON to stdout")
     given = parser.parse_args(arguments)
     progress = Progress(sys.stderr if given.json else sys.stdout)
-    live_in_utc()
+    run_in_utc()
     try:
         done = materialize(load_spec(given.folder), Settings(), progress, as_of=read_moment(given.as_of))
     except InvalidError as error:

@@ -30,7 +30,7 @@ def bind_features(source: FeatureSource, digest: str, settings: Settings) -> str
 
     Raises:
         UnavailableError: there is no signing key, or the home cannot be written.
-        InvalidError: the definitions are not what model.toml says.
+        InvalidError: the definitions do not match model.toml.
     """
     defined = load_definitions(source, feast_home(settings, source.model))
     try:

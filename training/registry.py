@@ -2,7 +2,8 @@
 
     python -m training.registry credit-default --champion credit-default@2 --previous credit-default@1
 
-An alias not given is taken away. An alias that somebody moved by hand comes back as `before` in the JSON printed.
+An alias not given is removed. The JSON printed has the releases the aliases pointed at `before`, which shows an alias
+that was moved by hand.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from training.tracking import ALIASES, Store
 def align_aliases(
     settings: Settings, model: str, champion: str | None, challenger: str | None, previous: str | None
 ) -> dict[str, str | None]:
-    """Point each alias at the version of its release, or take it away; the releases they pointed at before."""
+    """Point each alias at the version of its release, or remove it; returns the releases they pointed at before."""
     return Store(settings).align(model, {"champion": champion, "challenger": challenger, "previous": previous})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry for a process of its own: MLflow takes seconds to import and must not do so where requests are answered."""
+    """The command, for a process of its own: MLflow takes seconds to import, which would delay a serving process."""
     parser = argparse.ArgumentParser(prog="python -m training.registry", description=__doc__)
     parser.add_argument("model")
     for alias in ALIASES:

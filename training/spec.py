@@ -1,4 +1,4 @@
-"""A model folder's `model.toml`: what the model is, what it may see, how it is trained and how it decides."""
+"""Parses `model.toml` of a model folder: inventory entry, data, features, training and decision of a model."""
 
 from __future__ import annotations
 
@@ -101,6 +101,7 @@ class Training(Part):
 class Spec(Part):
     """The whole of model.toml, opened once at the top of each command. `folder` is where it was read from."""
 
+    format: Literal[1] = 1
     model: Model
     data: Data
     features: Features

@@ -1,7 +1,7 @@
-"""Which entity trains, which validates, which is held out: a keyed hash of the entity, so that a row never moves.
+"""Splits entities into training, validation and holdout by a keyed hash, so that an entity never changes its part.
 
-Sixty per cent train, twenty choose parameters and the threshold, twenty are seen by nothing but the checks. A new
-version of the data keeps every known entity where it was.
+Sixty per cent train, twenty choose parameters and the threshold, twenty are used by the checks alone. A new version of
+the data keeps every known entity in its part.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ class Split:
 
 
 def position(key: object, salt: str) -> float:
-    """Where an entity lies in [0, 1), by HMAC-SHA256 of its key."""
+    """The position of an entity in [0, 1): HMAC-SHA256 of its key."""
     mac = hmac.digest(salt.encode(), str(key).encode(), hashlib.sha256)
     return int.from_bytes(mac[:8], "big") / 2**64
 
 
 def split(frame: pl.DataFrame, key: str, salt: str) -> Split:
-    """Cut a frame by the hash of its key column. `salt` is the model's name."""
+    """Split a frame by the hash of its key column. `salt` is the model's name."""
     places = pl.Series("place", [position(value, salt) for value in frame[key].to_list()], dtype=pl.Float64)
     return Split(
         frame.filter(places < TRAIN_BELOW),
@@ -42,5 +42,5 @@ def split(frame: pl.DataFrame, key: str, salt: str) -> Split:
 
 
 def holdout(frame: pl.DataFrame, key: str, salt: str) -> pl.DataFrame:
-    """The rows that nothing but the checks has seen."""
+    """The part that only the checks use."""
     return split(frame, key, salt).holdout

@@ -1,7 +1,7 @@
-"""Runs and versions as data scientists see them in MLflow. The ledger, not MLflow, decides what serves.
+"""Runs and model versions in MLflow, for data scientists. The ledger, not MLflow, decides what serves.
 
-MLflow takes about eight seconds to import and open its database, so a training run talks to it through a process of
-its own that warms up while the search runs (`Tracker`).
+MLflow takes about eight seconds to import and open its database, so a training run uses a process of its own for it,
+which starts up while the search runs (`Tracker`).
 """
 
 from __future__ import annotations
@@ -60,13 +60,13 @@ class Tracker:
     ) -> str:
         """Record a finished run with the bundle as its artefact; the run id."""
         run = {"model": model, "params": dict(params), "metrics": dict(metrics), "tags": dict(tags)}
-        return str(self._ask("log_run", **run, folder=str(folder)))
+        return str(self._call("log_run", **run, folder=str(folder)))
 
     def register(self, model: str, run_id: str, release: str, digest: str) -> str:
         """Make a model version of a run, tagged with its release and aliased `challenger`; the version."""
-        return str(self._ask("register", model=model, run_id=run_id, release=release, digest=digest))
+        return str(self._call("register", model=model, run_id=run_id, release=release, digest=digest))
 
-    def _ask(self, call: str, **arguments: Any) -> Any:
+    def _call(self, call: str, **arguments: Any) -> Any:
         sink, source = self._process.stdin, self._process.stdout
         try:
             if sink is None or source is None:
@@ -77,8 +77,8 @@ class Tracker:
             answer = json.loads(line)
         except (BrokenPipeError, ValueError) as error:
             self._process.kill()
-            _, told = self._process.communicate()
-            raise UnavailableError(f"MLflow stopped: {told.strip()[-500:] or 'no reason given'}") from error
+            _, errors = self._process.communicate()
+            raise UnavailableError(f"MLflow stopped: {errors.strip()[-500:] or 'no reason given'}") from error
         if "error" in answer:
             raise UnavailableError(f"MLflow refused {call}: {answer['error']}")
         return answer["answer"]
@@ -94,7 +94,7 @@ class Store:
 
         self._artefacts = settings.mlflow / "artifacts"
         self._client = MlflowClient(settings.mlflow_uri)
-        self._client.search_experiments(max_results=1)  # opens, and on the first time makes, the database
+        self._client.search_experiments(max_results=1)  # opens the database, and creates it the first time
 
     def log_run(
         self, model: str, params: dict[str, Any], metrics: dict[str, float], tags: dict[str, str], folder: str
@@ -116,7 +116,7 @@ class Store:
         return run_id
 
     def register(self, model: str, run_id: str, release: str, digest: str) -> str:
-        """See `Tracker.register`. The bundle is registered as it lies, without loading it."""
+        """See `Tracker.register`. The bundle is registered without loading it."""
         from mlflow.exceptions import MlflowException
 
         try:
@@ -131,7 +131,7 @@ class Store:
         return version
 
     def align(self, model: str, wanted: Mapping[str, str | None]) -> dict[str, str | None]:
-        """Set or take away aliases so that each points at the version of its release; what each pointed at before."""
+        """Point each alias at the version of its release, or remove it; returns what each pointed at before."""
         versions = {
             one.tags.get(RELEASE_TAG): str(one.version)
             for one in self._client.search_model_versions(f"name = '{model}'", max_results=1000)

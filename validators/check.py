@@ -27,12 +27,12 @@ class Limits(BaseModel):
 
 
 class NotEvaluated(Exception):
-    """The evidence a check needs is missing or too thin. The message says which and how much is needed."""
+    """The evidence a check needs is missing or too thin. The message names what is missing and how much is needed."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing a check looked at: `observed relation limit` is `ok`.
+    """One measurement of a check: whether `observed relation limit` holds is `ok`.
 
     `interval` is the confidence interval of `observed`, `n` the number of rows behind it.
     """

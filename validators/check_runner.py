@@ -29,7 +29,7 @@ _BREAKS = (*_FAULTS, TypeError, ValueError, PlimsollError, pl.exceptions.PolarsE
 
 @dataclass(frozen=True)
 class CheckResult:
-    """The outcome of one check. A check that could not be evaluated has one finding that says why."""
+    """The outcome of one check. A check that could not be evaluated has one finding that gives the reason."""
 
     check: str
     code: str

@@ -1,4 +1,4 @@
-"""What a check may look at: the candidate, the rows nobody trained on, and what the candidate is compared with."""
+"""The evidence that checks examine: the candidate, held-out rows, and the champion it is compared with."""
 
 from __future__ import annotations
 

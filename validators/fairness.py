@@ -1,7 +1,7 @@
-"""Favourable rates by group: how often each group gets the good decision, and the lowest rate over the highest.
+"""Favourable rates by group: how often each group gets the favourable decision, and the lowest rate over the highest.
 
 Groups below the minimum size are reported with their n and take no part in the ratio; they are never dropped. Rates
-come from fairlearn's MetricFrame; which ratio is acceptable is policy, not law, and stands in the policy.
+come from fairlearn's MetricFrame; the acceptable ratio is a limit in the policy.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Verdict = Literal["ok", "breach", "not_enough_data"]
 
 @dataclass(frozen=True)
 class Group:
-    """One group: rows, favourable decisions, the rate with its interval, and whether it is big enough to judge."""
+    """One group: rows, favourable decisions, the rate with its interval, and whether it is large enough to judge."""
 
     group: str
     n: int

@@ -1,4 +1,4 @@
-"""Many rows at once: a polars frame as the matrix a scorer takes, with the encoding that a single request gets."""
+"""Encodes a polars frame as the matrix that a scorer takes, exactly as a single request is encoded."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def records(features: Sequence[Feature], frame: pl.DataFrame) -> list[dict[str, 
 
 
 def _column(feature: Feature, column: pl.Series) -> Rows:
-    """Every distinct value goes through the parser that requests go through, so the two cannot drift apart."""
+    """Encode a column: every distinct value passes the parser of requests, so that both encode alike."""
     if not len(column):
         return np.empty(0, dtype=np.float64)
     distinct = column.unique().to_list()

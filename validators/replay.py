@@ -1,6 +1,6 @@
-"""Replay one decision from what was recorded and the bundle named by digest: the same bits, or exactly what is missing.
+"""Replay one recorded decision with the bundle named by its digest: the same bits, or exactly what is missing.
 
-Nothing of the running platform is asked: a record as the ledger service shows it, a folder of artefacts, this code.
+It needs a record as the ledger service returns it, a folder of artefacts and this code; no running platform.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _NEARLY = 1e-9  # scores are probabilities
 
 
 @dataclass(frozen=True)
-class Told:
-    """What a model said: score and threshold as hexadecimal floats, every bit of them, and the codes of the reasons."""
+class ModelAnswer:
+    """The answer of a model: score and threshold as hexadecimal floats, exact to the bit, and codes of reasons."""
 
     score: str
     threshold: str
@@ -36,15 +36,15 @@ class Told:
 
 @dataclass(frozen=True)
 class Replay:
-    """How a replay came out. Where something is missing there is no grade."""
+    """The outcome of a replay. Where something is missing there is no grade."""
 
     decision_id: str
     release: str
     digest: str
     scorer: str
     grade: Grade | None
-    recorded: Told | None = None
-    recomputed: Told | None = None
+    recorded: ModelAnswer | None = None
+    recomputed: ModelAnswer | None = None
     differences: list[str] = field(default_factory=list)
     missing: list[dict[str, str]] = field(default_factory=list)
 
@@ -62,7 +62,7 @@ def replay(decision: Mapping[str, Any], settings: Settings) -> Replay:
     """Recompute a decision.
 
     Args:
-        decision: as `GET /v1/decisions/{id}` shows it to somebody who may see what it says about the person.
+        decision: as `GET /v1/decisions/{id}` returns it to an account that may read personal data.
     """
     scorer = BASELINE if decision["role"] == BASELINE else "model"
     about = (str(decision["decision_id"]), str(decision["release"]), str(decision["digest"]), scorer)
@@ -83,7 +83,7 @@ def replay(decision: Mapping[str, Any], settings: Settings) -> Replay:
 
 
 def load_recorded(digest: str, settings: Settings) -> Bundle:
-    """The bundle of a digest, verified before anything of it is parsed.
+    """The bundle of a digest, verified before any of it is parsed.
 
     Raises:
         UnavailableError: it is not here.
@@ -96,9 +96,9 @@ def load_recorded(digest: str, settings: Settings) -> Bundle:
     return load_verified(folder, digest, settings)
 
 
-def recorded_in(decision: Mapping[str, Any]) -> Told:
-    """What the record says was answered."""
-    return Told(
+def recorded_in(decision: Mapping[str, Any]) -> ModelAnswer:
+    """The answer on record."""
+    return ModelAnswer(
         float(decision["score"]).hex(),
         float(decision["threshold"]).hex(),
         str(decision["decision"]),
@@ -107,8 +107,8 @@ def recorded_in(decision: Mapping[str, Any]) -> Told:
     )
 
 
-def recompute(decision: Mapping[str, Any], bundle: Bundle) -> Told:
-    """Answer the recorded features again, by the model or baseline that answered then.
+def recompute(decision: Mapping[str, Any], bundle: Bundle) -> ModelAnswer:
+    """Score the recorded features again, with the model or baseline that answered then.
 
     Raises:
         TamperedError: the record has another number of features than the bundle.
@@ -122,10 +122,10 @@ def recompute(decision: Mapping[str, Any], bundle: Bundle) -> Told:
     threshold = float(bundle.baseline_threshold if by_baseline else bundle.threshold)
     adverse = score >= threshold
     wanted = bundle.spec.explain == "always" or (adverse and bundle.spec.explain == "adverse")
-    asked = bool(decision["subject"]["reasons"])  # a caller may ask for the reasons of any decision
-    reasons = _reasons(bundle, scorer, row) if wanted or asked else []
+    requested = bool(decision["subject"]["reasons"])  # a caller may request the reasons of any decision
+    reasons = _reasons(bundle, scorer, row) if wanted or requested else []
     answer = bundle.spec.adverse if adverse else bundle.spec.favourable
-    return Told(score.hex(), threshold.hex(), answer, adverse, reasons)
+    return ModelAnswer(score.hex(), threshold.hex(), answer, adverse, reasons)
 
 
 def _reasons(bundle: Bundle, scorer: Scorer, row: Any) -> list[str]:
@@ -142,13 +142,13 @@ def _missing_of_the_person(subject: Mapping[str, Any]) -> list[dict[str, str]]:
         case "erased":
             erased = subject.get("erased") or {}
             record = f" (record {erased['record']})" if erased.get("record") else ""
-            return [{"what": "key", "why": f"the person was erased{record}; the features can be read by nobody"}]
+            return [{"what": "key", "why": f"the person was erased{record}; the features can no longer be read"}]
         case "withheld":
             return [{"what": "role", "why": str(subject["why"])}]
     return [{"what": "key", "why": "the vault has no key of this person; put the vault back from a backup"}]
 
 
-def _grade(recorded: Told, recomputed: Told) -> Grade:
+def _grade(recorded: ModelAnswer, recomputed: ModelAnswer) -> Grade:
     if recorded == recomputed:
         return "bit-identical"
     same = (recorded.decision, recorded.adverse) == (recomputed.decision, recomputed.adverse)

@@ -1,4 +1,4 @@
-"""The validation report: one HTML file that needs nothing else, verdict first, what failed first."""
+"""The validation report: one self-contained HTML file, verdict first, then failed checks before passed ones."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _WORDS = {"fail": "failed", "not_evaluated": "not evaluated", "pass": "passed"}
 
 @dataclass(frozen=True)
 class Report:
-    """Everything the page says."""
+    """Everything the page shows."""
 
     release: str
     results: tuple[CheckResult, ...]
@@ -41,10 +41,10 @@ class Report:
 
 
 def report_path(reports: Path, release: str) -> Path:
-    """Where the report of a release lies.
+    """The path of the report of a release.
 
     Raises:
-        InvalidError: the release has a name that is no file name.
+        InvalidError: the name of the release cannot be a file name.
     """
     if not _SAFE.fullmatch(release):
         raise InvalidError(f"release {release!r} cannot name a file; expected model@number", field="release")
@@ -52,7 +52,7 @@ def report_path(reports: Path, release: str) -> Path:
 
 
 def write_report(report: Report, reports: Path) -> Path:
-    """Write the page in one step; the file is whole or not there."""
+    """Write the page atomically: the file is whole or absent."""
     path = report_path(reports, report.release)
     reports.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=reports, prefix=".report-")
@@ -105,7 +105,7 @@ def _facts(report: Report) -> list[tuple[str, str]]:
 
 
 def number(value: float | None) -> str:
-    """A number for people: whole numbers whole, others with four digits that matter."""
+    """A number for display: whole numbers whole, others with four significant digits."""
     if value is None:
         return "–"
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:.4g}"

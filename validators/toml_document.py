@@ -43,7 +43,7 @@ def parse_part(shape: type[P], content: Any, source: str, prefix: str = "") -> P
 
     Args:
         source: the file the content came from, named by errors.
-        prefix: where in the file it stands, e.g. "validation.group_fairness".
+        prefix: where in the file it is, e.g. "validation.group_fairness".
 
     Raises:
         InvalidError: names file, key, value and what was expected.

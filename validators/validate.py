@@ -1,6 +1,6 @@
-"""Verb 2, validate: run the checks the policy names and say whether the candidate may go on.
+"""Verb 2, validate: run the checks that the policy names and record whether the candidate may be registered.
 
-- A check that did not pass, for whatever reason, rejects the candidate.
+- Any check that did not pass rejects the candidate.
 - Every check is recorded as it ends; the verdict is recorded last, with the digest of the report.
 - The champion on record is part of the evidence: if its bytes cannot be verified, nothing is validated.
 """
@@ -50,7 +50,7 @@ class Ledger(Protocol):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of it: the results in the policy's order and where the report lies."""
+    """The outcome: results in the order of the policy, and the path of the report."""
 
     release: str
     results: tuple[CheckResult, ...]
@@ -74,13 +74,13 @@ def validate(
     policy: Policy,
     ledger: Ledger,
     about: dict[str, Any],
-    told: Callable[[CheckResult], None] = lambda _: None,
+    on_result: Callable[[CheckResult], None] = lambda _: None,
 ) -> Verdict:
-    """Judge a candidate and put the judgement on record.
+    """Run the checks on a candidate and record the outcome.
 
     Args:
-        about: what the report says of the candidate beside the checks: data set, digests, author.
-        told: called with each result as it ends.
+        about: facts on the candidate for the report: data set, digests, author.
+        on_result: called with each result as it ends.
 
     Raises:
         UnknownError: the policy names a check that is not installed.
@@ -93,7 +93,7 @@ def validate(
         result = run_check(name, check, evidence, limits[name])
         ledger.append("CheckCompleted", release=release, data=result.to_dict() | {"policy_digest": digest})
         results.append(result)
-        told(result)
+        on_result(result)
     _record_fairness(release, evidence, limits.get("group_fairness"), ledger)
     report = Report(release, tuple(results), evidence, policy, about)
     path = write_report(report, evidence.settings.reports)
@@ -109,7 +109,7 @@ def validate(
 
 def _record_fairness(release: str, evidence: Evidence, limits: Limits | None, ledger: Ledger) -> None:
     if not isinstance(limits, FairnessLimits) or not set(limits.attributes) <= set(evidence.holdout.columns):
-        return  # not asked for, or the check itself has said that the evidence is missing
+        return  # the policy does not want it, or the check has reported the missing evidence
     for disparity in disparities(evidence, limits):
         ledger.append("FairnessMeasured", model=evidence.bundle.name, data=disparity.to_dict(release, "validation"))
 
@@ -129,7 +129,7 @@ def champion_of(model: str, ledger: Ledger, settings: Settings) -> tuple[str, Bu
 
 
 def open_candidate(digest: str, settings: Settings) -> Bundle:
-    """The candidate's bundle, parsed from the bytes whose digest was taken. A check looks at its signature.
+    """The candidate's bundle, parsed from the bytes whose digest was taken. A check verifies its signature.
 
     Raises:
         InvalidError: this is no digest, or the folder holds other things than files.

@@ -20,10 +20,11 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from lineage.clock import instant
 from lineage.state.fold import LedgerState
 from serve.decision.traffic_split import falls_on_challenger, position_of
-from serve.intent import parse_time
 from serve.judge.evidence import CHALLENGER, CHAMPION
+from serve.ledger_view import LedgerView
 from serve.routes import BASELINE, Route, Target, routes_from
 
 Fact = dict[str, Any]
@@ -123,7 +124,7 @@ def _judge(facts: Sequence[Fact], decided: Iterator[Decided], verdict: Verdict) 
             while at < len(facts) and facts[at]["seq"] <= version:
                 fold.apply(facts[at])
                 at += 1
-            routes = dict(routes_from(fold.to_dict(), {}, 0, version).routes) if fold.seq == version else {}
+            routes = dict(routes_from(LedgerView.of(fold), {}, 0, version).routes) if fold.seq == version else {}
         verdict.challengers += one.role == CHALLENGER
         route = routes.get(one.model)
         if route is None:
@@ -173,7 +174,7 @@ def _in_order(heard: pl.DataFrame, facts: Sequence[Fact], verdict: Verdict) -> N
         known = _highest(group["answered_at"], group["route_version"])
         for row in _behind(group, known):
             verdict.note("order", f"{row['decision_id']} by version {row['route_version']} on {replica}")
-    applied = [(parse_time(f["at"]).timestamp(), f["data"]["version"]) for f in facts if f["kind"] == "RouteApplied"]
+    applied = [(instant(f["at"]).timestamp(), f["data"]["version"]) for f in facts if f["kind"] == "RouteApplied"]
     if applied:
         times, versions = zip(*applied, strict=True)
         for row in _behind(heard, _highest(pl.Series(times, dtype=pl.Float64), pl.Series(versions, dtype=pl.Int64))):

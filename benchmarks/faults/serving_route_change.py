@@ -22,6 +22,7 @@ from benchmarks.faults.serving_stage import Bank, Fact, decisions_of, facts_of, 
 from benchmarks.serving.home import named
 from lineage.state.fold import LedgerState
 from serve.decision.traffic_split import falls_on_challenger, position_of
+from serve.ledger_view import LedgerView
 from serve.routes import Route, routes_from
 
 CHANGES, RATE, REPLICAS, ANSWERS = 200, 100.0, 3, 10_000
@@ -147,10 +148,15 @@ def _routes(facts: Sequence[Fact], seqs: Sequence[int], model: str) -> list[tupl
     """The route before and after each of these records."""
     fold, found, wanted = LedgerState(), [], set(seqs)
     for fact in facts:
-        before = routes_from(fold.to_dict(), {}, 0, fold.seq).routes.get(model) if fact["seq"] in wanted else None
+        before = routes_from(LedgerView.of(fold), {}, 0, fold.seq).routes.get(model) if fact["seq"] in wanted else None
         fold.apply(fact)
         if before is not None:
-            found.append((before, routes_from(fold.to_dict(), {}, 0, fold.seq).routes[model]))
+            found.append(
+                (
+                    before,
+                    routes_from(LedgerView.of(fold), {}, 0, fold.seq).routes[model],
+                )
+            )
     return found
 
 

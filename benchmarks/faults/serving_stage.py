@@ -77,7 +77,7 @@ class Bank:
     @property
     def head(self) -> int:
         """Number of the newest record."""
-        return int(self.service.state()["seq"])
+        return int(self.service.changes()["seq"])
 
     def recorded(self, kind: str, after: int, seconds: float) -> Fact | None:
         """The first fact of this kind behind `after`; None when time is up. The ledger may be away meanwhile."""

@@ -16,16 +16,21 @@ from console.terminal import processes
 from console.terminal.deployment import change
 from console.terminal.up import down, up
 from lineage.settings import Settings
-from serve.cluster.ray_settings import block_of
+from serve.cluster.listeners import listeners
 
-_PORTS = ("ledger_port", "witness_port", "gateway_port", "console_port", "ray_dashboard_port")
+_PORTS = ("ledger_port", "witness_port", "gateway_port", "console_port", "ray_port", "ray_dashboard_port")
 _PATIENCE = 400.0  # seconds until a busy machine has started everything
 
 
 def settings_for(home: Path, **more: Any) -> Settings:
     """Settings with free ports; the environment's own `PLIMSOLL_*` do not count where they are given here."""
-    ports = zip(_PORTS, free_ports(len(_PORTS)), strict=True)
-    return Settings.model_validate(dict(ports) | {"home": home, "witness_url": "", "ray_port": _ray_port(home)} | more)
+    ports = dict(zip(_PORTS, free_ports(len(_PORTS)), strict=True))
+    draw = random.Random(os.getpid())
+    while True:  # another platform may run here
+        own = {"home": home, "witness_url": "", "ray_ports": 20_000 + 256 * draw.randrange(49)}
+        settings = Settings.model_validate(ports | own | more)
+        if all(processes.is_free(settings.host, one.port) for one in listeners(settings)):
+            return settings
 
 
 @contextmanager
@@ -83,14 +88,3 @@ def free_ports(count: int) -> list[int]:
     for one in sockets:
         one.close()
     return ports
-
-
-def _ray_port(home: Path) -> int:
-    """A free port for Ray whose block of further ports is free too, for another platform may run here."""
-    draw = random.Random(os.getpid())
-    while True:
-        port = draw.randrange(10_000, 19_000)
-        block = block_of(Settings(home=home, ray_port=port))
-        wanted = [port, *range(block, block + 12), *range(block + 20, block + 24)]
-        if not any(processes.listening("127.0.0.1", one) for one in wanted):
-            return port

@@ -1,4 +1,4 @@
-"""`plimsoll scale` and `plimsoll redeploy`: other processes for the serving plane, without losing a request."""
+"""`plimsoll scale` and `plimsoll redeploy`: change the processes that serve, without losing a request."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def scale_command(
     replicas: Annotated[int, typer.Argument(min=1, max=64, help="Gateway replicas until the next `plimsoll up`.")],
     json: Json = False,
 ) -> None:
-    """Have more or fewer gateway replicas; return when each runs the newest routes. No request is lost."""
+    """Change the number of gateway replicas; returns when each runs the newest routes. No request is lost."""
     with told():
-        done = change(Settings(), _say, "--replicas", str(replicas))
+        done = change(Settings(), _report, "--replicas", str(replicas))
         if json:
             print_json(done)
         else:
@@ -39,23 +39,23 @@ def scale_command(
 
 
 def redeploy_command(json: Json = False) -> None:
-    """Replace feature reader, challengers' pool, gateway replicas and controller by new processes, one after another.
+    """Replace feature reader, challenger pool, gateway replicas and controller by new processes, one after another.
 
-    They run the code that is installed now. The old ones answer until the new ones do.
+    New processes run the code that is installed now. Old ones answer until the new ones do.
     """
     with told():
-        done = change(Settings(), _say, "--renew")
+        done = change(Settings(), _report, "--renew")
         if json:
             print_json(done)
         else:
             out.print(f"All replaced after {done['seconds']} s.")
 
 
-def change(settings: Settings, say: Callable[[str], None], *arguments: str) -> dict[str, Any]:
+def change(settings: Settings, report: Callable[[str], None], *arguments: str) -> dict[str, Any]:
     """Run `python -m serve.cluster.deploy` with these arguments; `{"replicas", "seconds"}`.
 
     Raises:
-        UnavailableError: nothing runs here, or it could not be done.
+        UnavailableError: this platform does not run, or the deployment failed.
     """
     if not up.status(settings)["supervised"]:
         raise UnavailableError("nothing is running; `plimsoll up` starts it")
@@ -67,18 +67,18 @@ def change(settings: Settings, say: Callable[[str], None], *arguments: str) -> d
         assert process.stdout is not None  # noqa: S101  for the type checker, as the next
         assert process.stderr is not None  # noqa: S101
         last = ""
-        for line in process.stderr:  # the last one says why, where it fails
+        for line in process.stderr:  # the last line is the reason when it fails
             if last:
-                say(last)
+                report(last)
             last = line.rstrip()
         result = process.stdout.read()
     if process.returncode:
-        raise UnavailableError(last or f"the deployment ended with {process.returncode}")
+        raise UnavailableError(last or f"the deployment ended with exit status {process.returncode}")
     if last:
-        say(last)
+        report(last)
     done: dict[str, Any] = orjson.loads(result)
     return done
 
 
-def _say(line: str) -> None:
+def _report(line: str) -> None:
     err.print(f"  {line}")

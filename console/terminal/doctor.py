@@ -16,8 +16,10 @@ from rich.table import Table
 
 from console.terminal import processes
 from console.terminal.output import out
+from console.terminal.preflight import require_short_sockets
 from console.terminal.services import services
 from console.terminal.up import status
+from lineage.errors import UnavailableError
 from lineage.settings import Settings
 from lineage.verify import verify_ledger
 
@@ -27,7 +29,7 @@ _FREE_BYTES = 2 * 1024**3
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at. `fix` is empty when nothing is wrong."""
+    """Result of one check. `fix` is empty when nothing is wrong."""
 
     what: str
     ok: bool
@@ -39,13 +41,15 @@ class Finding:
 
 
 def examine(settings: Settings) -> list[Finding]:
-    """Look at everything; never stops at the first thing that is wrong."""
+    """Run every check; does not stop at the first that fails."""
+    ours = {process.pid for process in processes.of_platform(settings)}
     return [
         *_machine(settings),
         *_packages(),
         *_secrets(settings),
-        *_services(settings),
-        *_witness(settings),
+        *_sockets(settings),
+        *_services(settings, ours),
+        *_witness(settings, ours),
         *_record(settings),
     ]
 
@@ -67,11 +71,14 @@ def _machine(settings: Settings) -> Iterator[Finding]:
     folder = settings.root if settings.root.exists() else settings.root.parent
     writable = os.access(folder, os.W_OK)
     yield Finding(
-        "Home folder", writable, str(settings.root), "" if writable else "set PLIMSOLL_HOME to a folder of yours"
+        "Home folder",
+        writable,
+        str(settings.root),
+        "" if writable else "set PLIMSOLL_HOME to a folder that you may write to",
     )
     free = shutil.disk_usage(folder).free
     enough = free >= _FREE_BYTES
-    yield Finding("Disk", enough, f"{free / 1024**3:.1f} GiB free", "" if enough else "make 2 GiB of room")
+    yield Finding("Disk", enough, f"{free / 1024**3:.1f} GiB free", "" if enough else "free at least 2 GiB")
 
 
 def _packages() -> Iterator[Finding]:
@@ -92,35 +99,56 @@ def _secrets(settings: Settings) -> Iterator[Finding]:
         yield Finding(f"Secret {path.name}", private, seen, "" if private else f"chmod 600 {path}")
 
 
-def _services(settings: Settings) -> Iterator[Finding]:
+def _services(settings: Settings, ours: set[int]) -> Iterator[Finding]:
     supervised = status(settings)["supervised"]
     fix = "`plimsoll up`" if not supervised else f"see {settings.logs}; `plimsoll down`, then `plimsoll up`"
     for service in services(settings):
+        if _is_foreign(settings, service.port, ours):
+            holder = processes.describe(processes.holder(settings.host, service.port))
+            move = "set its port (PLIMSOLL_*_PORT) or PLIMSOLL_PORT_OFFSET to a free one, then `plimsoll up`"
+            yield Finding(service.title, False, f"port {service.port} is in use by {holder}", move)
+            continue
         ready = service.ready()
         yield Finding(service.title, ready, "ready" if ready else "does not answer", "" if ready else fix)
     if not supervised:
-        orphans = processes.of_platform(settings)
-        yield Finding(
-            "Left-over processes", not orphans, f"{len(orphans)}", "`plimsoll down` ends them" if orphans else ""
-        )
+        yield Finding("Left-over processes", not ours, f"{len(ours)}", "`plimsoll down` ends them" if ours else "")
 
 
-def _witness(settings: Settings) -> Iterator[Finding]:
+def _is_foreign(settings: Settings, port: int, ours: set[int]) -> bool:
+    """Whether a process of another platform or program has the port: its answers say nothing about this platform."""
+    if processes.is_free(settings.host, port):
+        return False
+    holder = processes.holder(settings.host, port)
+    return holder is None or holder.pid not in ours
+
+
+def _sockets(settings: Settings) -> Iterator[Finding]:
+    try:
+        require_short_sockets(settings)
+    except UnavailableError as error:
+        yield Finding("Folder for sockets", False, str(settings.ray_tmp), error.message)
+    else:
+        yield Finding("Folder for sockets", True, str(settings.ray_tmp))
+
+
+def _witness(settings: Settings, ours: set[int]) -> Iterator[Finding]:
+    if _is_foreign(settings, settings.ledger_port, ours):
+        return  # reported with the services
     try:
         seen = httpx.get(f"{settings.ledger_url}/healthz", timeout=5.0, trust_env=False).json()["witness"]
     except (httpx.HTTPError, KeyError, ValueError):
-        return  # that the ledger does not answer is told elsewhere
+        return  # reported with the services
     if seen is None:
         fix = "`plimsoll up` starts one; or set PLIMSOLL_WITNESS_URL to one elsewhere"
         yield Finding("Cosigned by a witness", False, "no witness is set", fix)
     elif seen["refused"]:
-        fix = "somebody cut, replaced or rewrote the record: keep both folders as they are and tell your auditor"
+        fix = "the record was cut, replaced or rewritten: keep both folders as they are and call your auditor"
         yield Finding("Cosigned by a witness", False, seen["refused"], fix)
     else:
         well = seen["unreachable_since"] is None and seen["forgot"] is None
-        told = seen["forgot"] or f"{seen['cosigned_size']} records, {seen['lag']} to come"
-        fix = "" if well else f"start the witness at {seen['witness']}; {seen['problem']}"
-        yield Finding("Cosigned by a witness", well, told, fix)
+        state = seen["forgot"] or f"{seen['cosigned_size']} records, {seen['lag']} to come"
+        fix = "" if well else "; ".join(filter(None, [f"start the witness at {seen['witness']}", seen["problem"]]))
+        yield Finding("Cosigned by a witness", well, state, fix)
 
 
 def _record(settings: Settings) -> Iterator[Finding]:
@@ -129,5 +157,5 @@ def _record(settings: Settings) -> Iterator[Finding]:
         return
     result = verify_ledger(settings)
     problem = result.problems[0]["problem"] if result.problems else ""
-    fix = "keep the folder as it is and tell your auditor; `plimsoll audit verify` lists what is wrong"
+    fix = "keep the folder as it is and call your auditor; `plimsoll audit verify` lists what is wrong"
     yield Finding("Record", result.ok, problem or f"{result.records} records verified", "" if result.ok else fix)

@@ -14,7 +14,7 @@ from lineage.clock import instant, now
 from lineage.errors import UnavailableError
 from lineage.settings import Settings
 from validators.scoring.feature_origin import MATERIALIZED
-from validators.scoring.online_store import live_in_utc
+from validators.scoring.online_store import run_in_utc
 
 app = typer.Typer(no_args_is_help=True, help="Features by entity: fill the online store, say how old it is.")
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -46,7 +46,7 @@ def materialize_command(
     from training.progress import Progress
     from training.spec import load_spec
 
-    live_in_utc()
+    run_in_utc()
     with told():
         done = materialize(load_spec(folder), Settings(), Progress(sys.stderr), as_of=read_moment(as_of))
         if json:

@@ -20,7 +20,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the application."""
-    for command in (releases, release, train, canary, review, promote, abort, rollback, decide):
+    for command in (releases, release, actions, train, canary, review, promote, abort, rollback, decide):
         app.command()(command)
 
 
@@ -45,6 +45,27 @@ def release(release: str) -> None:
     """Everything on record about one release, as JSON."""
     with told():
         print_json(client(Settings()).release(release))
+
+
+def actions(
+    subject: Annotated[str | None, typer.Argument(help="A release or a model; all models when absent.")] = None,
+    json: Json = False,
+) -> None:
+    """What you may do to a release or a model now, and why not, as the ledger's rules say it."""
+    with told():
+        found = client(Settings()).actions(subject)
+        if json:
+            print_json(found)
+            return
+        rows = [_action_row(action) for action in found if action["applies"]]
+        columns = {"verb": "Action", "now": "Now", "who": "Roles"}
+        print_rows(rows, columns, empty="Nothing can be done in this state.")
+
+
+def _action_row(action: dict[str, Any]) -> dict[str, Any]:
+    share = f", {action['next_share']:.0%} of live traffic" if action["next_share"] else ""
+    now = f"possible{share}" if action["possible"] else action["why_not"]
+    return {"verb": action["verb"], "now": now, "who": ", ".join(action["roles"])}
 
 
 def train(

@@ -1,12 +1,14 @@
-"""Processes of one platform: start them apart from this one, find all of them again, end them and nothing else.
+"""Processes of one platform: start them in sessions of their own, find all of them again, end only them.
 
-A process belongs to the platform of a home folder when its environment carries the mark of that folder, when its
-command line names the platform's Ray folder, or when it descends from or shares a session with one that does. The
-mark outlives its parents, so that `plimsoll down` finds what a crash has orphaned.
+A process belongs to the platform of a home folder when its environment has that folder in PLIMSOLL_PLATFORM, when its
+command line names the platform's Ray folder, or when it descends from or shares a session with such a process. A
+process whose environment names another platform never does. An orphan keeps its environment, so that `plimsoll down`
+finds what a crash left behind.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import signal
@@ -15,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +28,12 @@ from lineage.settings import Settings
 
 MARK = "PLIMSOLL_PLATFORM"
 _RAY_NAMES = ("python", "ray", "gcs_server", "haproxy")
+#: Variables of the caller's shell that would lead to another Ray: its job client prefers them to the address given.
+_OTHER_RAY = {"RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_AUTH_TOKEN", "RAY_NAMESPACE", "RAY_TMPDIR"}
 
 
 def start(name: str, command: list[str], settings: Settings, environment: dict[str, str]) -> psutil.Process:
-    """Start a process in a session of its own, its output in `logs/<name>.log`, and remember it."""
+    """Start a process in a session of its own, with a log in `logs/` and a record in `run/`."""
     settings.logs.mkdir(parents=True, exist_ok=True)
     with (settings.logs / f"{name}.log").open("ab") as log:
         child = subprocess.Popen(
@@ -43,12 +48,14 @@ def start(name: str, command: list[str], settings: Settings, environment: dict[s
     process = psutil.Process(child.pid)
     settings.run.mkdir(parents=True, exist_ok=True)
     entry = {"pid": process.pid, "started": process.create_time(), "name": name}
-    (settings.run / f"{name}.process").write_bytes(orjson.dumps(entry))
+    draft = settings.run / f"{name}.draft"
+    draft.write_bytes(orjson.dumps(entry))
+    draft.replace(settings.run / f"{name}.process")  # others read it at any time
     return process
 
 
 def marked(settings: Settings, environment: dict[str, str]) -> dict[str, str]:
-    """This process's environment with `environment` and the mark of the platform; telemetry of libraries is off."""
+    """This process's environment, `environment` and the mark of the platform; telemetry of libraries is off."""
     quiet = {
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "true",
@@ -57,13 +64,14 @@ def marked(settings: Settings, environment: dict[str, str]) -> dict[str, str]:
         "FEAST_USAGE": "False",
         "RAY_USAGE_STATS_ENABLED": "0",
     }
-    # Jobs say `python`: it has to be the one that everything here is installed for.
+    # Jobs run `python`: it must be the interpreter that has the dependencies.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    return dict(os.environ) | quiet | {"PATH": path} | environment | {MARK: str(settings.root)}
+    inherited = {name: value for name, value in os.environ.items() if name not in _OTHER_RAY}
+    return inherited | quiet | {"PATH": path} | environment | {MARK: str(settings.root)}
 
 
 def remembered(settings: Settings) -> dict[str, psutil.Process]:
-    """Processes that `start` remembered and that still run, by name."""
+    """Running processes that `start` recorded, by name."""
     found = {}
     for entry in _entries(settings):
         try:
@@ -76,47 +84,88 @@ def remembered(settings: Settings) -> dict[str, psutil.Process]:
 
 
 def of_platform(settings: Settings) -> list[psutil.Process]:
-    """Every running process of the platform, this one and its ancestors left out."""
+    """Every running process of the platform, except this one and its ancestors."""
     everything = {process.pid: process for process in psutil.process_iter()}
-    spared = {os.getpid()} | {parent.pid for parent in psutil.Process().parents()}
+    excluded = {os.getpid()} | {parent.pid for parent in psutil.Process().parents()}
     sessions = {entry["pid"]: entry["started"] for entry in _entries(settings)}
+    others = {pid for pid, process in everything.items() if _mark(process) not in ("", str(settings.root))}
     ours = {
-        pid for pid, process in everything.items() if _carries_mark(process, settings) or _of_session(process, sessions)
+        pid
+        for pid, process in everything.items()
+        if pid not in others and (_carries_mark(process, settings) or _of_session(process, sessions))
     }
     grown = True
     while grown:
-        children = {pid for pid, process in everything.items() if _parent(process) in ours}
+        children = {pid for pid, process in everything.items() if _parent(process) in ours} - others
         grown = not children <= ours
         ours |= children
-    return [everything[pid] for pid in sorted(ours - spared) if _runs(everything[pid])]
+    return [everything[pid] for pid in sorted(ours - excluded) if _runs(everything[pid])]
+
+
+def holder(host: str, port: int) -> psutil.Process | None:
+    """The process that listens there; None when there is none, or when it belongs to another user."""
+    at = {(ip, port) for ip in (host, f"::ffff:{host}", "0.0.0.0", "::")}  # noqa: S104
+    for connection in psutil.net_connections("tcp"):
+        listens = connection.status == psutil.CONN_LISTEN and tuple(connection.laddr) in at
+        if listens and connection.pid is not None:
+            with suppress(psutil.NoSuchProcess):
+                return psutil.Process(connection.pid)
+    return None
+
+
+def describe(process: psutil.Process | None) -> str:
+    """The process id, the command and, where it is part of a platform, that platform's home."""
+    if process is None:
+        return "a process of another user"
+    try:
+        command = " ".join(" ".join(process.cmdline()).split())[:80] or process.name()
+        family = [process, *process.parents()]
+    except psutil.Error:
+        return f"process {process.pid}"
+    # Ray's workers have no environment to read any more, but their parents have.
+    home = next(filter(None, map(_mark, family)), "")
+    return f"process {process.pid} ({command})" + (f" of the platform in {home}" if home else "")
 
 
 def end(processes: Iterable[psutil.Process], *, grace: float = 8.0) -> None:
-    """Ask processes to stop; after `grace` seconds end those that did not."""
+    """Send SIGTERM; after `grace` seconds SIGKILL those that still run."""
     running = list(processes)
     for process in running:
         _signal(process, signal.SIGTERM)
-    _, stubborn = psutil.wait_procs(running, timeout=grace)
-    for process in stubborn:
+    _, remaining = psutil.wait_procs(running, timeout=grace)
+    for process in remaining:
         _signal(process, signal.SIGKILL)
-    psutil.wait_procs(stubborn, timeout=5.0)
+    psutil.wait_procs(remaining, timeout=5.0)
 
 
 def forget(settings: Settings) -> None:
-    """Remove what `start` remembered."""
+    """Remove the records of `start`."""
     for path in settings.run.glob("*.process"):
         path.unlink(missing_ok=True)
 
 
+def is_free(host: str, port: int) -> bool:
+    """Whether a server could listen there."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that were closed do not count
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return False
+            raise
+        return True
+
+
 def listening(host: str, port: int) -> bool:
-    """Whether something accepts connections there."""
+    """Whether a server accepts connections there."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.settimeout(0.5)
         return probe.connect_ex((host, port)) == 0
 
 
 def tail(settings: Settings, name: str, count: int = 12) -> str:
-    """The last lines that a process wrote."""
+    """The last lines of a process's log."""
     path = settings.logs / f"{name}.log"
     if not path.is_file():
         return ""
@@ -124,17 +173,25 @@ def tail(settings: Settings, name: str, count: int = 12) -> str:
 
 
 def wait_until_gone(settings: Settings, *, seconds: float = 15.0) -> list[psutil.Process]:
-    """End everything of the platform, round by round, as new orphans come to light; return what resists."""
+    """End all processes of the platform, in rounds until no new one appears; return those that remain."""
     deadline = time.monotonic() + seconds
     while (left := of_platform(settings)) and time.monotonic() < deadline:
         end(left)
     return left
 
 
-def _carries_mark(process: psutil.Process, settings: Settings) -> bool:
-    # Ray's workers overwrite their environment with a title, but name the session folder on their command line.
+def _mark(process: psutil.Process) -> str:
+    """The home of the platform that the process's environment names, or ""."""
     try:
-        if process.environ().get(MARK) == str(settings.root):
+        return str(process.environ().get(MARK, ""))
+    except psutil.Error:
+        return ""
+
+
+def _carries_mark(process: psutil.Process, settings: Settings) -> bool:
+    # Ray's workers overwrite their environment with a title; others name the session folder on their command line.
+    try:
+        if _mark(process) == str(settings.root):
             return True
         if not process.name().startswith(_RAY_NAMES):
             return False
@@ -156,10 +213,13 @@ def _entries(settings: Settings) -> list[dict[str, Any]]:
 
 
 def _of_session(process: psutil.Process, sessions: dict[int, float]) -> bool:
-    # The session outlives its leader, and while it does its number is given to nobody else.
+    """Whether it is in a session that `start` opened, and not in a later one of the same number."""
     try:
-        began = sessions.get(os.getsid(process.pid))
-        return began is not None and process.create_time() >= began - 1.0
+        number = os.getsid(process.pid)
+        began = sessions.get(number)
+        if began is None or process.create_time() < began - 1.0:
+            return False
+        return not psutil.pid_exists(number) or psutil.Process(number).create_time() == began
     except (ProcessLookupError, psutil.NoSuchProcess):
         return False
 

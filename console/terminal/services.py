@@ -1,4 +1,4 @@
-"""What the platform consists of: each service's command, what it waits for, and how one knows that it is ready."""
+"""The services of a platform: command, dependencies and readiness check of each."""
 
 from __future__ import annotations
 
@@ -12,16 +12,24 @@ from console.terminal.processes import listening
 from lineage.settings import Settings
 from serve.cluster.ray_settings import ray_client_environment, ray_environment, ray_start_command, token_file
 
+_PYTHON = [sys.executable, "-m"]
+
 
 @dataclass(frozen=True)
 class Service:
     """One process of the platform.
 
-    `ready` asks the service itself; a process that merely runs is not ready. `once` marks a step that ends.
+    Attributes:
+        port: where it answers, or where what it deploys answers.
+        ready: asks the service itself; a process that merely runs is not ready.
+        needs: names of services that must be ready before this one starts.
+        once: a step that ends by itself.
+        seconds: after which a service that is not ready counts as failed.
     """
 
     name: str
     title: str
+    port: int
     command: list[str]
     environment: dict[str, str]
     ready: Callable[[], bool]
@@ -31,66 +39,77 @@ class Service:
 
 
 def services(settings: Settings) -> list[Service]:
-    """Every service, in the order they are started."""
-    python = [sys.executable, "-m"]
-    ray = ray_environment(settings)
-    client = ray_client_environment(settings)
+    """Every service, in start order."""
+    environment = ray_environment(settings)
+    console = Service(
+        "console",
+        "Operations console",
+        settings.console_port,
+        [*_PYTHON, "console.server"],
+        environment,
+        lambda: answers(f"{settings.console_url}/healthz"),
+        needs=("ledger",),
+    )
+    return [*_record(settings, environment), *_serving(settings, environment), console]
+
+
+def _record(settings: Settings, environment: dict[str, str]) -> list[Service]:
     own = not settings.witness_url
     witness = Service(
         "witness",
         "Witness of the ledger",
-        [*python, "lineage.witness", "--trust-first"],
-        ray,
+        settings.witness_port,
+        [*_PYTHON, "lineage.witness", "--trust-first"],
+        environment,
         lambda: answers(f"{settings.own_witness_url}/healthz"),
     )
+    ledger = Service(
+        "ledger",
+        "Ledger service",
+        settings.ledger_port,
+        [*_PYTHON, "lineage.service"],
+        environment | ({"PLIMSOLL_WITNESS_URL": settings.own_witness_url} if own else {}),
+        lambda: answers(f"{settings.ledger_url}/healthz"),
+        needs=("witness",) if own else (),
+    )
+    return [witness, ledger] if own else [ledger]
+
+
+def _serving(settings: Settings, environment: dict[str, str]) -> list[Service]:
     return [
-        *([witness] if own else []),
-        Service(
-            "ledger",
-            "Ledger service",
-            [*python, "lineage.service"],
-            ray | ({"PLIMSOLL_WITNESS_URL": settings.own_witness_url} if own else {}),
-            lambda: answers(f"{settings.ledger_url}/healthz"),
-            needs=("witness",) if own else (),
-        ),
         Service(
             "standby",
             "Standby of the ingress",
-            [*python, "serve.cluster.standby"],
-            ray,
+            settings.gateway_port,
+            [*_PYTHON, "serve.cluster.standby"],
+            environment,
             lambda: listening(settings.host, settings.gateway_port),
         ),
         Service(
             "ray",
             "Ray",
+            settings.ray_dashboard_port,
             ray_start_command(settings),
-            ray,
+            environment,
             lambda: _jobs_answer(settings),
-            needs=("standby",),  # Ray's HAProxy borrows the entrance from it
+            needs=("standby",),  # HAProxy takes the listening socket from it
         ),
         Service(
             "deploy",
             "Gateway, challenger pool, controller",
-            [*python, "serve.cluster.deploy"],
-            client,
+            settings.gateway_port,
+            [*_PYTHON, "serve.cluster.deploy"],
+            ray_client_environment(settings),
             lambda: answers(f"{settings.gateway_url}/v2/health/ready"),
             needs=("ledger", "ray"),
             once=True,
             seconds=150.0,
         ),
-        Service(
-            "console",
-            "Operations console",
-            [*python, "console.server"],
-            ray,
-            lambda: answers(f"{settings.console_url}/healthz"),
-            needs=("ledger",),
-        ),
     ]
 
 
 def answers(url: str, headers: dict[str, str] | None = None) -> bool:
-    """Whether a GET is answered with success."""
+    """Whether a GET returns a success status."""
     try:
         return httpx.get(url, headers=headers, timeout=2.0, trust_env=False).is_success
     except httpx.TransportError:

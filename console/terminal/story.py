@@ -13,6 +13,8 @@ from console.terminal.narrate import narrate
 from console.terminal.replay import Replay, Row
 from lineage.clock import instant
 from lineage.settings import Settings
+from lineage.state.entities import Model, Release
+from lineage.state.views import model_view, release_view
 from plimsoll import Client, Refused
 
 Act = Callable[[], dict[str, Any]]
@@ -82,10 +84,10 @@ class Story:
             raise StoryError(f"the training job {finished['data']['status']}: {finished['data']['message']}")
         trained = self._audit().audit(after=asked["seq"], kind="ModelTrained")[-1]
         self._good = trained["release"]
-        release = self._audit().release(self._good)
-        if release["state"] != "registered":
-            raise StoryError(f"{self._good} is {release['state']}, not registered")
-        return {"release": self._good, "metrics": trained["data"]["metrics"], "fingerprint": release["fingerprint"]}
+        release = self._release_view(self._good)
+        if release.state != "registered":
+            raise StoryError(f"{self._good} is {release.state}, not registered")
+        return {"release": self._good, "metrics": trained["data"]["metrics"], "fingerprint": release.fingerprint}
 
     def _start_traffic(self) -> dict[str, Any]:
         from training.holdout import holdout_rows
@@ -104,7 +106,7 @@ class Story:
         self._people["validator"].review(release, "approve", "canary and findings support it")
         self._people["operator"].promote(release, "approved, going to all customers")
         self._until_state(release, {"champion"}, seconds=60)
-        champion = self._audit().models()[self.model]["champion"]
+        champion = self._model().champion
         if champion != release:
             raise StoryError(f"{champion} is the champion, not {release}")
         return {"release": release, "refused": refusal}
@@ -119,13 +121,13 @@ class Story:
 
     def _abort(self) -> dict[str, Any]:
         release = self._good
-        before = self._audit().models()[self.model]["champion"]
+        before = self._model().champion
         self._people["operator"].canary(release, "looks like the others on paper")
         aborted = self._until("CanaryAborted", seconds=120, where={}, release=release)
-        view = self._audit().models()[self.model]
-        state = self._audit().release(release)["state"]
-        if (view["champion"], view["share"], state) != (before, 0.0, "quarantined"):
-            raise StoryError(f"{view['champion']} answers, {release} is {state} with {view['share']:.0%}")
+        view = self._model()
+        state = self._release_view(release).state
+        if (view.champion, view.share, state) != (before, 0.0, "quarantined"):
+            raise StoryError(f"{view.champion} answers, {release} is {state} with {view.share:.0%}")
         return {"release": release, "why": aborted["data"]["why"], "by": aborted["actor"]["name"]}
 
     def _drift(self) -> dict[str, Any]:
@@ -144,24 +146,30 @@ class Story:
         return {"found_after_seconds": round(found, 1), "worst": worst["feature"], "request": request["seq"]}
 
     def _roll_back(self) -> dict[str, Any]:
-        view = self._audit().models()[self.model]
+        view = self._model()
         sent = datetime.now(UTC)
         ordered = self._people["operator"].rollback(self.model, "the story rolls back")
         reinstated = self._until("ChampionReinstated", seconds=60, where={})
         applied = self._audit().audit(after=ordered["seq"], kind="ReleaseRolledBack")[0]["data"]
         golden = reinstated["data"]["golden"]
-        if reinstated["release"] != view["previous"] or golden["matched"] != golden["count"] or not golden["count"]:
+        if reinstated["release"] != view.previous or golden["matched"] != golden["count"] or not golden["count"]:
             raise StoryError(f"{reinstated['release']} came back with {golden['matched']} of {golden['count']} golden")
         to_record = (instant(ordered["at"]) - sent).total_seconds() * 1000
         rollback_ms = round(to_record + applied["milliseconds"], 1)
-        return {"rollback_ms": rollback_ms, "replicas": applied["replicas"], "golden": golden, "to": view["previous"]}
+        return {"rollback_ms": rollback_ms, "replicas": applied["replicas"], "golden": golden, "to": view.previous}
 
     def _retrained(self) -> dict[str, Any]:
-        requests = self._audit().models()[self.model]["requests"]
+        requests = self._model().requests
         for request in requests:
             finished = self._until("JobFinished", seconds=120, where={"request": request})
             self._say(f"training of record {request} {finished['data']['status']}")
         return {"requests": len(requests)}
+
+    def _model(self) -> Model:
+        return model_view(self._audit().model(self.model))
+
+    def _release_view(self, name: str) -> Release:
+        return release_view(self._audit().release(name))
 
     def _audit(self) -> Client:
         return self._people["auditor"]
@@ -169,13 +177,13 @@ class Story:
     def _until_state(self, release: str, states: set[str], *, seconds: float) -> None:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            state = self._audit().release(release)["state"]
+            state = self._release_view(release).state
             if state in states:
                 self._catch_up()
                 return
             if state in ("quarantined", "rejected"):
                 self._catch_up()
-                raise StoryError(f"{release} is {state}: {self._audit().release(release)['steps'][-1]}")
+                raise StoryError(f"{release} is {state}: {self._release_view(release).steps[-1]}")
             self._catch_up(wait=1.0)
         raise StoryError(f"{release} is {state} after {seconds:.0f} s, not {' or '.join(states)}")
 

@@ -1,7 +1,7 @@
-"""Starts the platform's services in order, watches them, and starts again what died.
+"""Starts the platform's services in order, monitors them, and restarts those that end.
 
-Runs as a process of its own (`python -m console.terminal.supervisor`), so that the terminal that began it may close.
-What it sees stands in `status.json` for everybody to read.
+A process of its own (`python -m console.terminal.supervisor`), independent of the terminal that started it. It writes
+the state of the services to `status.json`.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _BACK_OFF = (1.0, 2.0, 5.0, 15.0, 30.0)
 
 
 def status_file(settings: Settings) -> Path:
-    """Where the supervisor says how things stand."""
+    """The file with the state of the services."""
     return settings.root / "status.json"
 
 
 class Supervisor:
-    """One platform's services: started as soon as what they need is ready, restarted when they end."""
+    """Starts each service when those it needs are ready, and restarts it when it ends."""
 
     def __init__(self, settings: Settings, stop: threading.Event) -> None:
         self._settings = settings
@@ -45,23 +45,23 @@ class Supervisor:
         }
 
     def run(self) -> None:
-        """Until told to stop."""
+        """Run until `stop` is set."""
         prepare(self._settings)
         while not self._stop.is_set():
             for service in self._services:
-                self._tend(service)
+                self._advance(service)
             self._write()
             self._stop.wait(_TICK if not self._all_ready() else 1.0)
 
-    def _tend(self, service: Service) -> None:
+    def _advance(self, service: Service) -> None:
         state = self._status[service.name]["state"]
         if state == "waiting":
             if all(self._status[name]["state"] == "ready" for name in service.needs):
                 self._start(service)
         elif state == "starting":
-            self._look(service)
+            self._check_start(service)
         elif state == "ready" and not service.once and not _alive(self._running[service.name]):
-            self._lost(service, "it ended")
+            self._mark_failed(service, "it ended")
         elif state == "failed" and time.monotonic() >= self._status[service.name]["again_at"]:
             self._start(service)
 
@@ -71,19 +71,19 @@ class Supervisor:
         self._began[service.name] = time.monotonic()
         self._status[service.name] = {"title": service.title, "state": "starting", "pid": process.pid}
 
-    def _look(self, service: Service) -> None:
+    def _check_start(self, service: Service) -> None:
         process, took = self._running[service.name], time.monotonic() - self._began[service.name]
         alive = _alive(process)
         if (not service.once or not alive) and service.ready():
             ready = {"state": "ready", "seconds": round(took, 1)}
             self._status[service.name] |= ready
         elif not alive:
-            self._lost(service, "it ended before it was ready")
+            self._mark_failed(service, "it ended before it was ready")
         elif took > service.seconds:
             processes.end([process, *process.children(recursive=True)])
-            self._lost(service, f"it was not ready within {service.seconds:.0f} s")
+            self._mark_failed(service, f"it was not ready within {service.seconds:.0f} s")
 
-    def _lost(self, service: Service, why: str) -> None:
+    def _mark_failed(self, service: Service, why: str) -> None:
         count = self._restarts.get(service.name, 0)
         self._restarts[service.name] = count + 1
         pause = _BACK_OFF[min(count, len(_BACK_OFF) - 1)]
@@ -96,7 +96,7 @@ class Supervisor:
             "log": processes.tail(self._settings, service.name),
         }
         self._status[service.name] = failed
-        for other in self._services:  # what was built on it has to be built again
+        for other in self._services:  # steps that were done on it must be repeated
             if service.name in other.needs and other.once:
                 self._status[other.name] = {"title": other.title, "state": "waiting"}
 

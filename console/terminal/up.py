@@ -13,19 +13,20 @@ from rich.console import Console
 from rich.table import Table
 
 from console.terminal import processes
+from console.terminal.preflight import require_startable
 from console.terminal.services import services
 from console.terminal.supervisor import status_file
 from lineage.accounts import Accounts
 from lineage.errors import UnavailableError
 from lineage.settings import Settings
-from serve.cluster.desired import forget_wish
+from serve.cluster.desired import forget_desired
 
-Say = Callable[[str], None]
+Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Started:
-    """What `up` did: seconds until everything was ready and the passwords of accounts it made."""
+    """Result of `up`: seconds until everything was ready, and the passwords of new accounts."""
 
     seconds: float
     passwords: dict[str, str]
@@ -34,7 +35,7 @@ class Started:
 
 
 def status(settings: Settings) -> dict[str, Any]:
-    """How things stand: `{"ready", "services", "supervised"}`."""
+    """State of this home's platform: `{"ready", "services", "supervised"}`."""
     supervised = "supervisor" in processes.remembered(settings)
     path = status_file(settings)
     view: dict[str, Any] = {"ready": False, "services": {}}
@@ -43,11 +44,12 @@ def status(settings: Settings) -> dict[str, Any]:
     return view | {"supervised": supervised}
 
 
-def up(settings: Settings, say: Say, *, patience: float = 240.0) -> Started:
-    """Start everything and wait until health checks say that it is ready.
+def up(settings: Settings, report: Report, *, patience: float = 240.0) -> Started:
+    """Start all services and wait until their readiness checks pass.
 
     Raises:
-        UnavailableError: a port is taken, a service does not come up, or `patience` seconds have passed.
+        UnavailableError: the settings cannot work here (see `require_startable`), a service does not come up, or
+            `patience` seconds have passed.
     """
     began = time.monotonic()
     before = status(settings)
@@ -56,31 +58,32 @@ def up(settings: Settings, say: Say, *, patience: float = 240.0) -> Started:
     if not before["supervised"]:
         processes.wait_until_gone(settings)  # left over from a crash
         processes.forget(settings)
-        _ports_free(settings)
+        require_startable(settings)
         settings.root.mkdir(parents=True, exist_ok=True)
         status_file(settings).unlink(missing_ok=True)
-        forget_wish(settings)
+        forget_desired(settings)
     passwords = Accounts(settings).first_start()
     if not before["supervised"]:
-        processes.start("supervisor", [sys.executable, "-m", "console.terminal.supervisor"], settings, _own(settings))
-    final = _wait_ready(settings, say, began + patience)
+        command = [sys.executable, "-m", "console.terminal.supervisor"]
+        processes.start("supervisor", command, settings, settings.environment())
+    final = _wait_ready(settings, report, began + patience)
     return Started(time.monotonic() - began, passwords, final["services"])
 
 
 def down(settings: Settings) -> int:
-    """Stop everything, also what a crash left behind; return how many processes ended.
+    """Stop all processes of this home, orphans of a crash too; return how many ended.
 
     Raises:
         UnavailableError: a process cannot be ended.
     """
     supervisor = processes.remembered(settings).get("supervisor")
     if supervisor is not None:
-        processes.end([supervisor])  # first, or it would start again what is stopped
+        processes.end([supervisor])  # first, because it restarts what ends
     count = len(processes.of_platform(settings))
     left = processes.wait_until_gone(settings)
     if left:
         names = ", ".join(f"{process.pid}" for process in left)
-        raise UnavailableError(f"these processes could not be ended: {names}; end them by hand")
+        raise UnavailableError(f"these processes could not be ended: {names}; end them yourself")
     processes.forget(settings)
     status_file(settings).unlink(missing_ok=True)
     return count + (supervisor is not None)
@@ -98,39 +101,18 @@ def show(console: Console, view: dict[str, Any]) -> None:
     console.print(table)
 
 
-def _own(settings: Settings) -> dict[str, str]:
-    values = settings.model_dump() | {"home": settings.root}
-    return {f"PLIMSOLL_{name.upper()}": str(value) for name, value in values.items()}
-
-
-def _ports_free(settings: Settings) -> None:
-    ports = {
-        "ledger_port": settings.ledger_port,
-        "witness_port": settings.witness_port,
-        "gateway_port": settings.gateway_port,
-        "console_port": settings.console_port,
-        "ray_port": settings.ray_port,
-        "ray_dashboard_port": settings.ray_dashboard_port,
-    }
-    for name, port in ports.items():
-        if processes.listening(settings.host, port):
-            raise UnavailableError(
-                f"port {port} is taken by another program; set PLIMSOLL_{name.upper()} to a free one", field=name
-            )
-
-
-def _wait_ready(settings: Settings, say: Say, deadline: float) -> dict[str, Any]:
-    told: set[str] = set()
+def _wait_ready(settings: Settings, report: Report, deadline: float) -> dict[str, Any]:
+    reported: set[str] = set()
     names = [service.name for service in services(settings)]
     while time.monotonic() < deadline:
         view = status(settings)
-        if not view["supervised"] and told:
+        if not view["supervised"] and reported:
             raise UnavailableError(f"the supervisor ended:\n{processes.tail(settings, 'supervisor')}")
         for name in names:
             service = view["services"].get(name, {})
-            if service.get("state") == "ready" and name not in told:
-                told.add(name)
-                say(f"{service['title']} ready after {service['seconds']} s")
+            if service.get("state") == "ready" and name not in reported:
+                reported.add(name)
+                report(f"{service['title']} ready after {service['seconds']} s")
             if service.get("restarts", 0) >= 3:
                 raise UnavailableError(f"{service['title']} does not come up: {service['why']}\n{service['log']}")
         if view["ready"]:

@@ -22,6 +22,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lineage.clock import Clock, now
+from lineage.diagnostic_log import configure_diagnostic_log
 from lineage.errors import PlimsollError
 from lineage.service import data_subjects, dossier, history, pages, proofs, reads, safety, writes
 from lineage.service.context import Context
@@ -101,6 +102,7 @@ async def _answer_http(_: Request, error: Exception) -> Response:
 
 def main() -> None:
     """Serve until stopped."""
+    configure_diagnostic_log()
     settings = Settings()
     settings.logs.mkdir(parents=True, exist_ok=True)
     gc.disable()  # while the log is read nothing of it is garbage

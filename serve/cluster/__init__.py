@@ -1,1 +1,1 @@
-"""Ray, Serve and HAProxy: settings, deployment, the standby entrance."""
+"""Ray, Serve and HAProxy: settings, deployment, the standby that holds the listening socket."""

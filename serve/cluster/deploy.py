@@ -1,7 +1,7 @@
-"""`python -m serve.cluster.deploy [--replicas N] [--renew]`: put controller, gateway and pools on a running Ray.
+"""`python -m serve.cluster.deploy [--replicas N] [--renew]`: deploy controller, gateway and pools on a running Ray.
 
-Ends when all that is wanted is ready; says how far it is on standard error, and as JSON what it came to. The
-application goes in by Serve's REST interface: calling `serve.run` again would replace every replica.
+Exits when everything desired is ready. Progress goes to standard error, the result as JSON to standard output. The
+application is deployed by Serve's REST API: calling `serve.run` again would replace every replica.
 """
 
 from __future__ import annotations
@@ -21,47 +21,47 @@ import orjson
 
 from lineage.errors import PlimsollError, UnavailableError
 from lineage.settings import Settings
-from serve.cluster.desired import ORDER, Deployment, wanted, wish
+from serve.cluster.desired import ORDER, Deployment, desired_deployment, save_desired
 from serve.cluster.ray_settings import ray_client_environment, token_file
 
-_PATIENCE_SECONDS = 150.0
+_TIMEOUT_SECONDS = 150.0
 _POLL_SECONDS = 0.25
-_TITLES = {"Features": "feature reader", "Challenger": "challengers' pool", "Gateway": "gateway"}
+_TITLES = {"Features": "feature reader", "Challenger": "challenger pool", "Gateway": "gateway"}
 
 
 @dataclass(frozen=True)
 class Part:
-    """One deployment as Ray sees it: ids of its replicas, and whether they are what is wanted."""
+    """One deployment as Serve reports it: ids of its replicas, and whether all of them run and are healthy."""
 
     replicas: frozenset[str]
     steady: bool
 
 
 class Deployer:
-    """Changes what runs on this Ray, and waits until it is so."""
+    """Deploys on one Ray cluster and waits until the deployment is complete."""
 
-    def __init__(self, settings: Settings, say: Callable[[str], None]) -> None:
+    def __init__(self, settings: Settings, report: Callable[[str], None]) -> None:
         import ray  # reads the environment when it is imported, so `main` sets that first
 
         from serve.controller.actor import NAMESPACE
 
-        self._ray, self._settings, self._say = ray, settings, say
+        self._ray, self._settings, self._report = ray, settings, report
         ray.init(address=os.environ["RAY_ADDRESS"], namespace=NAMESPACE, logging_level="ERROR")
 
     def deploy(self, deployment: Deployment) -> None:
-        """Have it, with all replicas on the newest routes.
+        """Deploy, and wait until all replicas run the newest routes.
 
         Raises:
-            UnavailableError: Ray refuses, or not everything is ready in time.
+            UnavailableError: Ray refuses it, or it is not complete in time.
         """
         self._put(deployment)
         self._wait(lambda: self._complete(deployment) and self._answers())
 
     def renew(self, deployment: Deployment) -> Deployment:
-        """Replace every process by a new one, in order; what was there answers until the new one does.
+        """Replace every process in order; old processes answer until the new ones do.
 
         Raises:
-            UnavailableError: as for `deploy`. What was replaced by then stays so, the rest is as before.
+            UnavailableError: as for `deploy`. What was replaced by then stays, the rest keeps its processes.
         """
         for name in ORDER:
             began, old = time.monotonic(), self._parts()[name].replicas
@@ -70,10 +70,10 @@ class Deployer:
             try:
                 self._wait(partial(self._is_renewed, name, old))
             except UnavailableError:
-                self._put(before)  # the old ones still answer, and are what is wanted again
+                self._put(before)  # the old processes still answer
                 raise
-            wish(self._settings, deployment)
-            self._say(f"{_TITLES[name]}: {len(old)} replaced in {time.monotonic() - began:.1f} s")
+            save_desired(self._settings, deployment)
+            self._report(f"{_TITLES[name]}: {len(old)} replaced in {time.monotonic() - began:.1f} s")
         self._new_controller()
         self._wait(lambda: self._complete(deployment) and self._answers())
         return deployment
@@ -85,19 +85,19 @@ class Deployer:
         return Controller.options(**options).remote()  # type: ignore[attr-defined]
 
     def _new_controller(self) -> None:
-        """It holds nothing: meanwhile routes stay as they are, and what is new is on record for its successor.
+        """Replace the controller. It has no state: routes stay as they are, and its successor reads the ledger.
 
-        It is the last one: code that does not even start was found out by then.
+        It comes last, after code that does not start has failed in another deployment.
         """
         began, old = time.monotonic(), self._status()["epoch"]
         self._ray.kill(self._controller())
         self._wait(lambda: (self._status()["epoch"] or 0) > (old or 0))
-        self._say(f"controller: 1 replaced in {time.monotonic() - began:.1f} s")
+        self._report(f"controller: 1 replaced in {time.monotonic() - began:.1f} s")
 
     def _status(self) -> dict[str, Any]:
         try:
             known: dict[str, Any] = self._ray.get(self._controller().status.remote(), timeout=60)
-        except (self._ray.exceptions.RayActorError, self._ray.exceptions.GetTimeoutError):  # it comes or goes
+        except (self._ray.exceptions.RayActorError, self._ray.exceptions.GetTimeoutError):  # starting or stopping
             known = {"epoch": None, "replicas": [], "lagging": []}
         return known
 
@@ -128,16 +128,16 @@ class Deployer:
         return False
 
     def _wait(self, done: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + _PATIENCE_SECONDS
+        deadline = time.monotonic() + _TIMEOUT_SECONDS
         while not done():
             app = self._application()
-            trouble = _trouble(app)
+            messages = _messages(app)
             if app.get("status") == "DEPLOY_FAILED":
-                raise UnavailableError(f"new processes do not start: {trouble}")
+                raise UnavailableError(f"new processes do not start: {messages or 'Serve gives no reason'}")
             if time.monotonic() > deadline:
                 raise UnavailableError(
-                    f"not everything was ready within {_PATIENCE_SECONDS:g} s: {self._status()}; "
-                    f"{app.get('status')} {trouble}"
+                    f"not everything was ready within {_TIMEOUT_SECONDS:g} s: "
+                    f"{_progress(self._status())}; application {app.get('status', 'not deployed')} {messages}".rstrip()
                 )
             time.sleep(_POLL_SECONDS)
 
@@ -145,7 +145,7 @@ class Deployer:
         self._serve("PUT", json=deployment.application(self._settings))
 
     def _application(self) -> dict[str, Any]:
-        """What Serve says of the application."""
+        """Serve's report on the application; empty before the first deployment."""
         found: dict[str, Any] = self._serve("GET").json()["applications"].get("gateway", {})
         return found
 
@@ -161,40 +161,46 @@ class Deployer:
         return reply
 
 
-def _trouble(application: dict[str, Any]) -> str:
-    """What Serve says is wrong, of those deployments that it names a reason of."""
+def _messages(application: dict[str, Any]) -> str:
+    """Serve's messages about the application and those of its deployments that have one."""
     parts = application.get("deployments", {}).values()
     reasons = (f"{one['name']}: {one['message'].strip()[-1500:]}" for one in parts if one.get("message"))
     return " ".join([application.get("message", ""), *reasons]).strip()
 
 
+def _progress(status: dict[str, Any]) -> str:
+    """The controller's status in words."""
+    if status["epoch"] is None:
+        return "the controller has not taken over yet"
+    return f"{len(status['replicas'])} gateway replicas registered, {len(status['lagging'])} on older routes"
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m serve.cluster.deploy", description=__doc__.partition("\n\n")[0])
-    parser.add_argument("--replicas", type=int, help="gateway replicas from now on")
-    parser.add_argument("--renew", action="store_true", help="replace every process by a new one")
+    parser.add_argument("--replicas", type=int, help="number of gateway replicas")
+    parser.add_argument("--renew", action="store_true", help="replace every process")
     return parser.parse_args()
 
 
 def main() -> int:
-    """Deploy with the settings of the environment."""
+    """Deploy with the settings of the environment; return the exit status."""
     given, settings, began = _arguments(), Settings(), time.monotonic()
-    for name, value in ray_client_environment(settings).items():
-        os.environ.setdefault(name, value)
+    os.environ.update(ray_client_environment(settings))  # a shell's RAY_ADDRESS may name another cluster
 
-    def say(line: str) -> None:
+    def report(line: str) -> None:
         sys.stderr.write(f"{line}\n")
 
     try:
-        deployment = wanted(settings)
+        deployment = desired_deployment(settings)
         if given.replicas is not None:
             deployment = replace(deployment, replicas=given.replicas)
-            wish(settings, deployment)
-        deployer = Deployer(settings, say)
+            save_desired(settings, deployment)
+        deployer = Deployer(settings, report)
         deployer.deploy(deployment)
         if given.renew:
             deployment = deployer.renew(deployment)
     except PlimsollError as error:
-        say(error.message)
+        report(error.message)
         return 1
     seconds = round(time.monotonic() - began, 1)
     sys.stdout.write(orjson.dumps({"replicas": deployment.replicas, "seconds": seconds}).decode() + "\n")

@@ -1,8 +1,8 @@
-"""What should be deployed: how many gateway replicas, and which generation of processes. The next start forgets it.
+"""The desired deployment: number of gateway replicas, and a generation for each deployment. `plimsoll up` resets it.
 
-A higher generation of a deployment has its processes replaced. It is said by deployment, never for the whole
-application: then Ray would import and build it anew, and as long as it does so it sends all requests through a proxy
-in Python (measured: five to seven seconds, half of the requests refused on two busy processors).
+A higher generation makes Serve replace the processes of a deployment. It is set for each deployment, never for the
+whole application: Ray would import and build the application anew, and send all requests through a proxy in Python
+meanwhile (measured: five to seven seconds, half of the requests refused on two busy processors).
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ import orjson
 from lineage.errors import UnavailableError
 from lineage.settings import Settings
 
-#: Deployments in the order in which they are replaced: what others call comes first.
+#: Deployments in the order in which they are replaced: callees before their callers.
 ORDER = ("Features", "Challenger", "Gateway")
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """A wish.
+    """The desired state of the Serve application.
 
     Attributes:
-        replicas: of the gateway.
-        generations: how often each deployment's processes were replaced on purpose.
+        replicas: number of gateway replicas.
+        generations: by deployment, how often its processes were replaced on request.
     """
 
     replicas: int
     generations: Mapping[str, int] = field(default_factory=dict)
 
     def renewed(self, name: str) -> Deployment:
-        """With new processes for one deployment."""
+        """A copy in which one deployment gets new processes."""
         return replace(self, generations=dict(self.generations) | {name: self.generations.get(name, 0) + 1})
 
     def application(self, settings: Settings) -> dict[str, Any]:
@@ -60,14 +60,14 @@ class Deployment:
         return {
             "name": name,
             "num_replicas": self.replicas if name == "Gateway" else 1,
-            # The new one is there before the old one goes; one or a fifth at a time, for starting takes processors.
+            # New replicas start before old ones stop, a fifth at a time: starting is expensive in CPU.
             "max_surge_percent": 20,
             "ray_actor_options": {"num_cpus": 0} | own,
         }
 
 
-def wanted(settings: Settings) -> Deployment:
-    """What was last wished for since `up`, or what the settings say.
+def desired_deployment(settings: Settings) -> Deployment:
+    """What was last saved since `plimsoll up`, else what the settings give.
 
     Raises:
         UnavailableError: the file cannot be read.
@@ -78,12 +78,12 @@ def wanted(settings: Settings) -> Deployment:
         return Deployment(settings.gateway_replicas)
     except (OSError, ValueError, TypeError) as error:
         raise UnavailableError(
-            f"{_file(settings)} cannot be read ({error}); delete it to have what the settings say"
+            f"{_file(settings)} cannot be read ({error}); delete it to return to the settings"
         ) from error
 
 
-def wish(settings: Settings, deployment: Deployment) -> None:
-    """Remember it: Ray, when it is started anew, is given the same."""
+def save_desired(settings: Settings, deployment: Deployment) -> None:
+    """Save it, so that a restarted Ray gets the same deployment."""
     path = _file(settings)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(f".{os.getpid()}")
@@ -91,8 +91,8 @@ def wish(settings: Settings, deployment: Deployment) -> None:
     draft.replace(path)
 
 
-def forget_wish(settings: Settings) -> None:
-    """From now on what the settings say."""
+def forget_desired(settings: Settings) -> None:
+    """Delete what was saved: the settings apply again."""
     _file(settings).unlink(missing_ok=True)
 
 

@@ -1,9 +1,9 @@
-"""HAProxy as this platform wants it: the file that Ray writes from its template, corrected before each start. Pure.
+"""HAProxy's configuration: the file that Ray writes from its template, corrected before each start. Pure.
 
-Ray's template has no settings for what matters here: it opens listeners to every interface, waits five seconds for a
-replica that is gone, lets any number of requests wait for ever, and answers with text. `corrected` puts that right,
-and raises where the template is no longer as it was: an HAProxy that is not understood does not start. Why the limits
-are what they are stands in docs/adr/0017-overload.md.
+Ray's template binds listeners to every interface, waits five seconds for a replica that is gone, queues any number of
+requests for ever and answers errors as text, and has no settings for these. `corrected` changes them, and raises when
+the template is not the expected one, so that HAProxy never starts with a configuration that was not checked. The
+reasons for the limits are in docs/adr/0017-overload.md.
 """
 
 from __future__ import annotations
@@ -16,77 +16,80 @@ from hashlib import sha256
 
 from lineage.errors import UnavailableError
 
-CUSTOMERS = "http-gateway"  # as Ray names the backend of application `gateway`
-_FRONT, _NOWHERE = "frontend http_frontend", "backend default_backend"
+CUSTOMERS = "http-gateway"  # Ray's name for the backend of application `gateway`
+_FRONTEND, _DEFAULT = "frontend http_frontend", "backend default_backend"
 
 
 @dataclass(frozen=True)
 class Pool:
-    """Requests that have places of their own in each replica, so that no other kind can take them.
+    """A class of requests with its own concurrency limit, so that one class cannot starve another.
 
-    A replica works on `places` of them at a time. For each replica `waiting` more may wait, at most `patience`
-    milliseconds: a replica may stop for breath. In a rush, when more come than any replica answers, only `rush` may:
-    a burst is served. Once that was not enough only one may, for a second: what waits behind others is not served in
-    the time it expects.
+    Attributes:
+        name: of the backend.
+        concurrent: requests that one replica works on at a time.
+        max_queue: requests that may wait, for each replica.
+        queue_timeout: how long one may wait, in milliseconds: a replica may pause for a moment.
+        burst_queue: instead of max_queue, while requests arrive faster than replicas answer. After a refusal only one
+            may wait for a second, because a longer queue would make every request late.
     """
 
     name: str
-    places: int
-    waiting: int
-    patience: int
-    rush: int
+    concurrent: int
+    max_queue: int
+    queue_timeout: int
+    burst_queue: int
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What is allowed at the door. Times are in milliseconds, sizes in bytes."""
+    """Limits of the ingress. Times are in milliseconds, sizes in bytes."""
 
     customers: Pool
     service: Pool
     health: Pool
     bulk: Pool
-    most_bytes: int = 1024 * 1024  # of a body, as serve.gateway.body has it
-    bulk_bytes: int = 8 * 1024  # larger bodies may not fit HAProxy's buffer, and then hold a place while they arrive
-    rushing: int = 100  # requests in a tenth of a second, for each replica
-    full: int = 1_000  # after a refusal the queues stay short for so long
+    max_bytes: int = 1024 * 1024  # of a body; serve.gateway.body has the same limit
+    bulk_bytes: int = 8 * 1024  # larger bodies may exceed HAProxy's buffer and occupy a replica while they arrive
+    burst_rate: int = 100  # requests in 100 ms, for each replica: faster is a burst
+    refusal_hold: int = 1_000  # how long queues stay short after a refusal
     connect: int = 100
-    check: int = 5_000  # of health: who is dead refuses the connection at once, who is busy is not dead
+    check: int = 5_000  # of health: a dead replica refuses at once, a busy one may take this long
     headers: int = 5_000
     body: int = 5_000
     client: int = 15_000
-    server: int = 35_000  # nothing that the gateway waits for takes so long
+    server: int = 35_000  # longer than anything that the gateway waits for
     keep_alive: int = 30_000
 
     @property
     def pools(self) -> tuple[Pool, ...]:
-        """All of them, the customers' first."""
+        """All pools, the customers' first."""
         return (self.customers, self.service, self.health, self.bulk)
 
     @property
-    def places(self) -> int:
-        """Requests that one replica can have at a time from this HAProxy."""
-        return sum(pool.places for pool in self.pools)
+    def concurrent(self) -> int:
+        """Requests that one replica can have at a time from this HAProxy, over all pools."""
+        return sum(pool.concurrent for pool in self.pools)
 
 
 def limits_for(inflight: int) -> Limits:
     """Limits for replicas that take `inflight` requests at a time.
 
-    Twice their places are within that, also where an HAProxy follows another, from 32 up: a refusal by the replica
-    itself would be tried again elsewhere, which helps nobody who is overloaded.
+    From 32 up, twice their sum fits into `inflight`, for an old HAProxy may still run beside its successor: a replica
+    that refuses would only make HAProxy retry elsewhere, which adds load.
     """
 
-    def pool(name: str, part: int, waiting: int, patience: int, rush: int = 64) -> Pool:
-        return Pool(name, max(1, inflight // part), waiting, patience, min(rush, waiting))
+    def pool(name: str, part: int, max_queue: int, queue_timeout: int, burst_queue: int = 64) -> Pool:
+        return Pool(name, max(1, inflight // part), max_queue, queue_timeout, min(burst_queue, max_queue))
 
     return Limits(
-        pool(CUSTOMERS, 8, 256, 5_000),  # twice as many as may wait for a challenger (serve.decision.challenger_client)
-        pool(f"{CUSTOMERS}-service", 8, 64, 5_000),  # verification and reading of routes: the platform itself
+        pool(CUSTOMERS, 8, 256, 5_000),  # twice the limit of serve.decision.challenger_client
+        pool(f"{CUSTOMERS}-service", 8, 64, 5_000),  # the platform itself: verification, route status
         pool(f"{CUSTOMERS}-health", 16, 32, 1_000),
-        pool(f"{CUSTOMERS}-bulk", 8, 28, 5_000),  # large bodies: they may be slow to come in, and take long
+        pool(f"{CUSTOMERS}-bulk", 8, 28, 5_000),  # large bodies: slow to arrive and to answer
     )
 
 
-#: What HAProxy itself answers, in the form of lineage.errors: code, message and, where it is one, the field.
+#: Error answers of HAProxy itself, in the form of lineage.errors: code, message and, if there is one, the field.
 _ERRORS: dict[int, tuple[str, ...]] = {
     400: ("malformed", "this is no HTTP request that can be read; check the request line, the headers and their sizes"),
     408: ("too_slow", "the body did not arrive in time; expected it with the request", "body"),
@@ -104,52 +107,52 @@ _UPGRADE = ("malformed", "the connection cannot be upgraded; expected a request 
 
 
 def corrected(text: str, host: str, limits: Limits, service: str = "") -> str:
-    """The configuration with the platform's limits, listeners and answers.
+    """Ray's configuration with the platform's limits, listeners and error answers.
 
     Args:
-        text: as Ray wrote it; it may be corrected already.
+        text: written by Ray; an already corrected one is returned as it is.
         host: the address that every listener is bound to.
-        service: what `fingerprint` says of the service's token; without it the service has no places of its own.
+        service: `fingerprint` of the service's token; without it the service has no pool of its own.
 
     Raises:
-        UnavailableError: the text is not what Ray's template gives.
+        UnavailableError: the text does not come from Ray 2.60's template.
     """
     sections = _sections(text)
     if _expected(sections, "defaults").count(_MARK):
         return text
-    _lock_up(sections, host)
-    _quiet(sections)
+    _restrict_listeners(sections, host)
+    _remove_request_logs(sections)
     _set_defaults(_expected(sections, "defaults"), limits)
-    _set_front(_expected(sections, _FRONT), limits, service, routed=f"backend {CUSTOMERS}" in sections)
-    sections[_NOWHERE] = [f"    http-request return {_answer(503, *_STARTING)}"]
+    _set_frontend(_expected(sections, _FRONTEND), limits, service, routed=f"backend {CUSTOMERS}" in sections)
+    sections[_DEFAULT] = [f"    http-request return {_http_return(503, *_STARTING)}"]
     if f"backend {CUSTOMERS}" in sections:
         sections |= _backends(sections.pop(f"backend {CUSTOMERS}"), limits)
     return _text(sections)
 
 
 def fingerprint(token: str) -> str:
-    """What `corrected` wants to know of a bearer token. The token itself does not follow from it."""
+    """The SHA-256 by which HAProxy recognises a bearer token, so that the token is not in the configuration."""
     return sha256(f"Bearer {token}".encode()).hexdigest().upper()
 
 
 def is_routed(text: str) -> bool:
-    """Whether the configuration leads to gateway replicas: a new HAProxy's first one does not."""
+    """Whether the configuration has gateway replicas: the first one of a new HAProxy has none."""
     return f"backend {CUSTOMERS}" in text.splitlines()
 
 
 def bound_to(text: str, address: str) -> str:
-    """A corrected configuration with its customers' entrance elsewhere.
+    """A corrected configuration with another bind address for customers.
 
     Args:
-        address: as HAProxy writes it: `host:port`, `fd@7` for a socket that it inherits, `unix@/a/path`.
+        address: in HAProxy's syntax: `host:port`, `fd@7` for an inherited socket, `unix@/a/path`.
     """
     sections = _sections(text)
-    _exchange(_expected(sections, _FRONT), r"^(\s*)bind .*$", rf"\1bind {address}")
+    _exchange(_expected(sections, _FRONTEND), r"^(\s*)bind .*$", rf"\1bind {address}")
     return _text(sections)
 
 
-def standby_of(text: str, address: str) -> str:
-    """A corrected configuration for a second HAProxy beside the first: nothing but the customers' entrance."""
+def standby_config(text: str, address: str) -> str:
+    """A corrected configuration for the standby's HAProxy: only the listener for customers, no admin sockets."""
     sections = _sections(bound_to(text, address))
     for name in ("frontend prometheus", "listen stats"):
         sections.pop(name, None)
@@ -159,22 +162,26 @@ def standby_of(text: str, address: str) -> str:
     return _text(sections)
 
 
-def nothing_behind(limits: Limits) -> str:
-    """A corrected configuration as long as there is no replica: everybody is told to come back."""
-    sections = {"global": ["    maxconn 1024", "    nbthread 1"], "defaults": ["    mode http"], _FRONT: ["    bind :"]}
+def config_without_replicas(limits: Limits) -> str:
+    """A corrected configuration without replicas: every request is answered with 503 and Retry-After."""
+    sections = {
+        "global": ["    maxconn 1024", "    nbthread 1"],
+        "defaults": ["    mode http"],
+        _FRONTEND: ["    bind :"],
+    }
     _set_defaults(sections["defaults"], limits)
-    _set_front(sections[_FRONT], limits, "", routed=False)
-    sections[_FRONT].append("    default_backend default_backend")
-    return _text(sections | {_NOWHERE: [f"    http-request return {_answer(503, *_STARTING)}"]})
+    _set_frontend(sections[_FRONTEND], limits, "", routed=False)
+    sections[_FRONTEND].append("    default_backend default_backend")
+    return _text(sections | {_DEFAULT: [f"    http-request return {_http_return(503, *_STARTING)}"]})
 
 
 def admin_socket(text: str) -> str:
-    """The path of the socket on which an HAProxy with this configuration says who it is; "" where there is none."""
+    """The path of the admin socket in this configuration, or ""."""
     found = re.search(r"^\s*stats socket (/\S+)", text, re.MULTILINE)
     return found[1] if found else ""
 
 
-_MARK = "    # as the platform wants it"
+_MARK = "    # corrected by plimsoll"
 
 
 def _sections(text: str) -> dict[str, list[str]]:
@@ -199,7 +206,7 @@ def _expected(sections: Mapping[str, list[str]], name: str) -> list[str]:
 
 
 def _exchange(lines: list[str], pattern: str, new: str, least: int = 1) -> None:
-    """Put `new` in place of what matches, in every line that has it."""
+    """Replace what matches by `new` in every line; raise when fewer than `least` lines match."""
     found = [re.subn(pattern, new, line) for line in lines]
     if sum(count for _, count in found) < least:
         raise UnavailableError(
@@ -208,20 +215,22 @@ def _exchange(lines: list[str], pattern: str, new: str, least: int = 1) -> None:
     lines[:] = [line for line, _ in found]
 
 
-def _lock_up(sections: Mapping[str, list[str]], host: str) -> None:
-    """Nobody from elsewhere, and no other user of this host."""
+def _restrict_listeners(sections: Mapping[str, list[str]], host: str) -> None:
+    """Bind every listener to `host`, and keep other users of this host from the admin socket."""
     _exchange(_expected(sections, "global"), r"mode 666", "mode 600")
     _exchange(_expected(sections, "frontend prometheus"), r"bind \*?:", f"bind {host}:")
     _exchange(_expected(sections, "listen stats"), r"bind \*?:", f"bind {host}:")
     for name, lines in sections.items():
         if any(re.match(r"\s*bind (\*|:|0\.0\.0\.0|\[?::)", line) for line in lines):
-            raise UnavailableError(f"section {name!r} of HAProxy's configuration listens to everybody; expected {host}")
+            raise UnavailableError(
+                f"section {name!r} of HAProxy's configuration listens on every interface; expected {host}"
+            )
 
 
-def _quiet(sections: Mapping[str, list[str]]) -> None:
-    """No line of log for each request, which nobody reads: the gateway counts its answers, and there is an exporter.
+def _remove_request_logs(sections: Mapping[str, list[str]]) -> None:
+    """Remove request logs, because the gateway counts its answers and HAProxy has an exporter; and splicing.
 
-    Nor are bodies spliced from socket to socket: they are small, and then two pipes cost more than one copy.
+    Bodies are small, and splicing one through two pipes costs more than copying it.
     """
     for lines in sections.values():
         lines[:] = [line for line in lines if not re.match(r"\s*(log\s|option (httplog|log-|splice-))", line)]
@@ -242,23 +251,23 @@ def _set_defaults(lines: list[str], limits: Limits) -> None:
         "    option http-ignore-probes",
         *(f"    timeout {name} {value}ms" for name, value in times.items()),
     ]
-    lines += [f"    http-error {_answer(status, *said)}" for status, said in _ERRORS.items()]
+    lines += [f"    http-error {_http_return(status, *said)}" for status, said in _ERRORS.items()]
 
 
-def _set_front(lines: list[str], limits: Limits, service: str, *, routed: bool) -> None:
+def _set_frontend(lines: list[str], limits: Limits, service: str, *, routed: bool) -> None:
     bind = next((at for at, line in enumerate(lines) if line.lstrip().startswith("bind ")), None)
     if bind is None:
         raise UnavailableError("Ray's configuration of HAProxy has no `bind` in its frontend; expected one")
     lines[bind + 1 : bind + 1] = [
-        f"    http-request return {_answer(400, *_UPGRADE)} "
+        f"    http-request return {_http_return(400, *_UPGRADE)} "
         "if { req.hdr(upgrade) -m found } !{ req.hdr(upgrade) -i h2c }",
-        f"    http-request return {_answer(400, *_TARGET)} if !{{ path_beg / }}",
-        f"    http-request return {_answer(413, *(word.format(most=limits.most_bytes) for word in _LARGE))} "
-        f"if {{ req.body_size gt {limits.most_bytes} }}",
-        # A replica's place is not for who is slow to send: the request goes on when it is here.
+        f"    http-request return {_http_return(400, *_TARGET)} if !{{ path_beg / }}",
+        f"    http-request return {_http_return(413, *(word.format(most=limits.max_bytes) for word in _LARGE))} "
+        f"if {{ req.body_size gt {limits.max_bytes} }}",
+        # A slow sender must not occupy a replica: the request is forwarded when it has arrived.
         f"    http-request wait-for-body time {limits.body}ms",
-        # Ray would watch each request for a caller who goes away and for its time, a task and a timer each. The request
-        # is whole when it goes on, and what the gateway waits for is bounded in the gateway and by `timeout server`.
+        # Otherwise Ray starts a task and a timer for each request, for its caller's disconnect and its timeout. The
+        # request is complete when it is forwarded, and the gateway and `timeout server` bound what it waits for.
         "    http-request set-header x-request-disconnect-disabled ?1",
         "    http-request set-header x-request-timeout-seconds 0",
     ]
@@ -275,8 +284,8 @@ def _set_front(lines: list[str], limits: Limits, service: str, *, routed: bool) 
 
 
 def _backends(lines: list[str], limits: Limits) -> dict[str, list[str]]:
-    """The backend that Ray wrote, and one for each other pool that has the same servers and asks for no health."""
-    _exchange(lines, r"^(\s*default-server .*)$", rf"\1 maxconn {limits.customers.places}")
+    """The backend that Ray wrote, and one for each other pool: same servers, health taken from the first."""
+    _exchange(lines, r"^(\s*default-server .*)$", rf"\1 maxconn {limits.customers.concurrent}")
     servers = [line.split() for line in lines if line.lstrip().startswith("server ")]
     if any(len(words) < 4 or words[3] != "check" for words in servers):
         raise UnavailableError(
@@ -286,7 +295,7 @@ def _backends(lines: list[str], limits: Limits) -> dict[str, list[str]]:
     backends = {limits.customers: lines}
     for pool in limits.pools[1:]:
         follow = (
-            f"    server {name} {address} track {CUSTOMERS}/{name} maxconn {pool.places}"
+            f"    server {name} {address} track {CUSTOMERS}/{name} maxconn {pool.concurrent}"
             + (" backup" if "backup" in options else "")
             for _, name, address, *options in servers
         )
@@ -295,21 +304,21 @@ def _backends(lines: list[str], limits: Limits) -> dict[str, list[str]]:
 
 
 def _bounds(pool: Pool, replicas: int, limits: Limits) -> Iterable[str]:
-    """Rules that refuse before anybody waits in vain: HAProxy itself has a limit of time for a backend's queue only."""
+    """Rules that refuse requests beyond the queue limits: HAProxy itself limits only the time in a queue."""
     since = f"proc.full_{pool.name.replace('-', '_')}"
-    many = f"{{ queue ge {pool.waiting * replicas} }}"
-    rush = f"{{ queue ge {pool.rush * replicas} }} {{ sc_http_req_rate(0) ge {limits.rushing * replicas} }}"
-    still = f"{{ queue ge {replicas} }} {{ date(0,ms),sub({since}) lt {limits.full} }}"
-    yield f"    timeout queue {pool.patience}ms"
+    many = f"{{ queue ge {pool.max_queue * replicas} }}"
+    burst = f"{{ queue ge {pool.burst_queue * replicas} }} {{ sc_http_req_rate(0) ge {limits.burst_rate * replicas} }}"
+    still = f"{{ queue ge {replicas} }} {{ date(0,ms),sub({since}) lt {limits.refusal_hold} }}"
+    yield f"    timeout queue {pool.queue_timeout}ms"
     yield "    stick-table type integer size 1 expire 10s store http_req_rate(100ms)"
     yield "    http-request track-sc0 int(0)"
     refused = "if { var(txn.refused) -m bool }"
-    yield f"    http-request set-var(txn.refused) bool(true) if {many} or {rush} or {still}"
+    yield f"    http-request set-var(txn.refused) bool(true) if {many} or {burst} or {still}"
     yield f"    http-request set-var({since}) date(0,ms) {refused}"
-    yield f"    http-request return {_answer(503, *_OVERLOADED)} {refused}"
+    yield f"    http-request return {_http_return(503, *_OVERLOADED)} {refused}"
 
 
-def _answer(status: int, code: str, message: str, field: str | None = None) -> str:
+def _http_return(status: int, code: str, message: str, field: str | None = None) -> str:
     content = {"error": message, "code": code} | ({"field": field} if field else {})
     body = json.dumps(content, separators=(",", ":"))
     wait = " hdr Retry-After 1" if status == 503 else ""

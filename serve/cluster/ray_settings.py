@@ -1,7 +1,7 @@
-"""How Ray is started: its environment, its command line and the two files it needs. Pure but for `prepare`.
+"""How Ray is started: environment, command line, token and HAProxy wrapper. Pure except for `prepare`.
 
-Nothing here imports Ray: the supervisor starts it as a process and must not carry its weight. Measured reasons for the
-values stand in docs/adr; each comment says what breaks without the setting.
+Nothing here imports Ray, which would cost the supervisor its memory. Measured reasons for the values are in docs/adr;
+each comment says what breaks without the setting.
 """
 
 from __future__ import annotations
@@ -10,25 +10,20 @@ import importlib.util
 import os
 import secrets
 import sys
+import tempfile
 from pathlib import Path
 
 from lineage.errors import UnavailableError
 from lineage.settings import Settings
-from serve.cluster.haproxy_wrapper import Door
+from serve.cluster.haproxy_wrapper import IngressConfig
+from serve.cluster.listeners import REPLICA_PORTS, RayPort
 
-_BLOCK = 256  # ports of one platform beside the five in Settings
-_BLOCKS = 47  # blocks from 20000 up to where Linux begins its ephemeral ports, 32768
-_REPLICA_PORTS = 110
-_SERVICE = "controller"  # the machine account whose requests have places of their own
+_TMPDIR_MAX_BYTES = 75  # Python's multiprocessing adds 32 for a socket; the kernel's limit is 107
+_SERVICE = "controller"  # the machine account whose requests have a pool of their own in HAProxy
 
 _WRAPPER = """#!/bin/sh
-exec "{python}" -m serve.cluster.haproxy_wrapper "{door}" "$@"
+exec "{python}" -m serve.cluster.haproxy_wrapper "{ingress}" "$@"
 """
-
-
-def block_of(settings: Settings) -> int:
-    """First of the 256 ports that belong to this platform, so that two platforms can share a host."""
-    return 20_000 + _BLOCK * (settings.ray_port % _BLOCKS)
 
 
 def token_file(settings: Settings) -> Path:
@@ -37,17 +32,17 @@ def token_file(settings: Settings) -> Path:
 
 
 def wrapper_file(settings: Settings) -> Path:
-    """The script Ray starts in place of HAProxy."""
+    """The script that Ray runs as `haproxy`."""
     return _folder(settings) / "haproxy.sh"
 
 
-def door_of(settings: Settings) -> Door:
-    """Where the ingress of this platform stands.
+def ingress_config(settings: Settings) -> IngressConfig:
+    """The ingress of this platform.
 
     Raises:
         UnavailableError: the HAProxy that comes with Ray is not installed.
     """
-    return Door(
+    return IngressConfig(
         host=settings.host,
         port=settings.gateway_port,
         binary=str(_haproxy_binary()),
@@ -63,8 +58,8 @@ def ray_address(settings: Settings) -> str:
 
 
 def ray_environment(settings: Settings) -> dict[str, str]:
-    """Variables for `ray start` and for every process that talks to Ray; they work only if the raylet has them too."""
-    return _platform(settings) | _core(settings) | _ingress(settings)
+    """Variables for `ray start` and every process that uses Ray; Serve ignores them unless the raylet has them too."""
+    return settings.environment() | _core(settings) | _ingress(settings)
 
 
 def ray_client_environment(settings: Settings) -> dict[str, str]:
@@ -73,8 +68,7 @@ def ray_client_environment(settings: Settings) -> dict[str, str]:
 
 
 def ray_start_command(settings: Settings) -> list[str]:
-    """`ray start --head --block`: runs in the foreground until it is stopped."""
-    block = block_of(settings)
+    """`ray start --head --block`: runs in the foreground until it is ended."""
     return [
         str(Path(sys.executable).with_name("ray")),
         "start",
@@ -87,14 +81,14 @@ def ray_start_command(settings: Settings) -> list[str]:
         "--include-dashboard=true",  # without it there is neither a job API nor Serve's REST
         f"--dashboard-host={settings.host}",
         f"--dashboard-port={settings.ray_dashboard_port}",
-        f"--ray-client-server-port={block}",
-        f"--dashboard-agent-listen-port={block + 1}",
-        f"--dashboard-agent-grpc-port={block + 2}",
-        f"--runtime-env-agent-port={block + 3}",
-        f"--metrics-export-port={block + 4}",
-        f"--node-manager-port={block + 10}",
-        f"--object-manager-port={block + 11}",
-        "--min-worker-port=0",  # workers take free ports, or two clusters fight over 10002 and up
+        f"--ray-client-server-port={RayPort.CLIENT_SERVER.of(settings)}",
+        f"--dashboard-agent-listen-port={RayPort.AGENT_HTTP.of(settings)}",
+        f"--dashboard-agent-grpc-port={RayPort.AGENT_GRPC.of(settings)}",
+        f"--runtime-env-agent-port={RayPort.RUNTIME_ENV_AGENT.of(settings)}",
+        f"--metrics-export-port={RayPort.METRICS_EXPORT.of(settings)}",
+        f"--node-manager-port={RayPort.NODE_MANAGER.of(settings)}",
+        f"--object-manager-port={RayPort.OBJECT_MANAGER.of(settings)}",
+        "--min-worker-port=0",  # workers take free ports instead of 10002 and up, which two clusters would share
         "--max-worker-port=0",
         f"--object-store-memory={256 * 1024 * 1024}",
         "--include-log-monitor=false",  # 84 MiB; logs are read from files
@@ -112,16 +106,11 @@ def prepare(settings: Settings) -> None:
         _write_token(token_file(settings))
         wrapper = wrapper_file(settings)
         wrapper.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        door_of(settings).write(wrapper.with_name("door.json"))
-        wrapper.write_text(_WRAPPER.format(python=sys.executable, door=wrapper.with_name("door.json")))
+        ingress_config(settings).write(wrapper.with_name("ingress.json"))
+        wrapper.write_text(_WRAPPER.format(python=sys.executable, ingress=wrapper.with_name("ingress.json")))
         wrapper.chmod(0o700)
     except OSError as error:
-        raise UnavailableError(f"cannot prepare Ray: {error.filename}: {error.strerror}") from error
-
-
-def _platform(settings: Settings) -> dict[str, str]:
-    values = settings.model_dump() | {"home": settings.root, "ray_tmp": settings.ray_tmp.resolve()}
-    return {f"PLIMSOLL_{name.upper()}": str(value) for name, value in values.items()}
+        raise UnavailableError(f"cannot prepare Ray: {error}") from error
 
 
 def _core(settings: Settings) -> dict[str, str]:
@@ -131,19 +120,27 @@ def _core(settings: Settings) -> dict[str, str]:
         # Undocumented on Linux: makes the node's address 127.0.0.1 and with it every core listener. Not for clusters.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
-        # Ray gives its workers 15: gateway and ingress would come after everything else that runs on the host.
+        # Ray's default is 15: gateway and ingress would get CPU after everything else on the host.
         "RAY_worker_niceness": "0",
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # under `uv run` Ray would build an environment for every worker
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-        "DASHBOARD_METRIC_PORT": str(block_of(settings) + 5),
+        "DASHBOARD_METRIC_PORT": str(RayPort.DASHBOARD_METRICS.of(settings)),
+        "AUTOSCALER_METRIC_PORT": str(RayPort.AUTOSCALER_METRICS.of(settings)),
         "OMP_NUM_THREADS": "1",
         "PYTHONUNBUFFERED": "1",
+        **_temporary_folder(settings),
     }
 
 
+def _temporary_folder(settings: Settings) -> dict[str, str]:
+    # Ray's dashboard forks its parts by Python's forkserver, whose socket lies in TMPDIR.
+    short = len(os.fsencode(tempfile.gettempdir())) <= _TMPDIR_MAX_BYTES
+    return {} if short else {"TMPDIR": str(settings.ray_tmp.resolve())}
+
+
 def _ingress(settings: Settings) -> dict[str, str]:
-    block, folder = block_of(settings), _folder(settings)
-    http, grpc = block + 20, block + 20 + _REPLICA_PORTS
+    folder = _folder(settings)
+    http, grpc = RayPort.REPLICA_HTTP.of(settings), RayPort.REPLICA_GRPC.of(settings)
     values = {
         "ENABLE_HA_PROXY": 1,
         "THROUGHPUT_OPTIMIZED": 1,
@@ -153,33 +150,33 @@ def _ingress(settings: Settings) -> dict[str, str]:
         "HAPROXY_METRICS_SOCKET_PATH": folder / "m.sock",
         "HAPROXY_SERVER_STATE_BASE": folder,
         "HAPROXY_SERVER_STATE_FILE": folder / "state",
-        "HAPROXY_STATS_PORT": block + 8,
-        "HAPROXY_METRICS_PORT": block + 9,
+        "HAPROXY_STATS_PORT": RayPort.HAPROXY_STATS.of(settings),
+        "HAPROXY_METRICS_PORT": RayPort.HAPROXY_METRICS.of(settings),
         "HAPROXY_NBTHREAD": 1,
-        # Else HAProxy writes a line for each request, which Ray reads in Python: a tenth of a processor at 1,800 a
-        # second. The gateway counts its answers itself, and HAProxy has an exporter.
+        # Otherwise HAProxy logs each request and Ray reads the log in Python: a tenth of a CPU at 1,800 requests/s. The
+        # gateway counts its answers itself, and HAProxy has an exporter.
         "HAPROXY_METRICS_ENABLED": 0,
-        "HAPROXY_MAXCONN": 2048,  # connections at a time, 32 KiB of buffers each; more wait to be accepted
-        # A killed replica costs no request. 500: what Ray answers for a dead replica; decisions may repeat.
+        "HAPROXY_MAXCONN": 2048,  # connections, 32 KiB of buffers each; more wait to be accepted
+        # A killed replica costs no request. Ray answers 500 for a dead replica; decisions may be repeated.
         "HAPROXY_RETRY_ON": "conn-failure empty-response 500 502 503 504",
         "HAPROXY_RETRIES": 5,
         "HAPROXY_HEALTH_CHECK_INTER": "1s",
         "HAPROXY_HARD_STOP_AFTER_S": 30,
         "PROXY_HEALTH_CHECK_PERIOD_S": 1,
-        "PROXY_HEALTH_CHECK_TIMEOUT_S": 10,  # shorter ones fail a busy machine's healthy replicas
+        "PROXY_HEALTH_CHECK_TIMEOUT_S": 10,  # a shorter one fails healthy replicas of a busy machine
         "DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": 3,
-        "FALLBACK_PROXY_HTTP_PORT": block + 6,
-        "FALLBACK_PROXY_GRPC_PORT": block + 7,
+        "FALLBACK_PROXY_HTTP_PORT": RayPort.FALLBACK_PROXY_HTTP.of(settings),
+        "FALLBACK_PROXY_GRPC_PORT": RayPort.FALLBACK_PROXY_GRPC.of(settings),
         "DIRECT_INGRESS_MIN_HTTP_PORT": http,
-        "DIRECT_INGRESS_MAX_HTTP_PORT": http + _REPLICA_PORTS,
+        "DIRECT_INGRESS_MAX_HTTP_PORT": http + REPLICA_PORTS,
         "DIRECT_INGRESS_MIN_GRPC_PORT": grpc,
-        "DIRECT_INGRESS_MAX_GRPC_PORT": grpc + _REPLICA_PORTS,
+        "DIRECT_INGRESS_MAX_GRPC_PORT": grpc + REPLICA_PORTS,
     }
     return {f"RAY_SERVE_{name}": str(value) for name, value in values.items()}
 
 
 def _folder(settings: Settings) -> Path:
-    return settings.ray_tmp.resolve() / "hap"  # short: Unix sockets end at 108 characters
+    return settings.ray_tmp.resolve() / "hap"  # RAY_TMP_MAX_BYTES counts this name
 
 
 def _write_token(path: Path) -> None:

@@ -7,14 +7,15 @@ first fact, ControllerStarted, gives the epoch by which replicas tell it from a 
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import time
 from typing import Any
 
 import ray
+import structlog
 
 from lineage.clock import instant
+from lineage.diagnostic_log import configure_diagnostic_log
 from lineage.settings import Settings
 from plimsoll.errors import Error as LedgerError
 from plimsoll.errors import Unavailable
@@ -30,7 +31,7 @@ from serve.models.bundle_store import BundleStore
 from serve.record.decision_log import DecisionLog
 from serve.routes import Route, routes_from
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger("plimsoll.controller")
 CONTROLLER, NAMESPACE = "plimsoll_controller", "plimsoll"
 _TICK_SECONDS = 0.5
 _WAIT_SECONDS = 10.0
@@ -42,8 +43,7 @@ class Controller:
     """Shell of the loops; what they decide is in the verbs, what they do is in `Reconciler`."""
 
     async def __init__(self) -> None:  # type: ignore[misc]
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
-        logging.getLogger("httpx").setLevel(logging.WARNING)
+        configure_diagnostic_log()
         self._settings = Settings()
         token = self._settings.token("controller")
         self._ledger = Ledger(self._settings.ledger_url, token)
@@ -73,10 +73,10 @@ class Controller:
         try:
             await asyncio.to_thread(self._ledger.append, kind, model=model, data=data, key=key)
         except Unavailable as error:
-            log.warning("%s of %s is not on record yet: %s", kind, model, error.message)
+            log.warning("not on record yet", kind=kind, model=model, message=error.message)
             return False
         except LedgerError as error:
-            log.error("%s of %s is refused: %s", kind, model, error.message)
+            log.error("refused", kind=kind, model=model, message=error.message)
         return True
 
     async def status(self) -> dict[str, Any]:
@@ -102,7 +102,7 @@ class Controller:
                 await self._learn_more()
                 pause = 0.25
             except LedgerError as error:
-                log.warning("the ledger does not answer, the split stays as it is: %s", error.message)
+                log.warning("the ledger does not answer, the split stays as it is", message=error.message)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _PAUSE_MOST)
 
@@ -113,7 +113,7 @@ class Controller:
         await self._read()
         self._epoch = record["seq"]
         self._publish({})
-        log.info("took over with epoch %s", self._epoch)
+        log.info("took over", epoch=self._epoch)
 
     async def _learn_more(self) -> None:
         page = await asyncio.to_thread(
@@ -159,7 +159,7 @@ class Controller:
         try:
             await self._reconciler.record(Intention("RouteApplied", route.model, data, about_release=False))
         except LedgerError as error:
-            log.warning("a route was applied but that is not on record: %s", error.message)
+            log.warning("a route was applied but that is not on record", message=error.message)
 
     async def _run(self) -> None:
         """Tick for ever: at once when the ledger has news, else twice a second."""

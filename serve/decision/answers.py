@@ -1,4 +1,4 @@
-"""A decision on its way: the score, what has been found out about the request so far, and what the caller gets."""
+"""Data of a decision in its stages: request, pending decision, score, unrecorded decision, answer."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Role = Literal["champion", "challenger", "baseline"]
 
 
 class ChallengerPort(Protocol):
-    """The other pool, where challengers and shadows are scored."""
+    """Pool of processes where challengers and shadows are scored."""
 
     def is_ready(self, target: Target) -> bool:
-        """Whether the challenger may be sent requests; until then nobody is assigned to an arm."""
+        """Whether the challenger can be sent requests; until then no customer is assigned to an arm."""
 
     async def __call__(self, target: Target, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Of each row of named features the fields of `Scored`, or `{"refused": why}`.
+        """Score rows of named features: of each row the fields of `Scored`, or `{"refused": why}`.
 
         Raises:
             UnavailableError: the pool failed.
@@ -32,7 +32,7 @@ class ChallengerPort(Protocol):
 
 @dataclass(frozen=True)
 class Scored:
-    """What a model says about one row."""
+    """Score, decision and reasons of one row. `row` is float64[f] in the model's order; scores are probabilities."""
 
     row: list[float]
     score: float
@@ -43,10 +43,10 @@ class Scored:
 
 
 class LookedUpFeatures(NamedTuple):
-    """Features that were looked up instead of sent.
+    """Origin of features that were looked up instead of sent.
 
-    service: the feature service they came from; age: seconds since the oldest of them was observed.
-    unusable: names of the features that are stale or missing, which nobody may use.
+    service: the feature service; age: seconds since the oldest of them was observed.
+    unusable: names of the features that are stale or missing and must not be used.
     """
 
     service: str
@@ -55,7 +55,7 @@ class LookedUpFeatures(NamedTuple):
 
 
 class Request(NamedTuple):
-    """One row to decide on. `key` names the customer, who stays on one arm; `row` is its number among several."""
+    """One row to decide. `key` names the customer and fixes the arm; `row` is its number in a request of several."""
 
     features: Mapping[str, Any]
     key: str
@@ -65,7 +65,7 @@ class Request(NamedTuple):
 
 @dataclass(slots=True)
 class Pending:
-    """A decision under way."""
+    """A decision in progress."""
 
     route: Route
     request: Request
@@ -81,7 +81,7 @@ class Pending:
 
 
 class UnrecordedDecision(NamedTuple):
-    """A decision that is made but neither recorded nor given."""
+    """A decision that is neither recorded nor returned yet."""
 
     pending: Pending
     target: Target

@@ -1,9 +1,9 @@
-"""The way to the challengers' pool: few requests at a time, and none that waits long for a pool that fails.
+"""Client of the challenger pool: few concurrent requests, and short waits for a pool that fails.
 
-Whoever waits for the pool holds a place in the gateway, and places are few. So at most `AT_ONCE` requests are under way
-to it; while there are, nobody is assigned to an arm, neither this one nor the other, and the trial loses time but no
-evidence. After a failure the pool is left alone for a second at a time, then asked by one request only until it
-answers. A request that is turned away then counts as the challenger's failure all the same.
+A request that waits for the pool occupies one of the gateway's few concurrent requests. So at most `AT_ONCE` are sent
+at a time; meanwhile no customer is assigned to either arm, which costs the canary time but no evidence. After a failure
+the pool is not asked for a second, then by one request at a time until it answers. Requests refused meanwhile count
+as the challenger's failures.
 """
 
 from __future__ import annotations
@@ -22,39 +22,40 @@ from serve.routes import Target
 
 log = structlog.get_logger("plimsoll.challenger")
 AT_ONCE = 2
-_REST_SECONDS = 1.0
-_AGAIN_SECONDS = 0.2  # for the second try: Serve itself would wait until another process is up
+_PAUSE_SECONDS = 1.0
+_RETRY_SECONDS = 0.2  # limit of the second attempt: Serve itself would wait until another process is up
 _PREPARE_SECONDS = 20.0
 
 
 class ChallengerClient:
-    """Scores with a challenger in another process.
+    """Scores rows with a challenger in another process.
 
     Args:
         handle: Serve's handle of the pool.
-        at_once: requests under way to it.
+        clock: monotonic seconds.
+        at_once: concurrent requests.
     """
 
     def __init__(self, handle: Any, clock: Callable[[], float] = time.monotonic, at_once: int = AT_ONCE) -> None:
         self._handle, self._clock, self._at_once = handle, clock, at_once
-        self._rests_until = 0.0
+        self._paused_until = 0.0
         self._failing = False
-        self._under_way = 0
+        self._in_progress = 0
         self._ready: set[str] = set()
 
     def is_prepared(self, target: Target) -> bool:
-        """True where `prepare` has ended, well or not."""
+        """Whether `prepare` has ended, with success or not."""
         return target.digest in self._ready
 
     def is_ready(self, target: Target) -> bool:
-        """True where the next request may be assigned to an arm: the challenger was prepared, and the pool has room.
+        """Whether the next customer can be assigned to an arm: the challenger is prepared and a request can be sent.
 
-        A pool that fails has room for failures: they are what the judge has to see.
+        True while the pool fails, because the judge has to see the failures.
         """
-        return target.digest in self._ready and (self._failing or self._under_way < self._at_once)
+        return target.digest in self._ready and (self._failing or self._in_progress < self._at_once)
 
     async def prepare(self, target: Target) -> None:
-        """Have the bundle loaded. A failure is no reason to wait: the requests will show it, and they are counted."""
+        """Load the bundle in the pool. A failure is only logged: requests will fail too, and are counted."""
         try:
             async with asyncio.timeout(_PREPARE_SECONDS):
                 await self._handle.prepare.remote(target.release, target.digest)
@@ -68,31 +69,31 @@ class ChallengerClient:
         Raises:
             UnavailableError: the pool failed, refused the bundle, rests after a failure, or has no room.
         """
-        if self._clock() < self._rests_until:
+        if self._clock() < self._paused_until:
             raise UnavailableError("the challenger's pool failed a moment ago")
-        if self._under_way >= (1 if self._failing else self._at_once):
+        if self._in_progress >= (1 if self._failing else self._at_once):
             raise UnavailableError("the challenger's pool has no room for another request")
-        self._under_way += 1
+        self._in_progress += 1
         try:
             scored = await self._score(target, rows)
         except asyncio.CancelledError:  # the caller's time-out
-            self._rest()
+            self._pause()
             raise
         except (TimeoutError, RayError, RayServeException) as error:
-            self._rest()
+            self._pause()
             raise UnavailableError(_first_line(error)) from error
         finally:
-            self._under_way -= 1
-        self._failing, self._rests_until = False, 0.0
+            self._in_progress -= 1
+        self._failing, self._paused_until = False, 0.0
         return scored
 
-    def _rest(self) -> None:
-        self._failing, self._rests_until = True, self._clock() + _REST_SECONDS
+    def _pause(self) -> None:
+        self._failing, self._paused_until = True, self._clock() + _PAUSE_SECONDS
 
     async def _score(self, target: Target, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Ask, and once more where the process that was asked died: another may be there, and scoring may be repeated.
+        """Score, with one retry if the process died: another may exist, and scoring is idempotent.
 
-        What the scorer itself raised is an answer, and is not asked for again.
+        An error that the scorer itself raised is not retried.
         """
         asked = (target.release, target.digest, rows)
         try:
@@ -101,8 +102,8 @@ class ChallengerClient:
             raise
         except (RayError, RayServeException) as error:
             log.warning("challenger call retried", message=_first_line(error))
-            self._rest()  # nobody else finds out by waiting
-            async with asyncio.timeout(_AGAIN_SECONDS):
+            self._pause()  # other requests need not wait to find out
+            async with asyncio.timeout(_RETRY_SECONDS):
                 scored = await self._handle.score.remote(*asked)
         return scored
 

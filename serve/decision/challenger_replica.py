@@ -1,4 +1,4 @@
-"""The other pool: challengers are scored here, where a crash, a leak or a slow model harms nobody but themselves."""
+"""Challenger pool of Ray Serve: scores challengers in processes of their own, where a crash harms no champion."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from validators.scoring.bundle import Bundle
 
 
 class Challenger:
-    """Scores rows with the bundle that each call names; bundles are loaded in a thread on first sight."""
+    """Scores rows with the bundle that each call names; a bundle is loaded in a thread when it is first named."""
 
     def __init__(self) -> None:
         configure_diagnostic_log()
@@ -27,7 +27,7 @@ class Challenger:
         self._loading = asyncio.Lock()
 
     async def score(self, release: str, digest: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Of each row of named features the fields of `serve.decision.answers.Scored`, or `{"refused": why}`.
+        """Score rows of named features: of each the fields of `serve.decision.answers.Scored`, or `{"refused": why}`.
 
         Raises:
             TamperedError: the bundle's bytes are refused.
@@ -36,7 +36,7 @@ class Challenger:
         return [_scored(bundle, row) for row in rows]
 
     async def prepare(self, release: str, digest: str) -> None:
-        """Load a bundle and let it answer once, before traffic needs it.
+        """Load a bundle and score one row, before traffic needs it.
 
         Raises:
             TamperedError: the bundle's bytes are refused.
@@ -61,5 +61,5 @@ class Challenger:
 def _scored(bundle: Bundle, row: dict[str, Any]) -> dict[str, Any]:
     try:
         return asdict(score(bundle, row))
-    except PlimsollError as error:  # this row's failure, and no other's
+    except PlimsollError as error:  # the other rows are scored all the same
         return {"refused": f"{type(error).__name__}: {error.message}"}

@@ -1,6 +1,6 @@
-"""The champion's answers: as fast as they come, or why there is none, so that the baseline gives them.
+"""Scores rows with the champion; a row that it must not or cannot answer gets a `fallback` reason instead.
 
-Why not, in the words of `fallback`: killed, champion_refused (its bytes are not verified), champion_failed (no
+Values of `fallback`: killed, champion_refused (its bytes are not verified), champion_failed (no
 probability), stale_features, explanation_timeout, explanation_failed, or breaker:<cause>.
 """
 
@@ -28,7 +28,7 @@ log = structlog.get_logger("plimsoll.gateway")
 
 
 class Champion:
-    """Answers for the champions of all models."""
+    """Scores with the champions of all models."""
 
     def __init__(
         self,
@@ -42,18 +42,18 @@ class Champion:
         self.cache, self._clock = cache, clock
 
     async def answer(self, route: Route, pending: list[Pending], *, explain: bool) -> None:
-        """Answer what the champion may answer; the others get their `fallback`.
+        """Fill in `scored` where the champion answers and `fallback` where it does not.
 
         Raises:
             InvalidError: a feature is wrong; none of the rows is answered then.
         """
         if route.champion is None:
-            return  # the baseline is in charge: that is no fallback
+            return  # the baseline is the default target: that is no fallback
         bundle = self._store.get(route.champion) or await self._store.get_or_load(route.champion)
         if bundle is None:
             _fall_back(pending, "champion_refused")
             return
-        # Whoever verifies a release wants to hear it and decides nothing: no breaker, switch or cache comes between.
+        # Verification requests bypass breaker, kill switch and cache.
         breaker = (
             self._breakers.of(route, self._store.score_spread(route.champion))
             if pending[0].purpose == "customer"
@@ -63,91 +63,91 @@ class Champion:
         if not asked:
             return
         rows = parse_rows(bundle, [one.request for one in asked])
-        work = _Work(route, bundle, breaker, explain=explain)
-        new = self._remember(work, asked, rows)
+        batch = _Batch(route, bundle, breaker, explain=explain)
+        new = self._answer_from_cache(batch, asked, rows)
         if new:
-            await self._score(work, [asked[number] for number in new], rows if len(new) == len(asked) else rows[new])
+            await self._score(batch, [asked[number] for number in new], rows if len(new) == len(asked) else rows[new])
 
-    def _remember(self, work: _Work, asked: list[Pending], rows: Rows) -> list[int]:
-        """Answer what was answered before; return the numbers of the others."""
-        if work.breaker is None or not work.route.serving.cache:
+    def _answer_from_cache(self, batch: _Batch, asked: list[Pending], rows: Rows) -> list[int]:
+        """Answer rows from the cache; return the numbers of the others."""
+        if batch.breaker is None or not batch.route.serving.cache:
             return list(range(len(asked)))
         new = []
         for number, one in enumerate(asked):
-            known = self.cache.get(work.row(rows, number))
+            known = self.cache.get(batch.row(rows, number))
             if known is None:
                 new.append(number)
             else:
-                one.scored, one.role, one.target, one.cached = known, CHAMPION, work.route.champion, True
+                one.scored, one.role, one.target, one.cached = known, CHAMPION, batch.route.champion, True
         return new
 
-    async def _score(self, work: _Work, asked: list[Pending], rows: Rows) -> None:
-        bundle, began = work.bundle, self._clock()
+    async def _score(self, batch: _Batch, asked: list[Pending], rows: Rows) -> None:
+        bundle, began = batch.bundle, self._clock()
         try:
             decisions = decisions_from_scores(bundle, rows, bundle.model.score(rows), with_baseline=False)
         except PlimsollError as error:
-            log.error("champion failed", model=work.route.model, message=error.message)
-            work.fail(asked, "errors", "champion_failed")
+            log.error("champion failed", model=batch.route.model, message=error.message)
+            batch.fail(asked, "errors", "champion_failed")
             return
-        slow = (self._clock() - began) * 1000.0 > work.route.serving.slow_milliseconds * len(asked)
+        slow = (self._clock() - began) * 1000.0 > batch.route.serving.slow_milliseconds * len(asked)
         good: dict[int, Scored] = {}
         for number, scored in enumerate(decisions):
             if scored is None:
-                work.fail((asked[number],), "not_a_probability", "champion_failed")
+                batch.fail((asked[number],), "not_a_probability", "champion_failed")
             else:
                 good[number] = scored
-        wanted = [number for number, scored in good.items() if wants_reasons(bundle, scored, explain=work.explain)]
+        wanted = [number for number, scored in good.items() if wants_reasons(bundle, scored, explain=batch.explain)]
         if wanted:
-            good = await self._explain(work, asked, rows, good, wanted)
+            good = await self._explain(batch, asked, rows, good, wanted)
         for number, scored in good.items():
-            self._settle(work, asked[number], scored, rows, number, slow=slow)
+            self._accept(batch, asked[number], scored, rows, number, slow=slow)
 
     async def _explain(
-        self, work: _Work, asked: list[Pending], rows: Rows, good: dict[int, Scored], wanted: list[int]
+        self, batch: _Batch, asked: list[Pending], rows: Rows, good: dict[int, Scored], wanted: list[int]
     ) -> dict[int, Scored]:
-        """`good` with reasons for the numbers in `wanted`; who gets none of them has fallen back and is left out."""
-        bundle, explained = work.bundle, dict(good)
-        contributions = await self._contributions(work, [asked[number] for number in wanted], rows[wanted])
+        """`good` with reasons for the rows in `wanted`; rows whose explanation failed fall back and are left out."""
+        bundle, explained = batch.bundle, dict(good)
+        contributions = await self._contributions(batch, [asked[number] for number in wanted], rows[wanted])
         for place, number in enumerate(wanted):
             scored = explained.pop(number)
             if contributions is None:
                 continue
             with_them = with_reasons(bundle, bundle.model, scored, contributions[place])
             if with_them is None:
-                work.fail((asked[number],), "explanation", "explanation_failed")
+                batch.fail((asked[number],), "explanation", "explanation_failed")
             else:
                 explained[number] = with_them
         return explained
 
-    async def _contributions(self, work: _Work, asked: list[Pending], rows: Rows) -> Rows | None:
+    async def _contributions(self, batch: _Batch, asked: list[Pending], rows: Rows) -> Rows | None:
         try:
-            return await self._explainer(work.bundle.model, rows, work.route.serving.explain_milliseconds / 1000.0)
+            return await self._explainer(batch.bundle.model, rows, batch.route.serving.explain_milliseconds / 1000.0)
         except TimeoutError:
-            work.fail(asked, "explanation", "explanation_timeout")
+            batch.fail(asked, "explanation", "explanation_timeout")
         except PlimsollError as error:
-            log.error("explanation failed", model=work.route.model, message=error.message)
-            work.fail(asked, "explanation", "explanation_failed")
+            log.error("explanation failed", model=batch.route.model, message=error.message)
+            batch.fail(asked, "explanation", "explanation_failed")
         return None
 
-    def _settle(self, work: _Work, one: Pending, scored: Scored, rows: Rows, number: int, *, slow: bool) -> None:
-        one.scored, one.role, one.target = scored, CHAMPION, work.route.champion
-        if work.breaker is None:
+    def _accept(self, batch: _Batch, one: Pending, scored: Scored, rows: Rows, number: int, *, slow: bool) -> None:
+        one.scored, one.role, one.target = scored, CHAMPION, batch.route.champion
+        if batch.breaker is None:
             return
-        row = work.row(rows, number)
+        row = batch.row(rows, number)
         if slow:
-            work.breaker.record_failure("slow")  # it is an answer all the same
+            batch.breaker.record_failure("slow")  # it counts as a failure, but the answer is used
         else:
-            work.breaker.record_answer(row[2], scored.score, favourable=not scored.adverse)
-        if work.route.serving.cache:
+            batch.breaker.record_answer(row[2], scored.score, favourable=not scored.adverse)
+        if batch.route.serving.cache:
             self.cache.put(row, scored)
 
 
-class _Work:
-    """What the rows of one request have in common."""
+class _Batch:
+    """What the rows of one request share."""
 
     def __init__(self, route: Route, bundle: Bundle, breaker: Breaker | None, *, explain: bool) -> None:
         self.route, self.bundle, self.breaker, self.explain = route, bundle, breaker, explain
-        assert route.champion is not None  # noqa: S101  asked before
+        assert route.champion is not None  # noqa: S101  the caller has checked
         self._digest = route.champion.digest
 
     def row(self, rows: Rows, number: int) -> RowKey:

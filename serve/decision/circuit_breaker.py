@@ -1,10 +1,10 @@
-"""A circuit breaker with meaning: when a champion is not itself its baseline answers, until a trial shows it is back.
+"""Circuit breaker of a champion: while it is open the baseline answers, until a trial shows that the champion works.
 
-Closed, open, half-open, per model and in each replica. It opens on failures (one after the other, or too large a share
-of the last answers) and on answers that are no failure by themselves: one score for many different rows, or a share of
-favourable decisions that the policy calls impossible. After a rest, twice as long each time, a keyed sample of the
-customers is answered by the champion again; enough good answers close it, one bad one opens it. A trial that takes long
-draws another sample, so it is never stuck with customers who do not come.
+Closed, open, half-open, per model and replica. It opens on failures (consecutive, or too large a share of the last
+answers) and on suspicious answers: the same score for many different rows, or a share of favourable decisions that the
+policy calls impossible. After a rest, twice as long each time, a keyed sample of the customers is answered by the
+champion again; enough good answers close it, one bad answer opens it. A trial that takes too long draws another sample,
+so it does not depend on customers who do not return.
 
 Pure but for the clock. Numbers are the policy's (`lineage.policy.BreakerLimits`).
 """
@@ -26,7 +26,10 @@ CONSTANT, APPROVAL = "constant_scores", "approval_rate"
 
 @dataclass(frozen=True)
 class Change:
-    """It opened, on the numbers in `evidence`; or it closed, and the baseline had given so many `answers` meanwhile."""
+    """The breaker opened, because of `evidence`; or it closed after `seconds`, in which the baseline gave `answers`.
+
+    times: openings since it was last closed for long.
+    """
 
     opened: bool
     cause: str
@@ -38,7 +41,7 @@ class Change:
 
 @dataclass
 class _Window:
-    """The last answers: what failed, what was favourable, and how many different rows had one and the same score."""
+    """The last answers: failures, favourable decisions, and how many different rows in a row had the same score."""
 
     most: int
     spread: float
@@ -68,7 +71,7 @@ class _Window:
             self.favourable += one * favourable
 
     def compare(self, row: bytes, score: float) -> int:
-        """How many different rows in a row had scores as good as equal, this one included."""
+        """Number of different rows in a row whose scores lie within `spread`, this one included."""
         low, high = min(self.low, score), max(self.high, score)
         if self.rows and high - low <= self.spread:
             self.low, self.high = low, high
@@ -83,10 +86,10 @@ class Breaker:
     """The breaker of one champion.
 
     Args:
-        spread: scores that lie within so much of each other are taken to be one score.
-        salt: makes the sample of the trial another one than anybody else's.
-        on_change: hears of every change.
-        clock: seconds, never going back.
+        spread: scores that differ by at most this count as the same score.
+        salt: makes the sample of a trial differ between replicas and champions.
+        on_change: called with every change.
+        clock: monotonic seconds.
     """
 
     def __init__(
@@ -114,14 +117,14 @@ class Breaker:
             self._half_open(now)
         if self.state == "half-open":
             if now - self._period >= self._limits.trial_seconds:
-                self._period, self._samples = now, self._samples + 1  # nobody fell into the sample, or they went away
+                self._period, self._samples = now, self._samples + 1  # no customer of the sample came
             if position_of(key, f"{self._salt}:{self._samples}") < self._limits.trial_share:
                 return True
         self._baseline_answers += 1
         return False
 
     def record_failure(self, cause: Failure) -> None:
-        """The champion did not answer as it should."""
+        """Count a failure of the champion."""
         self._seen.add(cause, favourable=False)
         if self.state == "half-open":
             self._open(cause, {"trial": self._seen.answered, "failures": 1})
@@ -129,10 +132,10 @@ class Breaker:
             self._look_at_failures(cause)
 
     def record_answer(self, row: bytes, score: float, *, favourable: bool) -> None:
-        """The champion answered.
+        """Count an answer of the champion.
 
         Args:
-            row: tells different rows apart.
+            row: bytes of the row, to distinguish rows.
         """
         self._seen.add(None, favourable=favourable)
         same = self._seen.compare(row, score)
@@ -142,7 +145,7 @@ class Breaker:
             self._look_at_answers(same, score)
 
     def close(self, cause: str) -> None:
-        """Whoever it was about is gone; an open breaker ends with this cause."""
+        """Close the breaker because the champion is replaced; `cause` is reported where it was open."""
         if self.state != "closed":
             self._close(cause)
 
@@ -190,7 +193,7 @@ class Breaker:
         now = self._clock()
         if self.state == "closed":
             if now - self._since >= self._limits.rest_most_seconds:
-                self._times = 0  # it had been well for long
+                self._times = 0  # it worked for long
             self._since, self._baseline_answers = now, 0
         self.state, self.cause, self._period = "open", cause, now
         self._times += 1

@@ -1,7 +1,7 @@
-"""From a request to a decision: which arm, which model, the score, the reasons, and the record before the reply.
+"""Makes decisions: assigns the arm, scores, adds reasons, and records each decision before it is returned.
 
-The champion answers, or says why not; then the baseline does, and the decision says so (`fallback`). The challenger
-answers its arm; where it fails the champion's answer stands in, so no customer waits for it.
+Where the champion does not answer the baseline does, and `fallback` says why. The challenger answers customers of its
+arm; where it fails they get the champion's answer, so no customer waits for a challenger.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from lineage.errors import PlimsollError, RefusedError, UnavailableError, UnknownError
+from lineage.errors import PlimsollError, RefusedError, UnavailableError
 from serve.decision.answers import Answer, ChallengerPort, Pending, Purpose, Request, Scored, UnrecordedDecision
 from serve.decision.champion import Champion
 from serve.decision.scoring import decisions_from_scores, parse_rows, wants_reasons, with_reasons
@@ -25,11 +25,11 @@ from serve.routes import BASELINE, Route, RouteTable
 
 
 class Decider:
-    """Answers with the bundles in memory. Everything that can fail outside is a port.
+    """Decides with the bundles in memory.
 
     Args:
-        record: writes one line durably enough to survive this process; its failure is the request's failure.
-        challenger: the other pool.
+        record: appends one line so that it survives this process; if it fails the request fails.
+        challenger: the challenger pool.
         clock: seconds since the epoch.
     """
 
@@ -49,12 +49,12 @@ class Decider:
     async def decide(
         self, table: RouteTable, model: str, request: Request, purpose: Purpose = "customer", *, explain: bool = False
     ) -> Answer:
-        """Answer one row of named features: `weigh` and `give` in one.
+        """Decide one row: `decide_without_recording`, then `record_and_answer`.
 
         Raises:
-            UnknownError: no route leads to the model.
+            UnknownError: there is no route of the model (404).
             InvalidError: a feature is wrong.
-            RefusedError: the kill switch leaves nothing to answer.
+            RefusedError: the kill switch leaves nothing to answer (503).
             UnavailableError: no bundle can answer, or the decision could not be recorded.
         """
         (decided,) = await self.decide_without_recording(table, model, (request,), purpose, explain=explain)
@@ -69,15 +69,15 @@ class Decider:
         *,
         explain: bool = False,
     ) -> list[UnrecordedDecision]:
-        """Make the decisions without giving them, so that a request of many rows gives all of them or none.
+        """Make the decisions of all rows before any is recorded, so that a request gets all of them or none.
 
         Raises:
-            UnknownError: no route leads to the model.
+            UnknownError: there is no route of the model (404).
             InvalidError: a feature is wrong; `row` in its detail says where, if there are several.
-            RefusedError: the kill switch leaves nothing to answer.
+            RefusedError: the kill switch leaves nothing to answer (503).
             UnavailableError: no bundle can answer.
         """
-        route = route_of(table, model)
+        route = table.route_of(model)
         if route.killed == "nothing" and purpose == "customer":
             raise RefusedError(
                 f"the kill switch of {model} is pulled: nothing is decided until two people release it",
@@ -87,7 +87,7 @@ class Decider:
         started = time.perf_counter()
         pending = [self._pending(route, request, purpose) for request in requests]
         await self._champion.answer(route, pending, explain=explain)
-        self._stand_in(route, [one for one in pending if one.scored is None], explain=explain)
+        self._answer_with_baseline(route, [one for one in pending if one.scored is None], explain=explain)
         on_trial = [one for one in pending if one.arm == CHALLENGER]
         if on_trial:
             await self._try_challenger(route, on_trial)
@@ -95,7 +95,7 @@ class Decider:
         return [_unrecorded(one, table.version, latency_ms) for one in pending]
 
     def arm_of(self, route: Route, key: str, purpose: Purpose) -> tuple[float | None, str | None]:
-        """Where a key stands in [0, 1) and on which arm; None for both where there is no trial that counts it."""
+        """Position of a key in [0, 1) and its arm; None for both where it takes part in no canary."""
         if route.challenger is None or route.killed or purpose == "verification":
             return None, None
         if not self._challenger.is_ready(route.challenger):
@@ -106,11 +106,11 @@ class Decider:
     def _pending(self, route: Route, request: Request, purpose: Purpose) -> Pending:
         position, arm = self.arm_of(route, request.key, purpose)
         if request.served is not None and request.served.unusable:
-            position = arm = None  # the challenger may not use them either
+            position = arm = None  # the challenger must not use them either
         return Pending(route, request, purpose, position, arm)
 
-    def _stand_in(self, route: Route, left: list[Pending], *, explain: bool) -> None:
-        """The baseline's answers for what the champion did not answer."""
+    def _answer_with_baseline(self, route: Route, left: list[Pending], *, explain: bool) -> None:
+        """Answer with the baseline what the champion did not answer."""
         if not left:
             return
         for target in (route.baseline, route.previous, route.champion):
@@ -134,35 +134,35 @@ class Decider:
         )
 
     async def _try_challenger(self, route: Route, on_trial: list[Pending]) -> None:
-        """The challenger's answers, or the control's with the failure on record: no customer is made to wait.
+        """Replace the champion's answers by the challenger's; where it fails they stay, with the failure on record.
 
-        Rows that came together go together: the pool has room for few requests, not for few rows.
+        Rows of one request are sent together: the pool limits requests, not rows.
         """
         target = route.challenger
         if target is None:
             return
         try:
             async with asyncio.timeout(route.challenger_timeout):
-                told = await self._challenger(target, [dict(one.request.features) for one in on_trial])
+                replies = await self._challenger(target, [dict(one.request.features) for one in on_trial])
         except TimeoutError:
             for one in on_trial:
                 one.fallback, one.error = "challenger_timeout", "timeout"
             return
         except PlimsollError as error:
-            told = [{"refused": f"{type(error).__name__}: {error.message}"}] * len(on_trial)
-        for one, said in zip(on_trial, told, strict=True):
-            if "refused" in said:
-                one.fallback, one.error = "challenger_failed", str(said["refused"])[:200]
+            replies = [{"refused": f"{type(error).__name__}: {error.message}"}] * len(on_trial)
+        for one, reply in zip(on_trial, replies, strict=True):
+            if "refused" in reply:
+                one.fallback, one.error = "challenger_failed", str(reply["refused"])[:200]
             else:
-                one.role, one.target, one.scored = CHALLENGER, target, Scored(**said)
+                one.role, one.target, one.scored = CHALLENGER, target, Scored(**reply)
                 one.fallback = one.error = None
                 one.cached = False
 
     def record_and_answer(self, decided: UnrecordedDecision) -> Answer:
-        """Record the decision, then hand it out.
+        """Record the decision, then return it.
 
         Raises:
-            UnavailableError: it could not be recorded, so it is not given.
+            UnavailableError: it could not be recorded, so it is not returned (503).
         """
         pending, target, scored = decided.pending, decided.target, decided.scored
         line = self._line(decided)
@@ -221,16 +221,3 @@ def _unrecorded(pending: Pending, version: int, latency_ms: float) -> Unrecorded
     if pending.target is None or pending.scored is None:
         raise UnavailableError(f"no bundle of {pending.route.model} answered", field="model")
     return UnrecordedDecision(pending, pending.target, pending.scored, version, latency_ms)
-
-
-def route_of(table: RouteTable, model: str) -> Route:
-    """The model's route.
-
-    Raises:
-        UnknownError: there is none.
-    """
-    try:
-        return table.routes[model]
-    except KeyError:
-        known = ", ".join(sorted(table.routes)) or "none"
-        raise UnknownError(f"no model {model[:80]!r} is served here; models: {known}", field="model") from None

@@ -1,4 +1,4 @@
-"""The way from the gateway to an entity's features: bounded in time and number, judged when they arrive."""
+"""Client of the feature replica: looks up an entity's features within limits of time and concurrency."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ray.serve.exceptions import RayServeException
 from lineage.errors import InvalidError, PlimsollError, TamperedError, UnavailableError, UnknownError
 from serve.decision.freshness import Entity, EntityFeatures, ViewReading, sort_by_freshness
 
-#: As long as a caller waits for features; the model itself answers in a few milliseconds.
+#: Time limit of one look-up; the model itself answers in a few milliseconds.
 LIMIT_SECONDS = 0.25
-#: Reads that one replica has under way. More are refused at once: each holds a place of the few that a replica has.
+#: Concurrent look-ups of one replica; more are refused at once, because each occupies a request of the few it may have.
 MOST = 8
-#: A store that did not answer in time is asked by nobody for so long.
-REST_SECONDS = 1.0
+#: A store that did not answer in time is not asked for this long.
+PAUSE_SECONDS = 1.0
 
-#: What the Features deployment's `read` takes and gives: model, digest and entity; plain values.
+#: `read` of the Features deployment: model, digest and entity in, plain values out.
 ReadFeatures = Callable[[str, str, dict[str, Any]], Awaitable[dict[str, Any]]]
 _KINDS: dict[str, type[PlimsollError]] = {
     kind.__name__: kind for kind in (InvalidError, UnknownError, UnavailableError, TamperedError)
@@ -31,51 +31,51 @@ class FeatureClient:
     """Fetches features (`serve.decision.freshness.FeaturePort`).
 
     Args:
-        ask: `handle.read.remote` of the Features deployment, or the `read` of its room.
-        clock: seconds since the epoch; by it values are young or old.
-        seconds: the time-out of one read.
-        most: reads under way at a time.
-        ticks: seconds, never going back; by it a store that hung is left alone.
+        read: `handle.read.remote` of the Features deployment.
+        clock: seconds since the epoch, for the age of values.
+        seconds: time limit of one read.
+        most: concurrent reads.
+        ticks: monotonic seconds, for the pause after a time-out.
     """
 
     def __init__(
         self,
-        ask: ReadFeatures,
+        read: ReadFeatures,
         clock: Callable[[], float] = time.time,
         *,
         seconds: float = LIMIT_SECONDS,
         most: int = MOST,
         ticks: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._ask, self._clock, self._ticks = ask, clock, ticks
+        self._read, self._clock, self._ticks = read, clock, ticks
         self._seconds, self._most = seconds, most
-        self._under_way, self._rests_until = 0, 0.0
+        self._in_progress, self._paused_until = 0, 0.0
 
     async def fetch(self, model: str, digest: str, entity: Entity) -> EntityFeatures:
-        """The features of the release with this digest, judged when they arrive.
+        """The features of an entity for the release with this digest, sorted by freshness when they arrive.
 
         Raises:
-            UnknownError: no view knows the entity (404).
-            InvalidError: the entity is not what the release's views are keyed by, or the release has no service.
-            UnavailableError: the online store did not answer in time, or too many reads are under way (503).
+            UnknownError: no view has the entity (404).
+            InvalidError: the entity is not the key of the release's views, or the release has no feature service.
+            UnavailableError: the online store did not answer in time, or too many reads are in progress (503).
             TamperedError: what the release reads is not what training signed.
         """
-        if self._ticks() < self._rests_until:
+        if self._ticks() < self._paused_until:
             raise UnavailableError(
                 f"the online store of {model} did not answer a moment ago; send features, or try again in a moment",
                 field="entity",
             )
-        if self._under_way >= self._most:
+        if self._in_progress >= self._most:
             raise UnavailableError(
-                f"{self._under_way} entities are being looked up already; send features, or try again in a moment",
+                f"{self._in_progress} entities are being looked up already; send features, or try again in a moment",
                 field="entity",
             )
-        self._under_way += 1
+        self._in_progress += 1
         try:
             async with asyncio.timeout(self._seconds):
-                told = await self._ask(model, digest, dict(entity))
+                reply = await self._read(model, digest, dict(entity))
         except TimeoutError as error:
-            self._rests_until = self._ticks() + REST_SECONDS
+            self._paused_until = self._ticks() + PAUSE_SECONDS
             raise UnavailableError(
                 f"the online store of {model} did not answer within {self._seconds * 1000:g} ms; send features, or "
                 "try again in a moment",
@@ -83,17 +83,16 @@ class FeatureClient:
             ) from error
         except (RayError, RayServeException) as error:
             raise UnavailableError(
-                f"the reader of entities' features is not there ({type(error).__name__}); send features, or try again "
-                "in a moment",
+                f"the feature replica failed ({type(error).__name__}); send features, or try again in a moment",
                 field="entity",
             ) from error
         finally:
-            self._under_way -= 1
-        if "refused" in told:
-            kind, message, field = told["refused"]
+            self._in_progress -= 1
+        if "refused" in reply:
+            kind, message, field = reply["refused"]
             raise _KINDS[kind](message, field=field)
-        served = sort_by_freshness([ViewReading(**view) for view in told["views"]], self._clock(), told["service"])
-        if not served.known:
+        found = sort_by_freshness([ViewReading(**view) for view in reply["views"]], self._clock(), reply["service"])
+        if not found.known:
             named = ", ".join(f"{name} {value!r:.60}" for name, value in entity.items())
             raise UnknownError(f"no features are known of the entity with {named}", field="entity")
-        return served
+        return found

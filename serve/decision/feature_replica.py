@@ -1,5 +1,6 @@
-"""An entity's features out of its online store, read in a process of their own: Feast weighs 150 MiB and more, and
-what hangs here hangs nobody else.
+"""Feature replica of Ray Serve: reads an entity's features from its online store.
+
+It is a process of its own because Feast takes 150 MiB and more, and so that a store that hangs blocks no gateway.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from lineage.diagnostic_log import configure_diagnostic_log
 from lineage.errors import PlimsollError, UnavailableError
 from lineage.settings import Settings
 from validators.scoring.feature_origin import MATERIALIZED, Mark, Origin, feast_home, mark_of, read_address, read_origin
-from validators.scoring.online_store import OnlineStore, check_entity, live_in_utc
+from validators.scoring.online_store import OnlineStore, check_entity, run_in_utc
 
 log = structlog.get_logger("plimsoll.features")
-#: Threads that read. One that a store lets hang is lost until the store gives in.
+#: Threads that read. A thread whose store hangs is lost until the store answers.
 THREADS = 8
-#: Reads that wait for a thread.
+#: Reads that may wait for a thread.
 WAITING_MOST = 128
-#: A read that takes so long hangs; when all threads do, the process is of no use.
+#: A read that takes longer counts as hung; when all threads hang, the process is replaced.
 HANGS_SECONDS = 20.0
 _WARMING_SECONDS = 20.0
 _ORIGINS_MOST = 1000
@@ -32,7 +33,7 @@ _OPEN_MOST = 64
 
 
 class FeatureReader:
-    """Reads by the origins of releases. What it has verified once it keeps. Used from several threads."""
+    """Reads features by the verified origin of each release; origins and stores are cached. Thread-safe."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -46,7 +47,7 @@ class FeatureReader:
         Raises:
             InvalidError: the release has no feature service, or the entity is not what its views are keyed by.
             UnavailableError: the store cannot be opened or does not answer.
-            TamperedError: what was signed is not what lies there.
+            TamperedError: the release's origin is not what was signed.
         """
         origin = self._origin(model, digest)
         entity = check_entity(origin, entity)
@@ -55,15 +56,14 @@ class FeatureReader:
         for view in origin.views:
             row = store.read(view, [entity])[0]
             at = None if row.at is None else row.at.timestamp()
-            told = {"view": view.name, "ttl_seconds": view.ttl_seconds, "at": at, "values": dict(row.values)}
-            views.append(told)
+            views.append({"view": view.name, "ttl_seconds": view.ttl_seconds, "at": at, "values": dict(row.values)})
         return {"service": origin.service, "views": views}
 
     def is_open(self, model: str, digest: str) -> bool:
-        """Whether `read` would begin at once: the release's origin is verified and the model's store is open.
+        """Whether the release's origin is verified and the model's store is open.
 
         Raises:
-            InvalidError: the digest is none.
+            InvalidError: `digest` is not a digest.
         """
         origin, store = self._origins.get(digest), self._stores.get(model)
         if origin is None or store is None or origin[1].model != model:
@@ -71,18 +71,18 @@ class FeatureReader:
         return origin[0] == mark_of(self._settings, model, digest) and store[0] == mark_of(self._settings, model)
 
     def open(self, model: str, digest: str) -> None:
-        """Make `is_open` true; the first time, Feast is imported, which takes seconds.
+        """Verify the origin and open the store; the first time this imports Feast, which takes seconds.
 
         Raises:
             InvalidError: the release has no feature service.
             UnavailableError: the store cannot be opened.
-            TamperedError: what was signed is not what lies there.
+            TamperedError: the release's origin is not what was signed.
         """
         self._origin(model, digest)
         self._store(model)
 
     def warm(self) -> None:
-        """Open the stores that were filled since the last time, so that nobody waits for Feast to be imported."""
+        """Open the stores that were materialised since the last call, so that no request waits for Feast's import."""
         for path in sorted(self._settings.root.glob(f"feast/*/{MATERIALIZED}")):
             model = path.parent.name
             mark = mark_of(self._settings, model)
@@ -104,7 +104,7 @@ class FeatureReader:
         return known[1]
 
     def _store(self, model: str) -> OnlineStore:
-        """The store at its present address."""
+        """The store at its current address."""
         mark = mark_of(self._settings, model)
         known = self._stores.get(model)
         if known is None or known[0] != mark:
@@ -116,10 +116,12 @@ class FeatureReader:
 
 
 class FeatureReadPool:
-    """A reader and its threads: at most so many reads at a time, and a hung one keeps its thread but no caller.
+    """Thread pool of a reader: limits concurrent reads; a read that hangs blocks its thread but no caller.
 
     Args:
-        clock: monotonic seconds, by which a read hangs.
+        threads: concurrent reads.
+        waiting: reads that may wait for a thread.
+        clock: monotonic seconds, to detect reads that hang.
     """
 
     def __init__(
@@ -136,25 +138,25 @@ class FeatureReadPool:
         self._opening: dict[tuple[str, str], Future[None]] = {}
         self._began: dict[object, float] = {}
         self._warming: Future[None] | None = None
-        self._asked: set[Future[dict[str, Any]]] = set()
+        self._reads: set[Future[dict[str, Any]]] = set()
 
     async def read(self, model: str, digest: str, entity: dict[str, Any]) -> dict[str, Any]:
-        """What `FeatureReader.read` gives, or `{"refused": [kind, message, field]}`: errors travel as plain values."""
-        if len(self._asked) >= self._most:
+        """The result of `FeatureReader.read`, or `{"refused": [kind, message, field]}`: errors are plain values."""
+        if len(self._reads) >= self._most:
             refusal = UnavailableError("too many entities are being looked up; try again in a moment", field="entity")
             return _refused(refusal)
         try:
             if not self._reader.is_open(model, digest):
                 await self._open(model, digest)
             future = self._pool.submit(self._timed, model, digest, entity)
-            self._asked.add(future)
-            future.add_done_callback(self._asked.discard)
+            self._reads.add(future)
+            future.add_done_callback(self._reads.discard)
             return await asyncio.wrap_future(future)  # cancelled with its caller while it waits for a thread
         except PlimsollError as error:
             return _refused(error)
 
     async def _open(self, model: str, digest: str) -> None:
-        """One opening for all who ask: importing Feast must neither fill the threads nor pass for a hung store."""
+        """Open once for all callers: importing Feast must neither occupy the threads nor count as a hung store."""
         name = (model, digest)
         opening = self._opening.get(name)
         if opening is None:
@@ -163,9 +165,9 @@ class FeatureReadPool:
         await asyncio.shield(asyncio.wrap_future(opening))
 
     def warm(self) -> Future[None]:
-        """Open the stores that were filled since the last time, in a thread; one such look at a time.
+        """Open the stores that were materialised since the last call, in a thread, one call at a time.
 
-        Raises what the last look ended on, which nobody foresaw: a store's own failure does not come out here.
+        Raises the unexpected error of the previous call, if any; a store that cannot be opened is only logged.
         """
         if self._warming is not None and self._warming.done():
             self._warming.result()
@@ -176,13 +178,13 @@ class FeatureReadPool:
 
     @property
     def hung(self) -> bool:
-        """True where every thread waits for a store that does not answer."""
+        """Whether every thread waits for a store that does not answer."""
         now = self._clock()
         began = [*self._began.values()]
         return sum(now - at > HANGS_SECONDS for at in began) >= self._threads
 
     def close(self) -> None:
-        """Take no more; wait for nobody."""
+        """Stop the threads without waiting for reads in progress."""
         for pool in (self._pool, self._opener):
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -200,23 +202,27 @@ def _refused(error: PlimsollError) -> dict[str, Any]:
 
 
 class Features:
-    """The room as a deployment: it is not there for anybody before the stores are open that were filled by then."""
+    """The pool as a deployment. It accepts requests after the stores materialised by then are open."""
 
     async def __init__(self) -> None:  # type: ignore[misc]
         configure_diagnostic_log()
-        live_in_utc()
-        self._room = FeatureReadPool(FeatureReader(Settings()))
-        warm = asyncio.wrap_future(self._room.warm())
-        done, _ = await asyncio.wait((warm,), timeout=_WARMING_SECONDS)  # a store that hangs keeps nobody out
+        run_in_utc()
+        self._pool = FeatureReadPool(FeatureReader(Settings()))
+        warm = asyncio.wrap_future(self._pool.warm())
+        done, _ = await asyncio.wait((warm,), timeout=_WARMING_SECONDS)  # a store that hangs must not prevent the start
         for one in done:
             one.result()
 
     async def read(self, model: str, digest: str, entity: dict[str, Any]) -> dict[str, Any]:
         """See `FeatureReadPool.read`."""
-        return await self._room.read(model, digest, entity)
+        return await self._pool.read(model, digest, entity)
 
     def check_health(self) -> None:
-        """Serve replaces a process all of whose threads hang. It asks every second: stores filled since are opened."""
-        self._room.warm()
-        if self._room.hung:
+        """Fail where every thread hangs, so that Serve replaces the process; also open newly materialised stores.
+
+        Raises:
+            RuntimeError: every thread waits for an online store.
+        """
+        self._pool.warm()
+        if self._pool.hung:
             raise RuntimeError("every thread waits for an online store that does not answer")

@@ -1,6 +1,6 @@
-"""Whether values from an online store may still be used: judged at the moment of the request, by each view's limit.
+"""Freshness of values from an online store, checked at the moment of the request against each view's limit.
 
-Feast gives back what it holds however old it is, so that a value without this judgement is not fit for a decision.
+Feast returns values of any age, so a value must pass this check before a decision uses it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from lineage.errors import InvalidError
 from validators.scoring.features import Feature
 
-#: Clocks of two machines differ; a value from further in the future has a wrong time, and so an unknown age.
+#: Allowed difference between two machines' clocks; a value from further in the future has an unknown age.
 SKEW_SECONDS = 5.0
 
 Entity = Mapping[str, Any]
@@ -20,10 +20,10 @@ Entity = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class ViewReading:
-    """What an online store holds about one entity in one view.
+    """Values of one entity in one view of an online store.
 
-    `at` is when the values were true, in seconds since the epoch; None where the store knows nothing of the entity.
-    A value that is None is not there.
+    `at` is the time of the values in seconds since the epoch; None where the store does not have the entity.
+    A value of None is missing.
     """
 
     view: str
@@ -36,11 +36,11 @@ class ViewReading:
 class EntityFeatures:
     """An entity's features, sorted by whether they may be used.
 
-    values: the fresh ones, and only these.
-    stale: names of features that are there but older than their view allows, or from the future.
-    missing: names of features that are not there, or that hold what the model does not take.
-    ages: view -> age in seconds at the moment of judgement, of every view that knows the entity.
-    service: the feature service they come from.
+    values: the fresh ones only.
+    stale: names of features older than their view allows, or from the future.
+    missing: names of features without a value, or with one that the model does not accept.
+    ages: view -> age in seconds at the moment of the check, of every view that has the entity.
+    service: the feature service.
     """
 
     values: Mapping[str, Any]
@@ -51,37 +51,37 @@ class EntityFeatures:
 
     @property
     def fresh(self) -> bool:
-        """True where every feature may be used."""
+        """Whether every feature may be used."""
         return not self.stale and not self.missing
 
     @property
     def known(self) -> bool:
-        """True where the store knows the entity at all."""
+        """Whether the store has the entity."""
         return bool(self.ages)
 
     @property
     def oldest_seconds(self) -> float | None:
-        """The greatest age of all, None where nothing is known."""
+        """The greatest age of any view in seconds; None where the store does not have the entity."""
         return max(self.ages.values(), default=None)
 
 
 class FeaturePort(Protocol):
-    """Where the gateway gets the features of an entity."""
+    """Source of an entity's features."""
 
     async def fetch(self, model: str, digest: str, entity: Entity) -> EntityFeatures:
-        """The features of the release with this digest, judged now.
+        """The features of an entity for the release with this digest, sorted by freshness now.
 
         Raises:
-            UnknownError: no view knows the entity.
+            UnknownError: no view has the entity.
             InvalidError: the entity is not what the release's views are keyed by, or the release has no service.
-            UnavailableError: the online store did not answer in time, or too many reads are under way.
+            UnavailableError: the online store did not answer in time, or too many reads are in progress.
         """
 
 
 def sort_by_freshness(
     readings: Iterable[ViewReading], now: float, service: str, skew: float = SKEW_SECONDS
 ) -> EntityFeatures:
-    """Sort what was read into fresh, stale and missing.
+    """Sort values into fresh, stale and missing.
 
     Args:
         now: seconds since the epoch.
@@ -92,23 +92,23 @@ def sort_by_freshness(
     missing: list[str] = []
     ages: dict[str, float] = {}
     for reading in readings:
-        there = {name: value for name, value in reading.values.items() if value is not None}
-        missing += [name for name in reading.values if reading.at is None or name not in there]
+        present = {name: value for name, value in reading.values.items() if value is not None}
+        missing += [name for name in reading.values if reading.at is None or name not in present]
         if reading.at is None:
             continue
         age = now - reading.at
         ages[reading.view] = round(age, 3)
-        if -skew <= age and (not reading.ttl_seconds or age <= reading.ttl_seconds):  # an age of NaN is neither
-            values |= there
+        if -skew <= age and (not reading.ttl_seconds or age <= reading.ttl_seconds):  # false for an age of NaN
+            values |= present
         else:
-            stale += there
+            stale += present
     return EntityFeatures(values, tuple(stale), tuple(missing), ages, service)
 
 
 def usable_features(served: EntityFeatures, features: Iterable[Feature]) -> EntityFeatures:
-    """Take out values that the model does not take: what a store holds is not what the caller sent.
+    """Move values that the model does not accept to `missing`: the caller did not send them and cannot correct them.
 
-    Such a value counts as missing, and so does a feature of the model that was not read at all.
+    A feature of the model that was not read counts as missing too.
     """
     values: dict[str, Any] = {}
     missing = list(served.missing)

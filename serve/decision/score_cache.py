@@ -1,7 +1,7 @@
-"""Rows that were scored before: the same release gives the same row the same answer, so it need not be worked out.
+"""Cache of scored rows: a release gives the same row the same answer.
 
-Only what the champion itself answered is kept, never longer than it is champion. Each answer is a decision of its own
-on record all the same.
+Only answers of the champion are cached, and used only while it is champion. Each cached answer is still recorded as a
+decision of its own.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from collections import OrderedDict
 
 from serve.decision.answers import Scored
 
-_MOST = 4096  # answers; one takes about two KiB
+_MOST = 4096  # rows of about 2 KiB
 
 #: Digest of the release, whether reasons were asked for beyond the policy's, the row's bytes.
 RowKey = tuple[str, bool, bytes]
 
 
 class ScoreCache:
-    """The last answers, least recently wanted first."""
+    """Least recently used cache of scored rows."""
 
     def __init__(self, most: int = _MOST) -> None:
         self._most = most
@@ -28,7 +28,7 @@ class ScoreCache:
         return len(self._known)
 
     def get(self, row: RowKey) -> Scored | None:
-        """What was answered, or None."""
+        """The cached answer, or None."""
         found = self._known.get(row)
         if found is not None:
             self.hits += 1
@@ -36,7 +36,7 @@ class ScoreCache:
         return found
 
     def put(self, row: RowKey, scored: Scored) -> None:
-        """Remember an answer."""
+        """Cache an answer."""
         self._known[row] = scored
         if len(self._known) > self._most:
             self._known.popitem(last=False)

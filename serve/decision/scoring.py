@@ -1,4 +1,4 @@
-"""Rows of named features in, scores and reasons out, by a bundle's model or its baseline: pure but for their time."""
+"""Scores rows of named features with a bundle's model or baseline, and adds reasons. Pure functions."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def scorer_of(bundle: Bundle, *, with_baseline: bool) -> Scorer:
 
 
 def parse_rows(bundle: Bundle, requests: Sequence[Request]) -> Rows:
-    """Named features as float64[n, f], in model order. What may not be used is at the baseline's neutral point.
+    """Named features as float64[n, f], in model order; unusable features are set to the baseline's mean.
 
     Raises:
-        InvalidError: a feature is wrong; `row` in its detail says where, if the request is one of several.
-        UnavailableError: features may not be used, and the baseline has no neutral point.
+        InvalidError: a feature is wrong; `row` in its detail says where, if there are several rows.
+        UnavailableError: features are unusable, and the baseline has no means.
     """
     parsed = [_parse_row(bundle, request) for request in requests]
     return parsed[0] if len(parsed) == 1 else np.concatenate(parsed)
@@ -57,7 +57,7 @@ def _with_neutral(bundle: Bundle, values: Mapping[str, Any], unusable: Sequence[
 
 
 def decisions_from_scores(bundle: Bundle, rows: Rows, scores: Rows, *, with_baseline: bool) -> list[Scored | None]:
-    """What each score means, without reasons; None where it is no probability (NaN too)."""
+    """Decisions for scores float64[n], without reasons; None where a score is no probability (NaN too)."""
     threshold = bundle.baseline_threshold if with_baseline else bundle.threshold
     words = (bundle.spec.favourable, bundle.spec.adverse)
     decisions: list[Scored | None] = []
@@ -71,20 +71,20 @@ def decisions_from_scores(bundle: Bundle, rows: Rows, scores: Rows, *, with_base
 
 
 def wants_reasons(bundle: Bundle, scored: Scored, *, explain: bool) -> bool:
-    """Whether the release gives reasons for this decision, or the caller asked for them."""
+    """Whether the release's policy or the caller wants reasons for this decision."""
     policy = bundle.spec.explain
     return explain or policy == "always" or (scored.adverse and policy == "adverse")
 
 
 def with_reasons(bundle: Bundle, scorer: Scorer, scored: Scored, contributions: Rows) -> Scored | None:
-    """The decision with its reasons; None where a contribution is no number."""
+    """The decision with its reasons; None where a contribution is not finite."""
     if not np.isfinite(contributions).all():
         return None
     return replace(scored, reasons=adverse_reasons(bundle, contributions, scorer))
 
 
 def score(bundle: Bundle, features: Mapping[str, Any], *, with_baseline: bool = False, explain: bool = False) -> Scored:
-    """Score one row of named features at once, with reasons where they are wanted.
+    """Score one row of named features, with reasons where they are wanted.
 
     Raises:
         InvalidError: a feature is missing, unknown or not what is expected.

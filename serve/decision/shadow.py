@@ -1,7 +1,6 @@
-"""Copies of requests for a release that nobody hears: scored off the answer's path, on record beside what was answered.
+"""Shadow scoring: copies of answered requests are scored by another release in the background and recorded.
 
-A copy never delays or fails an answer. There are as many on their way as the queue takes; what does not fit is dropped
-and counted.
+A copy never delays or fails an answer. The queue is bounded; copies that do not fit are dropped and counted.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ _QUEUE, _SECONDS = 256, 5.0
 
 
 class ShadowRequest(NamedTuple):
-    """A request that was answered: for which release, what was asked, and the line on record of the answer."""
+    """A copy of an answered request: the shadow's release, the features, and the recorded line of the answer."""
 
     target: Target
     features: Mapping[str, Any]
@@ -34,10 +33,11 @@ class ShadowRequest(NamedTuple):
 
 
 class ShadowScorer:
-    """The queue and those who work it off.
+    """Queue of copies and the tasks that score them.
 
     Args:
-        record: writes one line.
+        record: appends one line to the spool.
+        clock: seconds since the epoch.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class ShadowScorer:
         self.dropped = 0
 
     def send(self, copy: ShadowRequest) -> None:
-        """Have a copy scored some time, if there is room."""
+        """Queue a copy; drop and count it if the queue is full."""
         if not self._workers:
             self._workers = [asyncio.create_task(self._work()) for _ in range(AT_ONCE)]
         try:
@@ -61,7 +61,7 @@ class ShadowScorer:
             self.dropped += 1
 
     async def drain(self) -> None:
-        """Wait until every copy that was taken is worked off."""
+        """Wait until every queued copy is scored."""
         await self._queue.join()
 
     async def _work(self) -> None:
@@ -78,8 +78,8 @@ class ShadowScorer:
         began, error, scored = time.perf_counter(), None, None
         try:
             async with asyncio.timeout(_SECONDS):
-                (said,) = await self._challenger(copy.target, [dict(copy.features)])
-            error, scored = (said["refused"][:200], None) if "refused" in said else (None, Scored(**said))
+                (reply,) = await self._challenger(copy.target, [dict(copy.features)])
+            error, scored = (reply["refused"][:200], None) if "refused" in reply else (None, Scored(**reply))
         except TimeoutError:
             error = "timeout"
         except PlimsollError as failure:
@@ -90,7 +90,7 @@ class ShadowScorer:
 def _line(
     copy: ShadowRequest, scored: Scored | None, error: str | None, milliseconds: float, now: float
 ) -> dict[str, Any]:
-    """The shadow's answer as a line of its own; `shadow_of` names the decision that was given."""
+    """The shadow's answer as a line of its own; `shadow_of` is the id of the returned decision."""
     given = copy.line
     said = {
         "score": scored.score if scored else None,

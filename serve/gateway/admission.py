@@ -1,21 +1,21 @@
-"""How many requests a replica works on at a time, with places that only the platform's own requests may take.
+"""Limit of concurrent requests in a replica, with places reserved for the platform's own requests.
 
-The ingress refuses first, and far more cheaply; this bound holds where nothing stands in front.
+The ingress refuses first and far more cheaply; this limit also holds without an ingress.
 """
 
 from __future__ import annotations
 
 from lineage.errors import RefusedError
 
-#: Places kept for services: golden rows of a rollback and questions about routes are answered also when it is full.
+#: Places for role service only: golden rows of a rollback and route checks are answered when customers are refused.
 RESERVED = 8
 
 
 class Admission:
-    """Places in a replica.
+    """Counter of requests in progress.
 
     Args:
-        limit: requests of customers at a time; services may take `reserved` more.
+        limit: concurrent requests of customers; role service may have `reserved` more.
     """
 
     def __init__(self, limit: int, reserved: int = RESERVED) -> None:
@@ -23,10 +23,10 @@ class Admission:
         self.inside = self.refused = 0
 
     def enter(self, *, service: bool) -> None:
-        """Take a place; `leave` gives it back.
+        """Count one request in; `leave` counts it out.
 
         Raises:
-            RefusedError: there is none; ask again in a second.
+            RefusedError: the limit is reached (503, `overloaded`); ask again in a second.
         """
         limit = self._limit + self._reserved if service else self._limit
         if self.inside >= limit:
@@ -36,5 +36,5 @@ class Admission:
         self.inside += 1
 
     def leave(self) -> None:
-        """Give the place back."""
+        """Count one request out."""
         self.inside -= 1

@@ -1,4 +1,4 @@
-"""Bodies of requests: read within a limit and a time, of a type that is expected, unpacked without trusting them."""
+"""Reader of request bodies: limits of size and time, content types, and decompression within the limit."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from starlette.requests import Request
 from serve.gateway.messages import ENCODINGS, Headers, RequestError
 
 BODY_MOST = 1024 * 1024
-#: A body that is not there by then is given up; the ingress itself would wait three times as long.
+#: A request whose body has not arrived by then is refused; the ingress would wait three times as long.
 READ_SECONDS = 10.0
 _WINDOWS = {b"gzip": 31, b"deflate": 15}  # zlib's `wbits`; deflate means the zlib form (RFC 9110, 8.4.1.2)
 
 
 async def read_body(request: Request, headers: Headers, types: Collection[str], seconds: float = READ_SECONDS) -> bytes:
-    """The body, at most 1 MiB, also after decompression.
+    """Read and decompress a body of at most 1 MiB.
 
     Args:
-        types: content types that may be; "" stands for none.
-        seconds: how long the caller may take to send it.
+        types: accepted content types; "" stands for none.
+        seconds: time limit for the body to arrive.
 
     Raises:
         RequestError: another content type or encoding (415), too large (413), too slow (408), cut short or in pieces

@@ -38,7 +38,7 @@ class Call(NamedTuple):
     @property
     def route(self) -> Route:
         """The route of the model that the path names."""
-        return self.table.routes[self.model]
+        return self.table.route_of(self.model)
 
 
 Handler = Callable[[Call], Awaitable[Response]]

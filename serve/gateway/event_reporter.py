@@ -1,7 +1,7 @@
-"""What happens in a replica and belongs on record: told to the controller until it is there, in order, each once.
+"""Queue of replica events for the ledger: sent in order, retried until acknowledged, deduplicated by key.
 
-The controller answers when the ledger has it. While either is away what is to be told waits; of more than `_MOST` the
-oldest are dropped, and that is logged: a breaker that flaps for hours is told by its newest changes.
+The controller acknowledges an event when the ledger has it. Of more than `_MOST` waiting events the oldest are dropped
+and logged, so a breaker that flaps for hours is represented by its newest changes.
 """
 
 from __future__ import annotations
@@ -24,34 +24,35 @@ class EventReporter:
     """A queue and the task that empties it.
 
     Args:
-        tell: puts one on record under an idempotency key; False where it is to be told again.
+        send: records one event under an idempotency key; returns False where it has to be sent again.
+        retry_seconds: pause before an event is sent again.
     """
 
     def __init__(
-        self, tell: Callable[[BreakerEvent, str], Awaitable[bool]], retry_seconds: float = _RETRY_SECONDS
+        self, send: Callable[[BreakerEvent, str], Awaitable[bool]], retry_seconds: float = _RETRY_SECONDS
     ) -> None:
-        self._tell, self._retry_seconds = tell, retry_seconds
+        self._send, self._retry_seconds = send, retry_seconds
         self._waiting: deque[tuple[BreakerEvent, str]] = deque()
-        self._news = asyncio.Event()
+        self._added = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
-    def add(self, told: BreakerEvent) -> None:
-        """Have it told."""
+    def add(self, event: BreakerEvent) -> None:
+        """Queue an event. Call from the event loop."""
         if len(self._waiting) >= _MOST:
             dropped, _ = self._waiting.popleft()
             log.error("event dropped unreported", kind=dropped.kind, model=dropped.model, data=dropped.data)
-        self._waiting.append((told, uuid4().hex))
-        self._news.set()
+        self._waiting.append((event, uuid4().hex))
+        self._added.set()
         if self._task is None:
             self._task = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
         while True:
-            await self._news.wait()
-            self._news.clear()
+            await self._added.wait()
+            self._added.clear()
             while self._waiting:
                 first = self._waiting[0]
-                if not await self._tell(*first):
+                if not await self._send(*first):
                     await asyncio.sleep(self._retry_seconds)
                 elif self._waiting and self._waiting[0] is first:
                     self._waiting.popleft()

@@ -1,7 +1,7 @@
-"""Requests sent again: one that carries the same `Idempotency-Key` gets the answer that was given, and decides nothing.
+"""Cache of replies by `Idempotency-Key`: a repeated request gets the first reply and makes no decision.
 
-A replica remembers its own answers only, for a while and within a budget of memory. A repetition that reaches another
-replica is decided there anew: it has another decision id, and both stand on record.
+A replica keeps its own replies only, for `SECONDS` and within a memory budget. A repetition that reaches another
+replica is a decision of its own, with its own decision id; both are on record.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from lineage.errors import RefusedError
 
 SECONDS = 600.0
 BYTES_MOST = 16 * 1024 * 1024
-_ENTRY_BYTES = 1_000  # what an entry costs beside its answer
+_ENTRY_BYTES = 1_000  # memory of an entry without its reply
 
-#: Who asks, where, and under which key.
+#: Account, path and Idempotency-Key.
 Name = tuple[str, str, str]
 
 
@@ -38,10 +38,12 @@ class _Entry:
 
 
 class IdempotencyCache:
-    """Answers by the key under which they were asked for, oldest first.
+    """Replies by account, path and key, oldest first.
 
     Args:
-        clock: seconds, never going back.
+        clock: monotonic seconds.
+        seconds: how long a reply is kept.
+        bytes_most: memory budget of all replies.
     """
 
     def __init__(
@@ -55,9 +57,9 @@ class IdempotencyCache:
         return len(self._entries)
 
     async def once(self, name: Name, body: bytes, work: Callable[[], Awaitable[Response]]) -> Response:
-        """The answer that was given under this name, or that of `work`, which runs once even if two ask at a time.
+        """The reply that was given under `name`, or that of `work`, which runs once even for concurrent repetitions.
 
-        What raises is not remembered: it may be sent again, corrected.
+        Errors are not kept, so a corrected request may use the same key.
 
         Raises:
             RefusedError: another body was sent under this name (409).
@@ -91,7 +93,7 @@ class IdempotencyCache:
             self._bytes += entry.size
 
     def _forget(self) -> None:
-        """Drop what is old, and the oldest of what is too much; what is under way stays, and what came after it."""
+        """Drop expired replies, then the oldest beyond the budget; stop at a request still in progress."""
         before = self._clock() - self._seconds
         while self._entries:
             name, entry = next(iter(self._entries.items()))
@@ -104,7 +106,7 @@ class IdempotencyCache:
 def _copy(response: Response | None, *, again: bool) -> Response:
     assert response is not None  # noqa: S101  `_work` sets it or raises
     copy = Response(response.body, response.status_code)
-    copy.raw_headers = list(response.raw_headers)  # the sender may compress_reply the copy
+    copy.raw_headers = list(response.raw_headers)  # compression changes the copy in place
     if again:
         copy.headers["Idempotent-Replayed"] = "true"
     return copy

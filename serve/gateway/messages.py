@@ -1,6 +1,4 @@
-"""Requests' headers read with limits, callers recognised, and answers written: every error is JSON that says what was
-expected.
-"""
+"""HTTP messages: request headers within limits, callers by token, JSON replies, compression and error replies."""
 
 from __future__ import annotations
 
@@ -18,7 +16,7 @@ from lineage.errors import InvalidError, PlimsollError, RefusedError
 
 HEADERS_MOST = 100
 HEADER_BYTES_MOST = 32 * 1024
-#: Answers of at least so many bytes are packed where the caller can unpack them; smaller ones travel faster than that.
+#: Replies of fewer bytes are not compressed: sending them takes less time than compressing.
 PACK_LEAST = 4096
 ENCODINGS = ("gzip", "deflate")
 JSON, BINARY = "application/json", "application/octet-stream"
@@ -41,20 +39,20 @@ REFUSALS: Mapping[int, tuple[str, str | None]] = {
     431: (f"More than {HEADERS_MOST} headers, or {HEADER_BYTES_MOST} bytes of them.", None),
     503: ("No verified model may or can answer, it could not be recorded, or there is too much to do.", "Retry-After"),
 }
-#: After a time-out what is still on its way is given up. Not after 413: who is sending would see a reset, no answer.
+#: Statuses that close the connection. 413 does not: a caller that is still sending would see a reset and no reply.
 _CLOSING = (408,)
-#: Headers that mean something here: two of one kind could be read in two ways.
+#: Headers that the gateway interprets: a second one of the same name would be ambiguous.
 _SINGLE = frozenset(
     b"authorization content-encoding content-length content-type host idempotency-key "
     b"inference-header-content-length transfer-encoding".split()
 )
-_LEVEL = 1  # of compression: the best one takes five times as long for a tenth of the size
+_LEVEL = 1  # compression level: the highest takes five times as long to save another tenth
 
 Headers = Mapping[bytes, bytes]
 
 
 class RequestError(InvalidError):
-    """The request cannot be understood at all."""
+    """The request cannot be parsed as HTTP for this gateway; `status` and `code` say why."""
 
     def __init__(self, message: str, status: int, code: str, field: str | None = None, **detail: Any) -> None:
         super().__init__(message, field=field, **detail)
@@ -69,10 +67,10 @@ class Caller(NamedTuple):
 
 
 def headers_of(request: Request) -> Headers:
-    """The headers by their name in small letters.
+    """Request headers by name in lower case.
 
     Raises:
-        RequestError: too many or too long (431), or one that must be single is there twice (400).
+        RequestError: too many or too long (431), or an interpreted header given twice (400).
     """
     pairs = request.scope["headers"]
     if len(pairs) > HEADERS_MOST:
@@ -95,10 +93,10 @@ def _refuse_doubles(names: list[bytes]) -> None:
 
 
 def check_host(headers: Headers, hosts: Collection[str]) -> None:
-    """Refuse requests that were meant for another host: a page elsewhere may let its own name lead here.
+    """Refuse requests for another host, which is how DNS rebinding from a browser would arrive.
 
     Args:
-        hosts: names and addresses without port that lead here.
+        hosts: accepted names and addresses, without port.
 
     Raises:
         RequestError: another host (421), or none (400).
@@ -112,13 +110,16 @@ def check_host(headers: Headers, hosts: Collection[str]) -> None:
 
 
 def caller_of(authorization: str | None, tokens: Mapping[str, tuple[str, str]]) -> Caller:
-    """Who asks.
+    """The account that a bearer token belongs to.
 
-    The token is looked up by its SHA-256. How long that takes may depend on the hash, which tells nothing of a token:
-    nobody can choose a token's hash, and a known hash is of no use.
+    The token is looked up by its SHA-256. The time of the look-up may depend on the hash, which reveals nothing about
+    tokens: a caller cannot choose a token's hash, and a known hash does not authenticate.
+
+    Args:
+        tokens: SHA-256 of a token -> (account, role).
 
     Raises:
-        RefusedError: there is no bearer token (401), or nobody knows it (401).
+        RefusedError: there is no bearer token, or it is unknown (401).
     """
     scheme, _, token = (authorization or "").partition(" ")
     token = token.strip()
@@ -134,22 +135,22 @@ def require_role(caller: Caller, role: str, what: str) -> None:
     """Refuse callers of another role.
 
     Raises:
-        RefusedError: 403.
+        RefusedError: the caller has another role (403).
     """
     if caller.role != role:
         raise RefusedError(f"{what} is for role {role}; {caller.name} has role {caller.role}", code="role", status=403)
 
 
 def reply(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """A JSON answer."""
+    """A JSON reply."""
     return Response(orjson.dumps(content), status, headers, JSON)
 
 
 def compress_reply(response: Response, accepted: bytes | None) -> None:
-    """Compress an answer in place where it is large and the caller takes it so.
+    """Compress a reply in place if it is large and the caller accepts an encoding.
 
     Args:
-        accepted: the request's header Accept-Encoding.
+        accepted: value of the request's header Accept-Encoding.
     """
     body = bytes(response.body)
     if len(body) < PACK_LEAST:
@@ -164,7 +165,7 @@ def compress_reply(response: Response, accepted: bytes | None) -> None:
 
 
 def _accepted_encoding(accepted: bytes | None) -> str | None:
-    """The encoding that the caller likes best of those there are, or None."""
+    """The supported encoding with the highest quality value, or None."""
     quality = {}
     for part in (accepted or b"").decode("latin-1").lower().split(","):
         name, _, options = part.partition(";")
@@ -181,11 +182,11 @@ def _quality(options: str) -> float:
     try:
         return float(value)
     except ValueError:
-        return 0.0  # what cannot be read is no wish
+        return 0.0  # an unreadable quality value counts as not accepted
 
 
 def error_reply(error: PlimsollError) -> Response:
-    """The answer to what went wrong, with the headers that HTTP wants beside some of them."""
+    """The JSON reply for an error, with the headers that its status requires."""
     headers = {}
     if error.status == 405:
         headers["Allow"] = str(error.detail.get("allowed", ""))
@@ -193,7 +194,7 @@ def error_reply(error: PlimsollError) -> Response:
         headers["WWW-Authenticate"] = "Bearer"
     elif error.status == 415:
         headers["Accept-Encoding"] = ", ".join(ENCODINGS)
-    elif error.status == 503 and error.code != "killed":  # which no second will change
+    elif error.status == 503 and error.code != "killed":  # retrying does not help
         headers["Retry-After"] = "1"
     elif error.status in _CLOSING:
         headers["Connection"] = "close"

@@ -1,4 +1,4 @@
-"""Prometheus metrics of the gateway, with the field's names, through Ray's exporter. No label ever names a customer."""
+"""Prometheus metrics of the gateway, through Ray's exporter. No label names a customer."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _PAUSE_SECONDS = 1.0
 
 
 class Metrics:
-    """Counts answers and times them, and says what is in memory.
+    """Counts and times answers, and exports gauges of memory, cache and load.
 
-    Counts are summed here and handed on once a second, for each of Ray's own sums costs as much as a decision's record.
-    A replica that ends takes those of its last second with it; what was decided is on record, not here.
+    Counts are summed here and exported once a second: each increment of a Ray counter costs as much as recording a
+    decision. A replica that ends loses its last second; the decisions themselves are on record.
     """
 
     def __init__(self, store: BundleStore, cache: ScoreCache, shadow: ShadowScorer, admission: Admission) -> None:
@@ -58,15 +58,19 @@ class Metrics:
         }
 
     def decided(self, model: str, answer: Answer, seconds: float) -> None:
-        """Count one answer, in the event loop."""
+        """Count one answer. Call from the event loop.
+
+        Args:
+            seconds: from the request's arrival to the reply.
+        """
         self._counted[model, answer.release, answer.role, answer.decision] += 1
         self._seconds.observe(seconds, tags={"model": model, "role": answer.role})
         if answer.fallback:
             self._fallen_back[model, answer.fallback] += 1
         if self._due is None:
-            self._due = asyncio.get_running_loop().call_later(_PAUSE_SECONDS, self._hand_on)
+            self._due = asyncio.get_running_loop().call_later(_PAUSE_SECONDS, self._export)
 
-    def _hand_on(self) -> None:
+    def _export(self) -> None:
         self._due = None
         counted, self._counted = self._counted, Counter()
         for (model, release, role, decision), times in counted.items():
@@ -75,9 +79,9 @@ class Metrics:
         fallen_back, self._fallen_back = self._fallen_back, Counter()
         for (model, reason), times in fallen_back.items():
             self._fallbacks.inc(times, tags={"model": model, "reason": reason})
-        self._look()
+        self._update_gauges()
 
-    def _look(self) -> None:
+    def _update_gauges(self) -> None:
         seen = {
             "models_resident": self._store.resident,
             "model_memory_bytes": self._store.memory_bytes,

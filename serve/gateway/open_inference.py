@@ -1,8 +1,8 @@
-"""The Open Inference Protocol, version 2: tensors in, rows of named features out, and answers back as tensors.
+"""Open Inference Protocol, version 2: parses tensors into rows of named features and writes answers as tensors.
 
 Inputs are one tensor per feature, shaped [n] or [n, 1], or a single tensor `features` of numbers shaped [n, f] in the
 order of the model's features. Customers' keys come as the tensor `key` (BYTES, one a row) or as the request parameter
-`keys`, a list of n texts.
+`keys`, a list of n strings.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from serve.gateway.tensors import Blob, Tensor, read_tensor, to_bytes
 from validators.scoring.features import Feature
 
 MATRIX, KEY = "features", "key"
-#: What is served beyond the protocol: Triton's name for tensors as bytes, and our own `/explain`.
+#: Extensions of the protocol: tensors as bytes, by Triton's name, and `/explain`.
 SERVER: Server = {"name": "plimsoll", "version": version("plimsoll"), "extensions": ["binary_tensor_data", "explain"]}
 _CONTENT = names_in(Infer)
 _PARAMETERS = names_in(InferParameters)
@@ -47,7 +47,7 @@ _OUTPUT_PARAMETERS = names_in(OutputParameters)
 
 @dataclass(frozen=True)
 class Output:
-    """One tensor of an answer: what it is called, what it holds, and how an answer gives its cell."""
+    """One output tensor: name, datatype, and how its cell is taken from an answer."""
 
     name: OutputName
     datatype: Literal["FP64", "BYTES"]
@@ -70,9 +70,9 @@ OUTPUTS: dict[str, Output] = {
 
 @dataclass(frozen=True)
 class Inference:
-    """A request for inference, understood: named features and the customer's key of each row, and what is wanted.
+    """A parsed inference request: features and customer's key of each row, and the requested outputs.
 
-    wanted: name of an output -> whether it is to come as bytes.
+    wanted: name of an output -> whether it is to be sent as bytes.
     """
 
     rows: list[dict[str, Any]]
@@ -82,11 +82,11 @@ class Inference:
 
 
 def read_inference(body: bytes, header_length: bytes | None, features: Sequence[Feature], model: str) -> Inference:
-    """Understand a request; the features' values are checked when they are scored.
+    """Parse a request; the features' values are checked when they are scored.
 
     Args:
-        body: the JSON, and behind it the bytes of tensors.
-        header_length: the header Inference-Header-Content-Length, which says where the JSON ends.
+        body: the JSON, followed by the bytes of tensors.
+        header_length: the header Inference-Header-Content-Length: bytes of the JSON; None where all is JSON.
 
     Raises:
         RequestError: the body is malformed (400) or has too many rows (413).
@@ -112,10 +112,10 @@ def read_inference(body: bytes, header_length: bytes | None, features: Sequence[
 
 
 def check_text(value: Any, field: str = KEY) -> str:
-    """A customer's key, or another name that a caller chooses.
+    """Check a customer's key or another name that a caller chooses, and return it.
 
     Raises:
-        InvalidError: it is not a text of 1 to 200 characters, all of which can be printed.
+        InvalidError: it is not a string of 1 to 200 printable characters.
     """
     if not isinstance(value, str) or not 0 < len(value) <= TEXT_MOST or not value.isprintable():
         shown = f"{type(value).__name__} {str(value)[:40]!r}"
@@ -124,9 +124,9 @@ def check_text(value: Any, field: str = KEY) -> str:
 
 
 def answer_inference(model: str, answers: Sequence[Answer], asked: Inference, headers: dict[str, str]) -> Response:
-    """The reply to an inference of n rows.
+    """The reply to an inference request.
 
-    `model_version` is there where one release answered every row; otherwise the output `release` tells them apart.
+    `model_version` is given where one release answered every row; otherwise the output `release` has it row by row.
     """
     releases = {answer.release for answer in answers}
     content: Inferred = {"model_name": model, "outputs": []}
@@ -156,7 +156,7 @@ def model_metadata(model: str, versions: list[str], features: Sequence[Feature])
     """Inputs and outputs of a model.
 
     Args:
-        versions: releases that this caller may name in the path.
+        versions: names of the releases that this caller may name in the path.
     """
     inputs: list[InputMetadata] = [
         {
@@ -266,7 +266,7 @@ def _parameters(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _wanted(outputs: Any, *, as_bytes: bool) -> dict[str, bool]:
-    """Which outputs are wanted, and whether as bytes: an output's own `binary_data` goes before the request's."""
+    """Requested outputs, and whether as bytes; `binary_data` of an output overrides that of the request."""
     if outputs is None or outputs == []:
         return dict.fromkeys(OUTPUTS, as_bytes)
     if not isinstance(outputs, list):

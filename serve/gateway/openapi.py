@@ -107,6 +107,11 @@ def _body_schemas() -> dict[str, Json]:
     return parts | {name: schema for (name, _), schema in named.items() if schema != _ref(name)}
 
 
+@cache
+def _name() -> Json:
+    return TypeAdapter(Name).json_schema()
+
+
 def _ref(name: str) -> Json:
     return {"$ref": f"#/components/schemas/{name}"}
 
@@ -146,9 +151,8 @@ def _in_path(name: str) -> Json:
 
 
 def _body_parameters(endpoint: Endpoint) -> list[Json]:
-    name = TypeAdapter(Name).json_schema()
     parameters: list[Json] = [
-        {"name": "Idempotency-Key", "in": "header", "schema": name | {"pattern": "^[!-~]([ -~]*[!-~])?$"}},
+        {"name": "Idempotency-Key", "in": "header", "schema": _name() | {"pattern": "^[!-~]([ -~]*[!-~])?$"}},
         {"name": "Content-Encoding", "in": "header", "schema": {"enum": [*ENCODINGS, "identity"]}},
     ]
     length: Json = {"name": _LENGTH, "in": "header", "schema": _LENGTH_SCHEMA, "description": _LENGTH_DESCRIPTION}
@@ -217,7 +221,7 @@ def _inputs(features: Sequence[Feature], tensor: Json) -> Json:
     ]
     names = {feature.name for feature in features}
     if KEY not in names:
-        kinds.append(named(KEY, {"const": BYTES}, TypeAdapter(Name).json_schema()))
+        kinds.append(named(KEY, {"const": BYTES}, _name()))
     each: Json = {"type": "array", "minItems": len(features), "maxItems": len(kinds), "items": {"anyOf": kinds}}
     if MATRIX in names or not all(numeric):
         return each

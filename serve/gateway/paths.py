@@ -1,4 +1,4 @@
-"""Paths and methods: what a path names, and whether it may be asked so."""
+"""Parser of request paths, and the check of methods."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _MODEL, _VERSION = "{model}", "{version}"
 
 
 class ParsedPath(NamedTuple):
-    """A path with its names replaced by what they are (`decide/{model}`), and the names; "" where there is none."""
+    """A path as its pattern (`decide/{model}`), and the names in it; "" where the path has none."""
 
     pattern: str
     model: str
@@ -18,10 +18,10 @@ class ParsedPath(NamedTuple):
 
 
 def parse_path(path: str) -> ParsedPath:
-    """Where a path leads. The server has decoded it already, so an encoded slash is a slash here.
+    """Split a path. The server has decoded it already, so an encoded slash is a slash here.
 
     Raises:
-        RequestError: 400 where the path could be read in two ways.
+        RequestError: the path is ambiguous: an empty part or no leading slash (400).
     """
     if "//" in path or not path.startswith("/"):
         message = f"path {path[:100]!r} is not plain; expected it to begin with / and to have no empty part"
@@ -37,10 +37,10 @@ def parse_path(path: str) -> ParsedPath:
 
 
 def check_method(method: str, right: str) -> None:
-    """Refuse every method but the right one; HEAD is right where GET is.
+    """Refuse every method but `right`, and HEAD where `right` is GET.
 
     Raises:
-        RequestError: 405; `allowed` goes into the header Allow.
+        RequestError: another method (405); `allowed` goes into the header Allow.
     """
     if method == right or (method == "HEAD" and right == "GET"):
         return
@@ -51,6 +51,6 @@ def check_method(method: str, right: str) -> None:
 
 
 def nothing_at(path: str) -> RequestError:
-    """The error of a path that leads nowhere."""
+    """The error for a path without an endpoint (404)."""
     message = f"there is nothing at {path[:100]!r}; POST /decide/{_MODEL} gives a decision"
     return RequestError(message, 404, "unknown", "path")

@@ -1,4 +1,4 @@
-"""Where predictions are asked for: bodies understood, rows decided, given, counted, and answered with their headers."""
+"""Handlers of prediction endpoints: parse the body, decide each row, record, count, and reply with headers."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from serve.routes import Route, RouteTable, Target
 from validators.scoring.bundle import Bundle
 
 _DECIDE_NAMES = names_in(DecideByFeatures) | names_in(DecideByEntity)
-_ROWS_AT_ONCE = 64  # after so many rows of a batch other requests have their turn
+_ROWS_AT_ONCE = 64  # rows of a batch between two yields to the event loop
 
 
 class MetricsPort(Protocol):
-    """Where answers are counted."""
+    """Counter of answers."""
 
     def decided(self, model: str, answer: Answer, seconds: float) -> None:
-        """Count one answer that took so many seconds."""
+        """Count one answer that took `seconds` from the arrival of its request."""
 
 
 class Predictions:
@@ -52,11 +52,15 @@ class Predictions:
         self._features = features
 
     async def decide(self, call: Call) -> Response:
-        """One row of named features, or an entity's key."""
+        """Decide one row of named features, or one entity whose features are looked up.
+
+        Raises:
+            PlimsollError: the body is wrong (400, 422), or nothing may or can answer (503).
+        """
         return await self._one(call, explain=False)
 
     async def explain(self, call: Call) -> Response:
-        """As `decide`, with reasons whatever the decision."""
+        """As `decide`, with reasons for either decision."""
         return await self._one(call, explain=True)
 
     async def _one(self, call: Call, *, explain: bool) -> Response:
@@ -85,7 +89,7 @@ class Predictions:
         if type(entity) is not dict or not entity:
             raise InvalidError("entity is no object or empty; expected the entity's key, by name", field="entity")
         if self._features is None:
-            raise UnavailableError("no feature store is at hand here; send features", field="entity")
+            raise UnavailableError("this server has no feature store; send features", field="entity")
         return await self._look_up(self._features, call, entity, digest_of(entity) if key is None else key)
 
     async def _look_up(self, features: FeaturePort, call: Call, entity: dict[str, Any], key: str) -> Request:
@@ -98,7 +102,11 @@ class Predictions:
         return Request(served.values, key, about)
 
     async def infer(self, call: Call) -> Response:
-        """Rows as tensors (Open Inference Protocol, version 2)."""
+        """Decide rows given as tensors (Open Inference Protocol, version 2): all of them or none.
+
+        Raises:
+            PlimsollError: a row is wrong (422), or nothing may or can answer (503).
+        """
         bundle = self.bundle(call.route)
         length = call.headers.get(b"inference-header-content-length")
         asked = protocol.read_inference(call.body, length, bundle.features, call.model)
@@ -118,7 +126,7 @@ class Predictions:
     async def _decide_rows(
         self, table: RouteTable, model: str, requests: Sequence[Request], purpose: Purpose
     ) -> list[UnrecordedDecision]:
-        """Every row's decision before any is recorded: one bad row, and there is none."""
+        """Decide every row before any decision is recorded, so that one wrong row leaves nothing on record."""
         decided: list[UnrecordedDecision] = []
         for start in range(0, len(requests), _ROWS_AT_ONCE):
             if start:
@@ -128,7 +136,7 @@ class Predictions:
         return decided
 
     def _for_named_release(self, call: Call, requests: Sequence[Request]) -> tuple[RouteTable, Purpose]:
-        """The table and purpose of a request that names a release."""
+        """Route table and purpose for a request that names a release."""
         route, target = call.route, find_version(call.route, call.version, call.caller)
         if call.caller.role == SERVICE:
             return table_pinned_to(call.table, route, target, self._store.get(target) is not None), "verification"
@@ -140,10 +148,10 @@ class Predictions:
         return call.table, "customer"
 
     def bundle(self, route: Route) -> Bundle:
-        """The bundle that says what the route's model takes.
+        """The bundle whose features describe the input of the route's model.
 
         Raises:
-            UnavailableError: none is in memory.
+            UnavailableError: none is in memory (503).
         """
         target: Target | None
         for target in (route.champion, route.baseline, route.previous):
@@ -153,7 +161,7 @@ class Predictions:
         raise UnavailableError(f"no verified bundle of {route.model} can answer", field="model")
 
     def _headers(self, answers: Sequence[Answer]) -> dict[str, str]:
-        """Who answered: where rows were answered differently, the outputs say it row by row."""
+        """Headers about the release that answered; where rows differ, the outputs say it row by row."""
         first, headers = answers[0], {"X-Replica": self._replica}
         if len(answers) == 1:
             headers["X-Decision-Id"] = first.decision_id

@@ -1,7 +1,7 @@
-"""The front door: one Serve replica that answers decisions with the bundles in its memory.
+"""Gateway replica of Ray Serve: answers decisions with the bundles in its memory.
 
-It watches the controller for route tables. Until the first table is loaded it is not there for anybody; afterwards it
-goes on answering by the last one, whatever happens to the controller or the ledger.
+It long-polls the controller for route tables and accepts no traffic before its first table is loaded. If the
+controller or the ledger fails it continues with the last table.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ from serve.routes import RouteTable, accepts
 log = structlog.get_logger("plimsoll.gateway")
 CONTROLLER, NAMESPACE = "plimsoll_controller", "plimsoll"
 _RETRY_SECONDS = 0.25
-#: A route change waits so long for bundles it names first; then it holds, and what is missing loads when it is needed.
+#: A new table takes effect after its bundles are loaded or after this time; the rest is loaded on demand.
 _LOADING_SECONDS = 2.0
 
 
 class Gateway:
-    """A plain `__call__`: FastAPI as ingress costs up to half of the throughput."""
+    """The ingress deployment. A plain `__call__`: FastAPI as ingress costs up to half of the throughput."""
 
     async def __init__(self, challenger: Any, features: Any) -> None:  # type: ignore[misc]
         configure_diagnostic_log()
@@ -58,19 +58,19 @@ class Gateway:
         self._replica = ray_serve.get_replica_context().replica_id.unique_id
         self._store = BundleStore(settings)
         self._store.warm()
-        self._pool = ChallengerClient(challenger)
+        self._challenger = ChallengerClient(challenger)
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._reporter = EventReporter(self._tell)
+        self._reporter = EventReporter(self._report_event)
         self._breakers = Breakers(self._replica, self._reporter.add)
-        self._router = self._open(settings, FeatureClient(features.read.remote))
+        self._router = self._build_router(settings, FeatureClient(features.read.remote))
         self._ready = asyncio.Event()
         self._watch = asyncio.create_task(self._follow())
         await self._until_ready()
 
-    def _open(self, settings: Settings, features: FeaturePort) -> Router:
+    def _build_router(self, settings: Settings, features: FeaturePort) -> Router:
         record = Spool(settings.spool, self._replica).write
         champion = Champion(self._store, self._breakers, Explainer(), ScoreCache())
-        decider = Decider(self._store, champion, record, self._pool, self._replica)
+        decider = Decider(self._store, champion, record, self._challenger, self._replica)
         admission = Admission(settings.gateway_inflight)
         metrics = Metrics(self._store, champion.cache, decider.shadow, admission)
         predictions = Predictions(decider, self._store, self._replica, metrics, features)
@@ -78,7 +78,7 @@ class Gateway:
         return Router(predictions, self._store, record, self._replica, hosts=hosts, admission=admission)
 
     async def _until_ready(self) -> None:
-        """Traffic comes as soon as the constructor returns, also while the controller is away: not before a table."""
+        """Wait for the first route table: Serve sends traffic as soon as the constructor returns."""
         ready = asyncio.create_task(self._ready.wait())
         await asyncio.wait((ready, self._watch), return_when=asyncio.FIRST_COMPLETED)
         ready.cancel()
@@ -86,19 +86,23 @@ class Gateway:
             self._watch.result()
 
     async def __call__(self, request: Request) -> Response:
-        """Answer one HTTP request."""
+        """Answer one HTTP request; errors become JSON replies."""
         try:
             return await self._router.answer(request)
         except PlimsollError as error:
             return error_reply(error)
 
     def check_health(self) -> None:
-        """Serve replaces a replica that no longer hears of route changes."""
+        """Fail where route changes no longer arrive, so that Serve replaces the replica.
+
+        Raises:
+            RuntimeError: the watch of the route table has ended.
+        """
         if self._watch.done():
             raise RuntimeError("the watch of the route table has ended")
 
     async def _follow(self) -> None:
-        """Ask the controller for the next table, for ever. Asking says what this replica has: that is the ack."""
+        """Long-poll the controller for route tables. Each poll acknowledges the table that is in force here."""
         controller = None
         while True:
             try:
@@ -108,13 +112,13 @@ class Gateway:
             except (RayError, ValueError) as error:  # ValueError: there is no such actor (yet)
                 log.warning("no controller; the routes stay as they are", error=type(error).__name__)
                 if isinstance(error, ActorDiedError) or not isinstance(error, RayActorError):
-                    controller = None  # for good: another one has the name, or will
+                    controller = None  # it does not come back: look the name up again
                 await asyncio.sleep(_RETRY_SECONDS)
                 continue
             if offered is not None:
-                await self._take(RouteTable.from_dict(offered))
+                await self._apply(RouteTable.from_dict(offered))
 
-    async def _take(self, table: RouteTable) -> None:
+    async def _apply(self, table: RouteTable) -> None:
         if not accepts(self._router.table, table):
             return
         await self._load(table)
@@ -122,11 +126,11 @@ class Gateway:
         self._ready.set()
         for route in table.routes.values():
             for target in (route.challenger, route.shadow):
-                if target is not None and not self._pool.is_prepared(target):
-                    self._start(self._pool.prepare(target))  # a rollback must not wait for this
+                if target is not None and not self._challenger.is_prepared(target):
+                    self._start(self._challenger.prepare(target))  # in the background: a rollback must not wait for it
 
     async def _load(self, table: RouteTable) -> None:
-        """Have what the table names in memory. One model's new bundle holds up the others' routes only for a moment."""
+        """Load the bundles that the table names, but delay the table by at most `_LOADING_SECONDS`."""
         targets = [target for route in table.routes.values() for target in route.resident]
         if not self._store.has_missing(targets):
             return
@@ -139,12 +143,12 @@ class Gateway:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _tell(self, told: BreakerEvent, key: str) -> bool:
+    async def _report_event(self, event: BreakerEvent, key: str) -> bool:
         try:
             controller = ray.get_actor(CONTROLLER, namespace=NAMESPACE)
-            done: bool = await controller.put_on_record.remote(told.kind, told.model, told.data, key)
+            done: bool = await controller.put_on_record.remote(event.kind, event.model, event.data, key)
         except (RayError, ValueError) as error:  # ValueError: there is no such actor (yet)
-            log.warning("event not recorded yet", kind=told.kind, model=told.model, error=type(error).__name__)
+            log.warning("event not recorded yet", kind=event.kind, model=event.model, error=type(error).__name__)
             return False
         return done
 

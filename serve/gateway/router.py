@@ -12,7 +12,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from lineage.errors import InvalidError, UnavailableError
-from serve.decision.decider import route_of
 from serve.gateway import open_inference as protocol
 from serve.gateway import openapi
 from serve.gateway.admission import Admission
@@ -118,7 +117,7 @@ class Router:
             raise UnavailableError("this replica has no route table yet; try again in a moment")
         caller = caller_of(headers.get(b"authorization", b"").decode("latin-1"), table.tokens)
         if model:
-            route_of(table, model)
+            table.route_of(model)
         types = endpoint.content_types
         body = await read_body(request, headers, types, self._read_seconds) if types else b""
         call = Call(headers, table, caller, model, version, body, started)

@@ -1,5 +1,7 @@
-"""Head and body of a reply in one write to the socket. uvicorn writes them one by one, and uvloop sends each at once:
-two system calls here, two wake-ups of HAProxy and of the customer.
+"""Transport that writes head and body of a reply to the socket at once.
+
+uvicorn writes them one by one and uvloop sends each immediately: two system calls, and two wake-ups of HAProxy and the
+customer.
 """
 
 from __future__ import annotations
@@ -12,14 +14,14 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 
 class JoiningTransport:
-    """A transport that holds what is written until the next write, which it goes out with, or the loop's next turn."""
+    """A transport that joins a write with the next one; alone it is sent in the loop's next iteration."""
 
     def __init__(self, transport: Any, loop: asyncio.AbstractEventLoop) -> None:
         self._transport, self._loop = transport, loop
         self._held = b""
 
     def write(self, data: bytes) -> None:
-        """As a transport's, at most a turn of the loop later."""
+        """See `asyncio.WriteTransport.write`; sent at most one loop iteration later."""
         if self._held:
             whole, self._held = (self._held, data), b""
             self._transport.writelines(whole)
@@ -28,7 +30,7 @@ class JoiningTransport:
             self._loop.call_soon(self._flush)
 
     def close(self) -> None:
-        """As a transport's: what was written goes out first."""
+        """See `asyncio.BaseTransport.close`; what was written is sent first."""
         self._flush()
         self._transport.close()
 
@@ -42,7 +44,7 @@ class JoiningTransport:
 
 
 class SingleWriteProtocol(HttpToolsProtocol):
-    """uvicorn's protocol on a transport that joins writes."""
+    """uvicorn's HTTP protocol on a `JoiningTransport`."""
 
     def connection_made(self, transport: Any) -> None:
         """See `asyncio.Protocol`."""
@@ -50,5 +52,5 @@ class SingleWriteProtocol(HttpToolsProtocol):
 
 
 def use_single_write_replies() -> None:
-    """Have servers that are started in this process from now on do so: Ray gives its server no settings for it."""
+    """Make it the protocol of uvicorn servers started later in this process: Ray has no setting for it."""
     uvicorn.config.HTTP_PROTOCOLS["auto"] = f"{__name__}:{SingleWriteProtocol.__name__}"

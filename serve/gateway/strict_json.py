@@ -1,9 +1,9 @@
-"""JSON read strictly: no name twice, no number that is not what was written.
+"""Strict JSON parser: refuses duplicate names and numbers that cannot be represented exactly.
 
-orjson refuses most of what is wrong, quickly: bytes that are not UTF-8, lone surrogates, NaN, deep nesting, anything
-behind the end. Two things it lets pass. It keeps the last of two members of one name, and it rounds whole numbers of
-more than 64 bits. Both are looked for in a way that costs next to nothing where all is well: every member has one colon
-outside of texts, so where the body has no more colons than there are members, none was lost.
+orjson refuses invalid UTF-8, lone surrogates, NaN, deep nesting and trailing content. It accepts two things that are
+refused here: the last of two members of one name, and whole numbers of more than 64 bits, which it rounds. The check
+costs little for valid bodies: every member has one colon outside of strings, so if the body has as many colons as
+members, none was lost; only otherwise it is parsed again by the slower parser of the standard library.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import orjson
 from lineage.errors import InvalidError
 from serve.gateway.messages import RequestError
 
-#: Beyond this, floating point has no room for every whole number.
+#: Whole numbers beyond this are not all exact in 64-bit floating point.
 EXACT_MOST = 2**53
 _SHOWN = 40  # characters of a wrong number that an error repeats
 
 
 @dataclass(frozen=True)
 class _Literal:
-    """A number as it was written."""
+    """A number as its literal text."""
 
     text: str
     whole: bool
@@ -40,7 +40,7 @@ class _Literal:
 
 
 def read_object(body: bytes) -> dict[str, Any]:
-    """The body as a JSON object.
+    """Parse a body that must be a JSON object.
 
     Raises:
         RequestError: it is not JSON, not an object, or has a name twice (400).
@@ -72,7 +72,7 @@ def check_names(content: dict[str, Any], known: frozenset[str]) -> None:
 
 
 def are_exact(values: Iterable[Any]) -> bool:
-    """Whether every number is small enough to have been read as it was written; what is no number does not count."""
+    """Whether every number is small enough to be exact; other values are ignored."""
     for value in values:
         kind = type(value)
         if (kind is float or kind is int) and not -EXACT_MOST <= value <= EXACT_MOST:
@@ -81,10 +81,10 @@ def are_exact(values: Iterable[Any]) -> bool:
 
 
 def refuse_inexact(body: bytes) -> None:
-    """Look for whole numbers beyond 2**53 and for numbers beyond floating point, as they were written.
+    """Refuse whole numbers beyond 2**53 and numbers beyond floating point, by their literal text.
 
     Raises:
-        InvalidError: names the first one and its place.
+        InvalidError: names the first such number and its path.
         RequestError: the body is not JSON.
     """
     stack: list[tuple[str, Any]] = [("", _parse_literally(body))]
@@ -102,7 +102,7 @@ def refuse_inexact(body: bytes) -> None:
 
 
 def _members(content: dict[str, Any]) -> int:
-    """How many members there are in the objects that our requests are made of; in others there may be more."""
+    """Count the members of the objects that requests consist of; deeper objects are not counted."""
     members = len(content)
     for part in content.values():
         kind = type(part)
@@ -117,9 +117,9 @@ def _members(content: dict[str, Any]) -> int:
 
 
 def _only_in_texts(content: dict[str, Any], body: bytes, colons: int) -> bool:
-    """Whether the colons that are left over stand in texts that survived, such as a customer's key.
+    """Whether the surplus colons are inside strings of the parsed content, such as a customer's key.
 
-    Without escapes the texts are what the body holds; a text that a second member replaced is not among them.
+    Without escapes these strings are literally in the body; a value lost to a duplicate name is not among them.
     """
     if b"\\" in body:
         return False
@@ -128,10 +128,10 @@ def _only_in_texts(content: dict[str, Any], body: bytes, colons: int) -> bool:
 
 
 def _parse_literally(body: bytes) -> Any:
-    """The body with every number as it was written, in linear time.
+    """Parse a body with numbers kept as their literal text, in linear time.
 
     Raises:
-        RequestError: it is not JSON, or a name is there twice.
+        RequestError: it is not JSON, or an object has a name twice.
     """
     try:
         return json.loads(
@@ -155,7 +155,7 @@ def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _printable(name: str) -> str:
-    return name[:60].encode(errors="replace").decode()  # half a pair of surrogates cannot be sent back
+    return name[:60].encode(errors="replace").decode()  # a lone surrogate cannot be encoded
 
 
 def _malformed(why: str) -> RequestError:

@@ -1,8 +1,8 @@
-"""Tensors as the Open Inference Protocol sends them: as JSON, or as bytes behind the JSON (binary tensor data).
+"""Parser and writer of tensors of the Open Inference Protocol: in the JSON, or as bytes behind it (binary tensor data).
 
-Bytes are little-endian, row by row, without gaps; a text has its length in front, four bytes. Whichever way a tensor
-comes, its values are the same Python numbers and texts: what FP32 cannot hold is rounded, as the sender's own FP32
-would have been, and a whole number is never rounded but refused.
+Bytes are little-endian, row-major, without gaps; a string is preceded by its length in four bytes. Both forms give the
+same Python numbers and strings. Values of FP32 and FP16 are rounded as the sender's own would be; a whole number that
+is not exact is refused.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from serve.gateway.schemas import DATATYPES, ROWS_MOST, TEXT_MOST, InputParamete
 from serve.gateway.strict_json import EXACT_MOST
 
 BYTES = "BYTES"
-_LENGTH = 4  # bytes in front of a text
+_LENGTH = 4  # bytes of a string's length
 
 
 @dataclass(frozen=True)
 class Number:
-    """A datatype of numbers: how it lies in bytes, and between which whole numbers it holds each of them."""
+    """A numeric datatype: NumPy dtype of its bytes, and the range in which it holds every whole number exactly."""
 
     stored: str
     low: int
@@ -50,9 +50,9 @@ _PARAMETERS = names_in(InputParameters)
 
 
 class Tensor(NamedTuple):
-    """A tensor that was sent: `values` are its cells row by row, numbers or texts.
+    """A parsed input tensor: `values` are its cells row by row, numbers or strings.
 
-    inexact: some value is so large that its text has to be looked at (`serve.gateway.strict_json.refuse_inexact`).
+    inexact: some value is so large that its literal has to be checked (`serve.gateway.strict_json.refuse_inexact`).
     """
 
     name: str
@@ -62,16 +62,16 @@ class Tensor(NamedTuple):
 
 
 class Blob:
-    """The bytes behind the JSON, taken piece by piece in the order of the tensors."""
+    """The bytes behind the JSON, consumed in the order of the tensors."""
 
     def __init__(self, content: memoryview) -> None:
         self._content, self._at = content, 0
 
     def take(self, size: int, name: str) -> bytes:
-        """The next piece.
+        """The next `size` bytes.
 
         Raises:
-            InvalidError: there are not so many bytes left.
+            InvalidError: fewer bytes are left.
         """
         left = len(self._content) - self._at
         if size > left:
@@ -80,10 +80,10 @@ class Blob:
         return bytes(self._content[self._at - size : self._at])
 
     def finish(self) -> None:
-        """Be sure that nothing is left over.
+        """Check that every byte was consumed.
 
         Raises:
-            RequestError: bytes that no tensor takes.
+            RequestError: bytes are left that belong to no tensor (400).
         """
         left = len(self._content) - self._at
         if left:
@@ -92,10 +92,10 @@ class Blob:
 
 
 def read_tensor(content: Any, where: str, blob: Blob | None) -> Tensor:
-    """One tensor of a request.
+    """Parse one tensor of a request.
 
     Args:
-        where: its place, for errors, until its name is known.
+        where: its position, for errors, until its name is known.
         blob: the bytes behind the JSON; None where the request has none.
 
     Raises:
@@ -123,7 +123,7 @@ def read_tensor(content: Any, where: str, blob: Blob | None) -> Tensor:
 
 
 def to_bytes(datatype: str, values: Sequence[Any]) -> bytes:
-    """Values as they lie in a body."""
+    """Encode values as binary tensor data."""
     if datatype != BYTES:
         return np.asarray(values, dtype=NUMBERS[datatype].stored).tobytes()
     texts = [value.encode() for value in values]
@@ -147,7 +147,7 @@ def _is_size(size: Any) -> bool:
 
 
 def _binary_size(name: str, content: dict[str, Any]) -> int | None:
-    """How many bytes the tensor has behind the JSON; None where its values are in `data`."""
+    """Number of bytes of the tensor behind the JSON; None where its values are in `data`."""
     parameters = content.get("parameters")
     if parameters is None:
         return None
@@ -181,7 +181,7 @@ def _flat(name: str, shape: list[int], data: Any) -> list[Any]:
 
 
 def _from_json(name: str, datatype: str, data: list[Any]) -> tuple[list[Any], bool]:
-    """The values, checked, and whether some are so large that their text has to be looked at."""
+    """The checked values, and whether some are so large that their literal has to be checked."""
     number = NUMBERS.get(datatype)
     if number is None:
         for place, value in enumerate(data):

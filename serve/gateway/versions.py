@@ -1,9 +1,9 @@
-"""Releases named in the path: to name one is to insist on it, not to choose it.
+"""Rules for releases named in the path: naming a release asserts that it answers; it does not choose it.
 
-Which release answers a customer is what the bank decided and what the trial of a challenger rests on. A caller who
-could choose would walk around both. So a request that names a release is answered where that release would have
-answered anyway, and refused otherwise. Only services may ask another release that lies in memory, and what it says is
-recorded as verification, which is never evidence.
+Which release answers a customer is decided by governance, and the canary test depends on it; callers who could choose
+would bypass both. A request that names a release is therefore answered only if that release would have answered
+anyway, and refused otherwise. Role service may ask any release in memory; that is recorded as verification, which is
+never evidence.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ SERVICE = "service"
 
 
 def default_target(route: Route) -> Target | None:
-    """The release that answers every customer who is on no trial."""
+    """The release that answers customers who are not assigned to the challenger."""
     return route.champion or route.baseline
 
 
 def versions_for(route: Route, caller: Caller) -> list[str]:
-    """The releases that this caller may name."""
+    """Names of the releases that this caller may name in a path."""
     target = default_target(route)
-    targets = route.standing if caller.role == SERVICE else [target] if target else []
+    targets = route.may_answer if caller.role == SERVICE else [target] if target else []
     return [target.release for target in targets]
 
 
@@ -34,8 +34,8 @@ def find_version(route: Route, version: str, caller: Caller) -> Target:
     """The release that a path names, in full (`credit-default@7`) or by its number (`7`).
 
     Raises:
-        UnknownError: it is none of this route (404).
-        RefusedError: it is one, but this caller may not name it (403).
+        UnknownError: the release is not in this route (404).
+        RefusedError: it is, but this caller may not name it (403).
     """
     release = version if "@" in version else f"{route.model}@{version}"
     targets = (route.champion, route.baseline, route.previous, route.challenger)
@@ -59,10 +59,14 @@ def find_version(route: Route, version: str, caller: Caller) -> Target:
 def require_answered_by(
     route: Route, target: Target, keys: Iterable[str], is_on_trial: Callable[[str], bool], caller: Caller
 ) -> None:
-    """Be sure that the release named is the one that answers each of these customers.
+    """Check that the named release is the one that answers each of these customers.
+
+    Args:
+        keys: the customer's key of each row.
+        is_on_trial: whether a key is assigned to the challenger.
 
     Raises:
-        RefusedError: some row is answered by the challenger (403).
+        RefusedError: some row is answered by another release (403).
     """
     for row, key in enumerate(keys):
         answers = route.challenger if is_on_trial(key) else default_target(route)
@@ -78,10 +82,10 @@ def require_answered_by(
 
 
 def table_pinned_to(table: RouteTable, route: Route, target: Target, is_resident: bool) -> RouteTable:
-    """The table as it would be if `target` were in charge and nobody on trial: for services that verify.
+    """The table with `target` answering every customer of its model, for verification by services.
 
     Raises:
-        UnavailableError: the release's bundle is not in this replica's memory.
+        UnavailableError: the release's bundle is not in this replica's memory (503).
     """
     if not is_resident:
         raise UnavailableError(f"no verified bundle of {target.release} is in memory", field="version")

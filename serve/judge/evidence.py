@@ -1,10 +1,10 @@
-"""What a rollout has shown so far: counts of subjects and events per arm, folded from decision and outcome records.
+"""Evidence of a rollout: counts of subjects and events per arm, folded from decision and outcome records.
 
-- A subject is a customer, known by the pseudonym in `subject`: nothing here needs to know who it is, and a customer
-  who was erased goes on to count. Only the first decision about a subject in a rollout counts, and outcomes belong to
-  that decision: a customer who asks ten times is one subject, on the arm where the rollout met them first.
-- A decision belongs to the arm its customer was assigned to, not to the model that answered: where the champion stands
-  in for a failing challenger, the failure is the challenger's.
+- A subject is a customer, identified by the pseudonym in `subject`, so an erased customer still counts. Only the first
+  decision about a subject in a rollout counts, and outcomes belong to that decision: a customer who asks ten times is
+  one subject, on the arm of the first decision.
+- A decision belongs to the arm its customer was assigned to, not to the model that answered: where the champion
+  replaces a failing challenger, the failure is the challenger's.
 - Counts are kept apart by the share in force (`strata`), because the share is the chance that the tests bet on.
 """
 
@@ -19,7 +19,7 @@ CHAMPION: Final = "champion"
 CHALLENGER: Final = "challenger"
 SHADOW: Final = "shadow"
 ARMS = (CHAMPION, CHALLENGER)
-#: Outcomes may be read before their decision, which another replica wrote; more than this many are dropped.
+#: Outcomes read before their decision, which another replica wrote; beyond this number they are dropped.
 _ORPHANS_MOST = 10_000
 
 
@@ -52,7 +52,7 @@ class Stratum:
 
 
 @dataclass
-class _First:
+class _FirstDecision:
     share: float
     arm: str
     adverse: bool
@@ -61,10 +61,10 @@ class _First:
 
 @dataclass
 class Evidence:
-    """Everything the judge looks at.
+    """Counts of one rollout, as the judge uses them.
 
     Args:
-        salt: names the rollout; records of other rollouts are passed over.
+        salt: identifies the rollout; records of other rollouts are ignored.
         share: the share in force now, in (0, 1].
         slow_milliseconds: a decision that took longer is a slow one.
     """
@@ -76,22 +76,22 @@ class Evidence:
     latest: dict[str, datetime] = field(default_factory=dict)
     _known: set[str] = field(default_factory=set)
     _active: dict[float, dict[str, set[str]]] = field(default_factory=dict)
-    _first: dict[str, _First] = field(default_factory=dict)
+    _first: dict[str, _FirstDecision] = field(default_factory=dict)
     _orphans: dict[str, int] = field(default_factory=dict)
 
     def observe(self, record: Mapping[str, Any]) -> None:
-        """Fold in one line of a spool: a decision or an outcome, in any order."""
+        """Count one spool record: a decision or an outcome, in any order."""
         if record["type"] == "outcome":
             self._outcome(record["decision_id"], record["outcome"])
         elif record["rollout"] == self.salt and record["purpose"] == "customer" and record["arm"] in ARMS:
             self._decision(record)
 
     def active(self, arm: str) -> int:
-        """Distinct subjects met on this arm since the share in force was set."""
+        """Number of distinct subjects on this arm under the share in force."""
         return len(self._active.get(self.share, {}).get(arm, ()))
 
     def subjects(self, arm: str) -> int:
-        """Distinct subjects counted on this arm since the rollout began."""
+        """Number of distinct subjects on this arm since the rollout began."""
         return sum(arms[arm].subjects for arms in self.tallies.values())
 
     def strata(self, metric: str) -> list[Stratum]:
@@ -115,7 +115,7 @@ class Evidence:
         tally.subjects += 1
         tally.errors += record["error"] is not None
         tally.slow += record["latency_ms"] > self.slow_milliseconds
-        self._first[record["decision_id"]] = _First(share, arm, bool(record["adverse"]))
+        self._first[record["decision_id"]] = _FirstDecision(share, arm, bool(record["adverse"]))
         outcome = self._orphans.pop(record["decision_id"], None)
         if outcome is not None:
             self._outcome(record["decision_id"], outcome)
@@ -127,7 +127,7 @@ class Evidence:
                 self._orphans[decision_id] = outcome
             return
         if first.judged:
-            return  # the first outcome of a decision stands
+            return  # only the first outcome of a decision counts
         first.judged = True
         tally = self.tallies[first.share][first.arm]
         tally.outcomes += 1

@@ -1,7 +1,7 @@
-"""Tests that may be looked at after every event: the mathematics of the judge, pure and exact.
+"""Anytime-valid sequential tests: the pure mathematics of the judge.
 
-An e-value is the gain of a bet against a hypothesis. Under the hypothesis the chance that the gain ever reaches
-1/alpha is at most alpha (Ville), whenever one looks and whenever one stops. All functions return the logarithm of an
+An e-value is the gain of a bet against a hypothesis. Under the hypothesis the probability that the gain ever reaches
+1/alpha is at most alpha (Ville), at any look and any stopping time. All functions return the logarithm of an
 e-value and take arrays as well as numbers.
 
 - Counts of events between two arms: given an event, it fell on the challenger with probability
@@ -46,7 +46,7 @@ def log_e_multinomial(counts: list[int], probabilities: list[float], strength: f
 
 
 def theta_of(exposure: float, ratio: float) -> float:
-    """Chance that an event fell on the challenger, which has this share of the exposure and this rate ratio."""
+    """Probability that an event falls on the challenger, given its share of the exposure and the rate ratio."""
     return exposure * ratio / (exposure * ratio + 1.0 - exposure)
 
 
@@ -83,7 +83,7 @@ def log_e_rate_below(events: Any, n: Any, limit: float) -> Any:
 def rate_interval(events: int, n: int, alpha: float) -> list[float]:
     """Bounds [lower, upper] on a rate, each wrong at any time with probability at most `alpha`.
 
-    They are the same bets turned round: a limit lies outside exactly when its e-value has reached 1/alpha.
+    They invert the same bets: a limit lies outside exactly if its e-value has reached 1/alpha.
     """
     if n <= 0:
         return [0.0, 1.0]

@@ -1,13 +1,13 @@
-"""May the challenger go on?  ADVANCE, HOLD or ABORT from the evidence, at any time and as often as one likes.
+"""Judge of a canary: ADVANCE, HOLD or ABORT from the evidence, valid at any time and any number of looks.
 
-- Every metric of the policy is one gate with an equal part of alpha (Bonferroni), so the chance that an unharmful
-  challenger is ever aborted is at most alpha.
+- Every metric of the policy is one gate with an equal part of alpha (Bonferroni), so the probability that a
+  harmless challenger is ever aborted is at most alpha.
 - A gate with `ratio_limit` aborts on proof that the challenger's rate is above the champion's and passes on proof that
   it is below `ratio_limit` times the champion's. One with `absolute_limit` aborts on proof that the challenger's rate
   is above the limit and passes on proof that it is below.
 - A bet between arms is scored twice, with the share that assigned the subjects and with the exposure that was observed,
-  and the lesser gain counts: right if either is right, and never carried by outcomes that reach us from one arm only.
-- No data, stale data, too few subjects, a skewed split or a number that is none is HOLD, never ADVANCE.
+  and the lesser gain counts: valid if either share is right, and not inflated by outcomes of one arm only.
+- No data, stale data, too few subjects, a skewed split or NaN is HOLD, never ADVANCE.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _MOST = 1e9  # larger e-values are reported as this; JSON has no infinity
 
 @dataclass(frozen=True)
 class Gate:
-    """What one metric says."""
+    """Result of one metric."""
 
     metric: str
     verdict: Verdict
@@ -50,7 +50,7 @@ class Gate:
 
 @dataclass(frozen=True)
 class Judgement:
-    """A verdict with everything needed to reach it again."""
+    """A verdict with everything needed to reproduce it."""
 
     verdict: Verdict
     reasons: list[str]
@@ -62,7 +62,7 @@ class Judgement:
     policy: dict[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
-        """The form that facts carry."""
+        """JSON form for facts."""
         alpha = self.policy["alpha_of_each_gate"]
         return {
             "verdict": self.verdict,
@@ -85,16 +85,16 @@ def judge(
     minimum: int | None = None,
     proven: bool = False,
 ) -> Judgement:
-    """Judge what is known now.
+    """Judge the evidence at `now`.
 
     Args:
         evidence: counts of the rollout.
         canary: limits and constants from the release's policy.
         now: the moment of judging; data older than `stale_seconds` is stale.
         started: when the canary began, to say how long it took.
-        minimum: subjects that each arm must have met at this share; `minimum_subjects` of the policy when absent.
+        minimum: subjects that each arm must have at this share; `minimum_subjects` of the policy when absent.
         proven: every gate has passed before, on record. What an e-process has once proven stays proven (Ville's
-            inequality bounds its maximum), and at 100 % nobody is left to compare with; harm still ends the release.
+            inequality bounds its maximum), and at 100 % there is no control arm; harm still ends the release.
     """
     minimum = canary.minimum_subjects if minimum is None else minimum
     alpha = canary.alpha / len(METRICS)
@@ -141,7 +141,7 @@ def _gate(metric: str, limit: MetricLimit, evidence: Evidence, alpha: float, str
         passed.append(_between(strata, log_e_ratio_below, limit.ratio_limit, strength))
     most, least, need = max(harm), min(passed), -log(alpha)
     verdict: Verdict = "HOLD"
-    if most >= need:  # a comparison with NaN is false: no verdict but HOLD can come of it
+    if most >= need:  # a comparison with NaN is false, so the verdict stays HOLD
         verdict = "ABORT"
     elif least >= need and challenger.n > 0:
         verdict = "ADVANCE"
@@ -170,7 +170,7 @@ def _between(strata: list[Stratum], bet: Callable[..., Any], limit: float, stren
 
 
 def _sample_ratio(evidence: Evidence, canary: Canary) -> dict[str, Any]:
-    """Do the arms have the subjects that the split gives them?  If not, something loses or moves requests."""
+    """Sample-ratio test: whether the arms have the subjects that their shares give them; if not, requests are lost."""
     log_e, expected, ours, total = 0.0, 0.0, 0, 0
     for stratum in evidence.strata("errors"):
         counts = [stratum.challenger.n, stratum.champion.n]

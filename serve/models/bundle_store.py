@@ -1,7 +1,7 @@
-"""Bundles in memory: verified bytes, proven in the sandbox, then parsed here, as many as the memory budget holds.
+"""Store of bundles in memory: bytes are verified, proven in the sandbox, then parsed, within the memory budget.
 
-Loading happens outside the request path, in a few threads of its own. The baseline of every bundle that a route names
-stays in memory, also when its model has to go: it takes a hundredth of the room, and it answers while a model is away.
+Loading happens in threads, outside the request path. The baseline of every bundle that a route names stays in memory
+even if its model is evicted: it takes a hundredth of the memory, and it answers while the model is not loaded.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from validators.scoring.model_artefact import import_families
 log = structlog.get_logger("plimsoll.bundles")
 _MIB = 1024 * 1024
 _THREADS = 4
-_HELD_AT_ONCE = 2  # of the threads: the others are for requests whose model is not in memory
-_REST_SECONDS = 10.0  # what was refused is not looked at again by requests for so long
+_PRELOADS_AT_ONCE = 2  # of the threads: the others are for requests whose model is not in memory
+_RETRY_SECONDS = 10.0  # a request does not load a refused bundle again before this time
 
 
 class BundleStore:
     """Bundles by digest. `get` and `get_baseline` never load; `load` and `get_or_load` do, each bundle once at a time.
 
     Args:
-        sandbox: where bundles are proven; the process's own where None.
-        clock: seconds, from any beginning.
+        sandbox: process where bundles are proven; this process's own where None.
+        clock: monotonic seconds.
     """
 
     def __init__(
@@ -48,10 +48,10 @@ class BundleStore:
         self._refused_at: dict[str, float] = {}
         self._lock = threading.Lock()
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="bundles")
-        # Models are parsed by one thread: the C library gives each thread a heap of its own, and models that come and
-        # go in four of them left holes of half their size (measured: 66 MiB above a budget of 100, 2 MiB with one).
+        # Models are parsed by one thread: the C library gives each thread its own heap, and evictions in four
+        # heaps left fragmentation (measured: 66 MiB above a budget of 100, 2 MiB with one thread).
         self._parser = ThreadPoolExecutor(1, thread_name_prefix="parser")
-        #: digest -> why the bundle is not used. Replaced when it changes, so it can be read at any time.
+        #: digest -> why the bundle is refused. Replaced as a whole, so it can be read without the lock.
         self.refused: dict[str, str] = {}
 
     @staticmethod
@@ -61,40 +61,40 @@ class BundleStore:
 
     @property
     def resident(self) -> int:
-        """Models in memory."""
+        """Number of models in memory."""
         return len(self._models)
 
     @property
     def memory_bytes(self) -> int:
-        """What models and baselines take, as measured in the sandbox."""
+        """Memory of models and baselines in bytes, as measured in the sandbox."""
         return self._models.taken + sum(proof.light for _, proof in list(self._baselines.values()))
 
     @property
     def evictions(self) -> int:
-        """Models that had to go since the start."""
+        """Number of models evicted since the start."""
         return self._models.evictions
 
     def get(self, target: Target | None) -> Bundle | None:
-        """The bundle, or None where its model is not in memory: never loads."""
+        """The bundle, or None where its model is not in memory. Never loads."""
         return self._models.get(target.digest) if target else None
 
     def get_baseline(self, target: Target | None) -> Bundle | None:
-        """The bundle for whoever needs its baseline only: its model may be absent. None where it was never loaded."""
+        """The bundle for its baseline and spec; its model may be absent. None where it was never loaded."""
         found = self._baselines.get(target.digest) if target else None
         return found[0] if found else None
 
     def score_spread(self, target: Target | None) -> float:
-        """How far the scores of the bundle's golden rows lie apart (`Proof`); 0 where it was never loaded."""
+        """Score spread of the bundle's golden rows (`Proof.spread`); 0 where it was never loaded."""
         found = self._baselines.get(target.digest) if target else None
         return found[1].spread if found else 0.0
 
     def has_missing(self, targets: Iterable[Target]) -> bool:
-        """Whether `load` would load any of them."""
+        """Whether `load` would load any of these bundles."""
         wanted = {target.digest for target in targets}
         return any(digest not in self.refused and self._is_missing(digest, wanted) for digest in wanted)
 
     def load(self, targets: Iterable[Target]) -> None:
-        """Load what is missing of `targets`, the first ones first, and keep it as long as it fits.
+        """Load the missing bundles of `targets`, in order, as many as fit.
 
         What does not fit beside the others has its baseline loaded, and its model on demand (`get_or_load`). A bundle
         that is refused is named in `refused`, with the reason.
@@ -105,24 +105,24 @@ class BundleStore:
         begun: list[Future[Bundle | None]] = []
         under_way: set[Future[Bundle | None]] = set()
         for target in missing:
-            if len(under_way) == _HELD_AT_ONCE:  # one that takes long does not hold up the rest
+            if len(under_way) == _PRELOADS_AT_ONCE:  # a slow one does not delay the rest
                 under_way = wait(under_way, return_when=FIRST_COMPLETED).not_done
             begun.append(self._begin(target, wanted, begun[-1] if begun else None))
             under_way.add(begun[-1])
         for future in begun:
             future.result()
-        self._forget_all_but(wanted)  # what had to go meanwhile
+        self._forget_all_but(wanted)  # again, because models may have been evicted meanwhile
 
     async def get_or_load(self, target: Target | None) -> Bundle | None:
-        """The bundle with its model, loaded if need be; another model goes where there is no room.
+        """The bundle with its model, loaded if needed; other models may be evicted for it.
 
-        None where the bundle is refused, which is looked at again from time to time.
+        None where the bundle is refused; loading is tried again every `_RETRY_SECONDS`.
         """
         if target is None:
             return None
-        for _ in range(2):  # the first may have joined a load of `load`, which lets no other model go
+        for _ in range(2):  # the first may have joined a load that evicts no model
             bundle = self.get(target)
-            if bundle is not None or self._rests(target.digest):
+            if bundle is not None or self._was_refused_recently(target.digest):
                 return bundle
             bundle = await asyncio.shield(asyncio.wrap_future(self._begin(target, ())))
             if bundle is not None:
@@ -135,13 +135,13 @@ class BundleStore:
         known = self._baselines.get(digest)
         return known is None or self._models.fits_beside(known[1].memory, wanted)
 
-    def _rests(self, digest: str) -> bool:
-        return self._clock() - self._refused_at.get(digest, float("-inf")) < _REST_SECONDS
+    def _was_refused_recently(self, digest: str) -> bool:
+        return self._clock() - self._refused_at.get(digest, float("-inf")) < _RETRY_SECONDS
 
     def _begin(
         self, target: Target, keep: Collection[str], before: Future[Bundle | None] | None = None
     ) -> Future[Bundle | None]:
-        """Have the bundle loaded, or join whoever has it loaded already. `before` goes first where room is short."""
+        """Start loading the bundle, or join the load in progress. Where memory is short `before` is loaded first."""
         with self._lock:
             future = self._loading.get(target.digest)
             if future is None:
@@ -165,7 +165,7 @@ class BundleStore:
     def _load_verified(
         self, target: Target, keep: Collection[str], before: Future[Bundle | None] | None
     ) -> Bundle | None:
-        """The bundle with its model; None where there is no room for it beside what is to be kept."""
+        """The bundle with its model; None where it does not fit beside the models to keep."""
         digest, folder = target.digest, self._settings.artefacts / target.folder
         self._sandbox.start()
         files = verified.read_verified(folder, digest, self._settings)
@@ -179,8 +179,8 @@ class BundleStore:
                 f"{self._models.budget / _MIB:.0f}; raise PLIMSOLL_MODEL_MEMORY_MIB",
                 field="model_memory_mib",
             )
-        if before is not None and not self._models.fits_beside(_HELD_AT_ONCE * proof.memory, keep):
-            wait((before,))  # the last room goes to the more needed
+        if before is not None and not self._models.fits_beside(_PRELOADS_AT_ONCE * proof.memory, keep):
+            wait((before,))  # the last memory goes to the bundle of higher priority
         if not self._models.reserve(digest, proof.memory, keep):
             return None
         try:
@@ -189,7 +189,7 @@ class BundleStore:
             self._models.release(digest)
             raise
         self._models.fill(digest, bundle)
-        self._keep_baseline(digest, light, proof)  # it may have been forgotten meanwhile
+        self._keep_baseline(digest, light, proof)  # it may have been dropped meanwhile
         return bundle
 
     def _keep_baseline(self, digest: str, light: Bundle, proof: Proof) -> None:
@@ -204,7 +204,7 @@ class BundleStore:
                 self._refused_at[digest] = self._clock()
 
     def _forget_all_but(self, wanted: Collection[str]) -> None:
-        """Baselines and refusals of what no route names; models stay until their room is needed."""
+        """Drop baselines and refusals of bundles that no route names; models stay until their memory is needed."""
         with self._lock:
             self.refused = {digest: why for digest, why in self.refused.items() if digest in wanted}
             self._refused_at = {digest: at for digest, at in self._refused_at.items() if digest in self.refused}

@@ -1,6 +1,6 @@
-"""What a process takes from itself before it reads bytes that nobody has read: memory, time, files, network, kin.
+"""Drops privileges before parsing untrusted bytes: memory, CPU, files, network, child processes.
 
-A parser that hostile bytes have taken over can then do nothing but compute for a while and answer wrongly.
+A parser taken over by hostile bytes can then only compute until its limit and return a wrong answer.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _LOAD, _EQUAL, _ABOVE, _RETURN = 0x20, 0x15, 0x35, 0x06  # instructions of a sec
 _ALLOW, _REFUSE = 0x7FFF0000, 0x00050000 | errno.EPERM
 _X32 = 0x40000000  # a second set of numbers on x86_64
 
-# What reaches other processes, names files, makes processes or opens kernel doors. Files and sockets by number are gone
-# with RLIMIT_NOFILE; these take a path, an id or nothing.
+# System calls that reach other processes, open files by name, create processes or enlarge the kernel's attack surface.
+# New descriptors are impossible with RLIMIT_NOFILE; these calls take a path, an id or nothing.
 _CALLS_X86_64 = (
     *(2, 29, 30, 41, 53, 56, 57, 58, 59, 62, 64, 68, 76, 82, 83, 84, 85, 86, 87, 88, 90, 92, 94, 101, 129, 133, 141),
     *(155, 161, 165, 166, 188, 189, 197, 198, 200, 234, 248, 249, 250, 257, 258, 259, 260, 263, 264, 265, 266, 268),
@@ -42,18 +42,18 @@ class _Program(ctypes.Structure):
 
 
 def leave_network() -> bool:
-    """Move this process, which must have one thread, into a network that has nothing in it. False where not allowed."""
+    """Move this process, which must have one thread, into an empty network namespace; False where not allowed."""
     library = ctypes.CDLL(None)
     return any(library.unshare(flags) == 0 for flags in (_NEWNET, _NEWUSER | _NEWNET))
 
 
-def confine(memory: int, seconds: float, patience: float) -> bool:
-    """Give up, for good: new files, new processes, other processes, memory and time beyond what is named.
+def confine(memory: int, seconds: float, wall_seconds: float) -> bool:
+    """Give up, irrevocably, new files, new and other processes, and memory and time beyond the limits.
 
     Args:
-        memory: bytes that may be taken beyond those in use now.
-        seconds: of computing.
-        patience: seconds by the clock.
+        memory: bytes that may be allocated beyond those in use now.
+        seconds: CPU time.
+        wall_seconds: wall-clock time in seconds.
 
     Returns:
         Whether the kernel filters system calls too. The limits hold either way.
@@ -61,7 +61,7 @@ def confine(memory: int, seconds: float, patience: float) -> bool:
     in_use = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL, 0, 0, 0)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.setitimer(signal.ITIMER_REAL, patience)
+    signal.setitimer(signal.ITIMER_REAL, wall_seconds)
     _limit(resource.RLIMIT_AS, in_use + memory)
     _limit(resource.RLIMIT_CPU, max(1, round(seconds)))
     _limit(resource.RLIMIT_CORE, 0)
@@ -73,7 +73,7 @@ def confine(memory: int, seconds: float, patience: float) -> bool:
 
 
 def memory_for(size: int) -> int:
-    """Bytes of memory that parsing `size` bytes may take: an XGBoost model needs about six times its JSON form."""
+    """Memory limit in bytes for parsing `size` bytes: an XGBoost model needs about six times its JSON form."""
     return 256 * _MIB + 16 * size
 
 
@@ -83,7 +83,7 @@ def _limit(what: int, value: int) -> None:
 
 
 def _open_files() -> int:
-    """One more than the highest file number in use, so that no further file can be opened."""
+    """The lowest unused descriptor: as RLIMIT_NOFILE it allows no further file."""
     number = 3
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Which models are in memory: as many as the budget holds, and beyond it those that were asked for last."""
+"""Models in memory within a budget; the least recently used are evicted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from validators.scoring.bundle import Bundle
 
 @dataclass(slots=True)
 class _Place:
-    """What a model takes; `bundle` is None while it is still being parsed."""
+    """A model's memory in bytes; `bundle` is None while it is being parsed."""
 
     cost: int
     bundle: Bundle | None
@@ -20,10 +20,10 @@ class _Place:
 
 
 class ModelMemory:
-    """Bundles with their models, by digest. `get` is cheap and takes no lock; changes may come from any thread.
+    """Bundles with their models, by digest. `get` takes no lock; all methods are thread-safe.
 
     Args:
-        budget: bytes that all models may take together. It is never exceeded: room is taken before a model is parsed.
+        budget: bytes for all models. It is never exceeded, because memory is reserved before a model is parsed.
     """
 
     def __init__(self, budget: int) -> None:
@@ -39,7 +39,7 @@ class ModelMemory:
         return digest in self._places
 
     def get(self, digest: str) -> Bundle | None:
-        """The bundle where its model is in memory; asking keeps it there for longer."""
+        """The bundle, or None where its model is not in memory; counts as a use."""
         place = self._places.get(digest)
         if place is None:
             return None
@@ -47,13 +47,13 @@ class ModelMemory:
         return place.bundle
 
     def fits_beside(self, cost: int, keep: Collection[str]) -> bool:
-        """Whether a model fits beside those of `keep`, whatever else has to go."""
+        """Whether a model of `cost` bytes fits if every model but those of `keep` is evicted."""
         with self._lock:
             kept = sum(place.cost for digest, place in self._places.items() if digest in keep)
             return kept + cost <= self.budget
 
     def reserve(self, digest: str, cost: int, keep: Collection[str]) -> bool:
-        """Take room for a model; what was not asked for longest goes, but nothing of `keep`. False: there is none."""
+        """Reserve `cost` bytes, evicting least recently used models but none of `keep`; False where they do not fit."""
         with self._lock:
             others = [(place.used, one) for one, place in self._places.items() if one not in keep and place.bundle]
             freed = sum(self._places[one].cost for _, one in others)
@@ -69,10 +69,10 @@ class ModelMemory:
             return True
 
     def fill(self, digest: str, bundle: Bundle) -> None:
-        """Put the bundle into the room that was taken for it."""
+        """Store the bundle in its reservation."""
         self._places[digest].bundle = bundle
 
     def release(self, digest: str) -> None:
-        """Give back room that stays empty."""
+        """Cancel a reservation."""
         with self._lock:
             self.taken -= self._places.pop(digest).cost

@@ -1,6 +1,6 @@
-"""The way into the sandbox (`serve.models.sandbox_server`): hand over a bundle's verified bytes, hear whether it holds.
+"""Client of the sandbox (`serve.models.sandbox_server`): sends a bundle's verified bytes and receives the proof.
 
-What did not come out of the sandbox with every answer right is not loaded, also where the sandbox itself failed.
+A bundle without a proof is not loaded, even if the sandbox itself failed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from lineage.errors import RefusedError, UnavailableError
-from serve.models.sandbox_server import PATIENCE, SECONDS
+from serve.models.sandbox_server import SECONDS, WALL_SECONDS
 
 _ANSWER_MOST = 64 * 1024
 _START_SECONDS = 60.0  # for the process itself, on a busy machine
@@ -30,13 +30,13 @@ _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM
 
 @dataclass(frozen=True)
 class Proof:
-    """A bundle answered all its golden rows.
+    """Proof that a bundle answered all its golden rows.
 
     Attributes:
-        golden: how many.
-        memory: bytes of heap that the model took when it was loaded there.
-        light: bytes that the rest of the bundle took.
-        spread: how far the golden rows' scores lie apart between their deciles.
+        golden: number of golden rows.
+        memory: heap of the loaded model in bytes.
+        light: memory of the rest of the bundle in bytes.
+        spread: distance between the first and last decile of the golden rows' scores.
         filtered: whether the kernel filtered the parser's system calls.
     """
 
@@ -48,19 +48,25 @@ class Proof:
 
 
 class Sandbox:
-    """One sandbox process, started when it is first needed and again when it has ended. Any thread may ask.
+    """One sandbox process, started when it is first needed and again after it has ended. Thread-safe.
 
     Args:
-        seconds: of computing that a bundle may take.
-        patience: seconds by the clock that it may take.
-        command: what runs in place of the sandbox, for tests.
+        seconds: CPU time limit of a bundle.
+        wall_seconds: wall-clock limit of a bundle in seconds.
+        command: command of the process; the sandbox server where None.
     """
 
     def __init__(
-        self, seconds: float = SECONDS, patience: float = PATIENCE, command: tuple[str, ...] | None = None
+        self, seconds: float = SECONDS, wall_seconds: float = WALL_SECONDS, command: tuple[str, ...] | None = None
     ) -> None:
-        self._seconds, self._patience = seconds, patience
-        self._command = command or (sys.executable, "-m", "serve.models.sandbox_server", str(seconds), str(patience))
+        self._seconds, self._wall_seconds = seconds, wall_seconds
+        self._command = command or (
+            sys.executable,
+            "-m",
+            "serve.models.sandbox_server",
+            str(seconds),
+            str(wall_seconds),
+        )
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
@@ -69,11 +75,11 @@ class Sandbox:
 
     @property
     def pid(self) -> int | None:
-        """The process, where it runs."""
+        """Id of the process, or None where it does not run."""
         return self._process.pid if self._process is not None and self._process.poll() is None else None
 
     def start(self) -> None:
-        """Start the process unless it runs; it is ready about a second later, which nobody waits for here.
+        """Start the process unless it runs, without waiting until it is ready (about a second).
 
         Raises:
             UnavailableError: it cannot be started.
@@ -82,34 +88,34 @@ class Sandbox:
             self._running()
 
     def prove(self, digest: str, folder: Path, files: Mapping[str, bytes]) -> Proof:
-        """Have a bundle proven; what was proven under its digest is not asked again.
+        """Prove a bundle; a proof is cached by digest.
 
         Args:
-            digest: of all its files, verified.
-            folder: only named.
+            digest: verified digest of all its files.
+            folder: name for errors; it is not read.
 
         Raises:
-            RefusedError: it crashed, ran too long, took too much memory or answered wrongly; the message says which.
-            UnavailableError: the sandbox does not run, so nothing is proven.
+            RefusedError: it crashed, exceeded time or memory, or gave a wrong answer; the message says which.
+            UnavailableError: the sandbox does not run.
         """
         known = self._proven.get(digest)
         if known is None:
-            told = self._ask(folder, files) or self._ask(folder, files)  # it may have ended as we asked
-            if told is None:
+            reply = self._ask(folder, files) or self._ask(folder, files)  # it may have ended between two calls
+            if reply is None:
                 raise UnavailableError("the sandbox ended before it could prove the bundle; it is in the replica's log")
-            known = self._proven[digest] = _proof(told, self._seconds, self._patience)
+            known = self._proven[digest] = _proof(reply, self._seconds, self._wall_seconds)
         return known
 
     def close(self) -> None:
-        """End the process; the next question starts another."""
+        """End the process; the next call of `prove` starts another."""
         with self._lock:
             self._end()
 
     def _ask(self, folder: Path, files: Mapping[str, bytes]) -> list[dict[str, Any]] | None:
-        """What the child and then the server said; None where the process was not there to take the question."""
+        """Lines of the child and then of the server; None where the process had ended."""
         ours, theirs = socket.socketpair()
         with ours:
-            ours.settimeout(self._patience + _START_SECONDS)  # the server is to be the first to lose patience
+            ours.settimeout(self._wall_seconds + _START_SECONDS)  # so that the server times out first
             with theirs, self._lock:
                 try:
                     socket.send_fds(self._running(), [b"bundle"], [theirs.fileno()])
@@ -117,7 +123,7 @@ class Sandbox:
                     self._end()
                     return None
             try:
-                with suppress(BrokenPipeError, ConnectionResetError):  # a child that died: we shall hear of it
+                with suppress(BrokenPipeError, ConnectionResetError):  # the child died; the server reports it
                     header = {"folder": folder.name, "files": [(name, len(part)) for name, part in files.items()]}
                     ours.sendall(json.dumps(header).encode() + b"\n")
                     for part in files.values():
@@ -147,7 +153,7 @@ class Sandbox:
     def _end(self) -> None:
         if self._control is not None:
             self._control.close()
-        if self._process is not None and self._owner == os.getpid():  # a fork's parent keeps its sandbox
+        if self._process is not None and self._owner == os.getpid():  # after a fork the parent keeps its sandbox
             self._process.kill()
             self._process.wait()
         self._control = self._process = None
@@ -161,15 +167,23 @@ def _lines(ours: socket.socket) -> list[dict[str, Any]]:
     try:
         return [dict(json.loads(line)) for line in said.splitlines()]
     except (ValueError, TypeError) as error:
-        raise RefusedError(f"the sandbox answered what nobody understands: {said[:100]!r}", code="unproven") from error
+        raise RefusedError(f"the sandbox sent an unreadable reply: {said[:100]!r}", code="unproven") from error
 
 
-def _proof(told: list[dict[str, Any]], seconds: float, patience: float) -> Proof:
-    """The proof in a verdict of the child followed by the server's word that the child ended well."""
-    *verdicts, last = told
+def _proof(reply: list[dict[str, Any]], seconds: float, wall_seconds: float) -> Proof:
+    """The proof from the child's verdict, which the server's exit code of the child must follow.
+
+    Raises:
+        RefusedError: the child did not end well, or the bundle failed.
+    """
+    *verdicts, last = reply
     code = last.get("ended")
     if code != 0 or len(verdicts) != 1:
-        ways = {-9: "was ended by force", -14: f"ran longer than {patience:g} s", -24: f"computed for {seconds:g} s"}
+        ways = {
+            -9: "was ended by force",
+            -14: f"ran longer than {wall_seconds:g} s",
+            -24: f"computed for {seconds:g} s",
+        }
         way = ways.get(code, f"ended with {code}") if isinstance(code, int) else "did not end"
         raise RefusedError(f"the process that loaded the bundle first {way}; it is not loaded here", code="unproven")
     (verdict,) = verdicts
@@ -182,7 +196,7 @@ def _proof(told: list[dict[str, Any]], seconds: float, patience: float) -> Proof
 
 @cache
 def process_sandbox() -> Sandbox:
-    """The sandbox of this process."""
+    """The sandbox of this process, closed when the process ends."""
     sandbox = Sandbox()
     atexit.register(sandbox.close)
     return sandbox

@@ -1,9 +1,9 @@
-"""The sandbox: a process of its own in which a release's bytes are parsed and proven before a replica parses them.
+"""Sandbox process: parses and proves a release's bytes before a replica parses them.
 
-`python -m serve.models.sandbox_server` imports what a model needs once, then forks a child for each bundle. The child
-confines itself, loads the bundle and answers every golden row; whatever the bytes do to it ends with it. Questions
-come over a Unix socket as standard input: a message carries one end of another socket, over which the bundle goes in
-and the verdict comes out (`serve.models.sandbox_client` asks). The server never reads what is in a bundle.
+`python -m serve.models.sandbox_server` imports the model families once, then forks a child for each bundle. The child
+drops its privileges, loads the bundle and answers every golden row; any damage ends with it. Jobs arrive on a Unix
+socket as standard input: each message carries one end of another socket, over which the bundle is read and the verdict
+written (see `serve.models.sandbox_client`). The server itself never reads a bundle.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from validators.scoring.bundle import GOLDEN_FILE, Bundle, file_of, parse_baseli
 from validators.scoring.golden import replay_golden
 from validators.scoring.model_artefact import import_families
 
-SECONDS = 10.0  # of computing for one bundle
-PATIENCE = 120.0  # seconds by the clock: a busy machine is no reason to refuse a release
-IDLE_SECONDS = 300.0  # unasked for so long, it ends: releases are rare and its memory is dear
-_GRACE = 5.0  # seconds after which a child that outlives its own alarm is ended
-_JOB = 3  # the child's only file besides the standard three
+SECONDS = 10.0  # CPU time for one bundle
+WALL_SECONDS = 120.0  # wall-clock seconds: long, because a busy machine is no reason to refuse a release
+IDLE_SECONDS = 300.0  # without jobs for this long the process ends, to free its memory
+_GRACE = 5.0  # seconds after its own alarm at which a child is killed
+_JOB = 3  # the child's only descriptor besides the standard three
 
 
 class _Mallinfo(ctypes.Structure):
@@ -43,11 +43,10 @@ class _Mallinfo(ctypes.Structure):
 
 
 def prove(folder: Path, files: Mapping[str, bytes]) -> dict[str, float]:
-    """Parse a bundle and put it to the proof: every golden row bit for bit, the baseline, one explanation of each.
+    """Parse a bundle and check it: every golden row bit for bit, the baseline, and one explanation of each.
 
     Returns:
-        `golden`, how many rows came out; `memory`, bytes of the heap that the loaded model takes; `light`, bytes of
-        everything else of the bundle; `spread`, how far the golden rows' scores lie apart between their deciles.
+        The fields of `serve.models.sandbox_client.Proof` but `filtered`.
 
     Raises:
         TamperedError: an answer differs, or is no probability.
@@ -73,7 +72,7 @@ def prove(folder: Path, files: Mapping[str, bytes]) -> dict[str, float]:
 
 
 def _spread(scores: list[float]) -> float:
-    """How far the scores lie apart between their deciles."""
+    """Distance between the first and the last decile of the scores."""
     ordered, tenth = sorted(scores), len(scores) // 10
     return ordered[-1 - tenth] - ordered[tenth]
 
@@ -91,27 +90,27 @@ def _check_answers(bundle: Bundle, golden: list[dict[str, Any]]) -> None:
 
 
 def heap_in_use() -> int:
-    """Bytes that this process has taken from the C heap and not given back; 0 where the C library does not say."""
+    """Bytes allocated on the C heap of this process; 0 where the C library does not report them."""
     library = ctypes.CDLL(None)
     try:
         library.mallinfo2.restype = _Mallinfo
     except AttributeError:
         return 0
-    told = library.mallinfo2()
-    return int(told.uordblks + told.hblkhd)
+    info = library.mallinfo2()
+    return int(info.uordblks + info.hblkhd)
 
 
 class SandboxServer:
-    """Forks a child for each bundle, several at a time, and says how each ended."""
+    """Forks a child for each bundle, several at a time, and reports each child's exit code."""
 
-    def __init__(self, control: socket.socket, seconds: float, patience: float) -> None:
-        self._control, self._seconds, self._patience = control, seconds, patience
+    def __init__(self, control: socket.socket, seconds: float, wall_seconds: float) -> None:
+        self._control, self._seconds, self._wall_seconds = control, seconds, wall_seconds
         self._children: dict[int, tuple[int, socket.socket, float]] = {}  # file of the process -> id, job, deadline
         self._poll = select.poll()
         self._poll.register(control, select.POLLIN)
 
     def run(self) -> None:
-        """Serve until nobody is there who could ask, or nobody has asked for long."""
+        """Serve until the client closes the socket or there was no job for `IDLE_SECONDS`."""
         while True:
             wait = 100.0 if self._children else IDLE_SECONDS * 1000
             ready = [number for number, _ in self._poll.poll(wait)]
@@ -133,9 +132,9 @@ class SandboxServer:
         job = socket.socket(fileno=numbers[0])
         pid = os.fork()
         if pid == 0:
-            _run_child(job.fileno(), self._seconds, self._patience)
+            _run_child(job.fileno(), self._seconds, self._wall_seconds)
         watched = os.pidfd_open(pid)
-        self._children[watched] = (pid, job, time.monotonic() + self._patience + _GRACE)
+        self._children[watched] = (pid, job, time.monotonic() + self._wall_seconds + _GRACE)
         self._poll.register(watched, select.POLLIN)
         return True
 
@@ -149,29 +148,29 @@ class SandboxServer:
             try:
                 job.send(json.dumps({"ended": code}).encode() + b"\n")
             except OSError:
-                return  # who asked has gone
+                return  # the client has gone
 
 
-def _run_child(job: int, seconds: float, patience: float) -> NoReturn:
-    """One bundle's life, from reading its bytes to the verdict."""
+def _run_child(job: int, seconds: float, wall_seconds: float) -> NoReturn:
+    """Read one bundle, prove it, write the verdict, and exit."""
     code = 1
     try:
         os.dup2(job, _JOB)
         null = os.open(os.devnull, os.O_RDWR)
-        os.dup2(null, 2)  # what a broken model makes the libraries say is nobody's log
+        os.dup2(null, 2)  # messages of libraries about a broken model are not logged
         os.closerange(_JOB + 1, os.sysconf("SC_OPEN_MAX"))
-        verdict = _verdict(seconds, patience)
+        verdict = _verdict(seconds, wall_seconds)
         os.write(_JOB, json.dumps(verdict).encode() + b"\n")
         code = 0
     finally:
         os._exit(code)
 
 
-def _verdict(seconds: float, patience: float) -> dict[str, Any]:
+def _verdict(seconds: float, wall_seconds: float) -> dict[str, Any]:
     with os.fdopen(os.dup(_JOB), "rb") as reader:
         asked = json.loads(reader.readline())
         files = {name: reader.read(size) for name, size in asked["files"]}
-    filtered = confine(memory_for(sum(map(len, files.values()))), seconds, patience)
+    filtered = confine(memory_for(sum(map(len, files.values()))), seconds, wall_seconds)
     try:
         return {"proof": _prove_contained(Path(asked["folder"]), files), "filtered": filtered}
     except PlimsollError as error:
@@ -185,7 +184,7 @@ def _prove_contained(folder: Path, files: Mapping[str, bytes]) -> dict[str, floa
         raise
     except MemoryError as error:
         raise TamperedError("it takes more memory than a model of its size may") from error
-    except Exception as error:  # whatever the bytes make the parsers stumble over, they are refused
+    except Exception as error:  # any error of a parser refuses the bundle
         raise TamperedError(f"{error!r:.500}") from error
 
 
@@ -195,12 +194,12 @@ def main() -> None:
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
     os.dup2(null, 1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's interrupt is for the platform, which then closes us
-    os.nice(5)  # decisions come first
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # on an interrupt from the terminal the platform ends this process
+    os.nice(5)  # decisions have priority
     leave_network()
     import_families()
     gc.freeze()
-    limits = [float(argument) for argument in sys.argv[1:]] or [SECONDS, PATIENCE]
+    limits = [float(argument) for argument in sys.argv[1:]] or [SECONDS, WALL_SECONDS]
     SandboxServer(control, *limits).run()
 
 

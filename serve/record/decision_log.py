@@ -1,10 +1,10 @@
-"""Keeps the controller's view of the spools: every new record feeds the evidence and waits to be sealed.
+"""Decision log: reads the spools, feeds the evidence of every rollout, and seals records into segments.
 
-After a restart the evidence is rebuilt from the sealed segments and from what was spooled since; evidence takes the
-same record twice without counting it twice.
+After a restart the evidence is rebuilt from the sealed segments and the spools; evidence counts a record that it is
+given twice only once.
 
-People are known by their pseudonyms. What a decision says about a person is opened only where drift or fairness is
-measured, and only of those whose key is left.
+Persons are identified by pseudonyms. Personal fields of a decision are decrypted only to measure drift and fairness,
+and only where the person's key still exists.
 """
 
 from __future__ import annotations
@@ -28,39 +28,39 @@ from serve.record.spool import Batch, Record, SpoolReader, overwrite_sealed, rem
 
 log = structlog.get_logger("plimsoll.controller")
 _SEGMENTS_MOST = 20_000
-#: A decision is in its spool so long after its time at the latest.
+#: The longest time between a decision's timestamp and its line in the spool.
 _SPOOLED_WITHIN = timedelta(minutes=1)
 
 
 @dataclass
 class Window:
-    """Customer decisions, the oldest first, with what they say about the person; `erased` were passed over."""
+    """Customer decisions with their personal fields, oldest first; `erased` is the number left out."""
 
     records: list[Record] = field(default_factory=list)
     erased: int = 0
 
 
 class DecisionLog:
-    """Reader, sealer and the evidence of every rollout under way."""
+    """Reader and sealer of the spools, and the evidence of every rollout in progress. Thread-safe."""
 
     def __init__(self, settings: Settings) -> None:
         settings.spool.mkdir(parents=True, exist_ok=True)
         self._settings = settings
-        self._lock = threading.RLock()  # the controller takes in one thread and seals in another
+        self._lock = threading.RLock()  # the controller reads in one thread and seals in another
         self._vault = Vault(settings)
         self._reader = SpoolReader(settings.spool)
         self._sealer = Sealer(settings.decisions, self._reader, self._vault)
         self._unsealed = Batch()
         self._planned: Batch | None = None
         self._resumed = False
-        self._caught_up = False  # whether what is planned was everything there was
+        self._caught_up = False  # whether the planned batch was everything in the spools
         self._blanked: dict[str, int] = {}
         self.evidence: dict[str, Evidence] = {}
 
     def take(self) -> int:
-        """Read what was spooled since the last time; return how many records.
+        """Read the lines spooled since the last call; return the number of records.
 
-        While the vault does not answer nothing is taken: the lines wait in their files.
+        While the key vault does not answer nothing is read: the lines wait in their files.
         """
         with self._lock:
             batch = self._read()
@@ -96,13 +96,16 @@ class DecisionLog:
         return self.evidence[salt]
 
     def forget_all_but(self, salts: set[str]) -> None:
-        """Drop the evidence of rollouts that have ended."""
+        """Drop the evidence of every rollout but those with these salts."""
         self.evidence = {salt: evidence for salt, evidence in self.evidence.items() if salt in salts}
 
     def next_segments(self) -> list[Segment]:
-        """Write the segments of what is unsealed; empty where there is nothing. Call `sealed` when all are on record.
+        """Write the segments of the unsealed records; call `sealed` when their facts are on record.
 
-        What was planned before, but not finished, comes again under the same names.
+        A batch that was planned but not finished is written again under the same names. Empty where there is nothing.
+
+        Raises:
+            UnavailableError: the vault or the disk failed; the next call tries again.
         """
         with self._lock:
             self._resume()
@@ -116,10 +119,13 @@ class DecisionLog:
         return self._sealer.segments(planned)
 
     def sealed(self, alive: Any) -> None:
-        """Every segment of `next_segments` is on record: what the spools say of them in the clear goes.
+        """Finish the batch of `next_segments` after its facts are recorded: erase its lines from the spools.
+
+        Args:
+            alive: whether a process with this id runs.
 
         Raises:
-            UnavailableError: a file cannot be changed; it is tried again next time.
+            UnavailableError: a file cannot be changed; the next call tries again.
         """
         if self._planned is not None:
             self._sealer.commit(self._planned)
@@ -139,7 +145,7 @@ class DecisionLog:
                 self._blanked.pop(name, None)
 
     def _resume(self) -> None:
-        """What was planned by a controller that is gone is planned still."""
+        """Continue the batch that an earlier controller planned and did not finish."""
         if not self._resumed:
             self._planned = self._sealer.unfinished()
             self._resumed = True
@@ -157,7 +163,7 @@ class DecisionLog:
                 if len(window.records) >= most:
                     break
                 if row["decision_id"] in seen:
-                    continue  # it was sealed while we looked
+                    continue  # it was sealed during this call
                 seen.add(row["decision_id"])
                 if row["person"] in (ERASED, MISSING):
                     window.erased += 1
@@ -180,7 +186,7 @@ class DecisionLog:
             yield reveal([row for row in rows if _is_champions(row, release)], self._vault)
 
     def _waiting(self) -> list[Record]:
-        """What is read and not sealed; look here before the segments, for what is sealed meanwhile is in both."""
+        """Records read and not sealed. Read these before the segments: a record sealed meanwhile is then in both."""
         with self._lock:
             self._resume()
             planned = self._planned.records if self._planned else []
@@ -195,7 +201,7 @@ class DecisionLog:
                 break
         for frame in reversed(frames):
             for row in frame.to_dicts():
-                if "subject" not in row and row["type"] == "decision":  # sealed before there were pseudonyms
+                if "subject" not in row and row["type"] == "decision":  # from before pseudonyms were introduced
                     row["subject"] = self._vault.known(row["key"]) or row["key"]
                 evidence.observe(row)
         for record in waiting:
@@ -214,5 +220,5 @@ def _is_champions(record: Record, release: Release) -> bool:
 
 
 def _is_older(rows: list[dict[str, Any]], moment: str) -> bool:
-    """True where even the newest of the rows is older; both are UTC, written differently after the seconds."""
+    """Whether the newest row is older than `moment`; both are UTC but formatted differently after the seconds."""
     return max(str(row["at"]) for row in rows)[:19] < moment[:19]

@@ -1,11 +1,11 @@
-"""Spooled decisions become Parquet segments whose digests enter the ledger, each record in exactly one segment.
+"""Seals spooled records into Parquet segments whose digests enter the ledger, each record in exactly one segment.
 
-The order makes it safe to be killed anywhere: the plan (which bytes of which spool files) is stored first; segments
-are named after the plan, so doing it again gives the same names; facts carry the name as their idempotency key; only
-then does the cursor move past the plan.
+The order makes a crash safe at any point: the plan (which bytes of which spool files) is stored first; segments are
+named after the plan, so a repetition gives the same names; facts carry the name as their idempotency key; only then
+the cursor moves past the plan.
 
-What a decision says about a person is sealed under that person's key (`lineage.privacy.key_vault`): a segment can
-never be changed, but a key can be destroyed.
+Personal fields of a decision are encrypted under that person's key (`lineage.privacy.key_vault`): a segment can never
+be changed, but a key can be destroyed.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from serve.judge.evidence import SHADOW
 from serve.record.spool import Batch, Record, SpoolReader
 
 #: Columns of a segment. `type` is decision or outcome; an outcome row has decision_id, at, outcome and replica only.
-#: `feature_service`, `feature_age` (seconds) and `unusable` are there where features were looked up by entity; a row
-#: whose purpose is shadow answered nobody, and `shadow_of` names the decision that did.
-#: `subject` is the person's pseudonym; `sealed` holds the fields of `OF_THE_SUBJECT`, of which `error` keeps its kind.
+#: `feature_service`, `feature_age` (seconds) and `unusable` are set where features were looked up by entity; a row
+#: whose purpose is shadow was not returned, and `shadow_of` is the id of the decision that was.
+#: `subject` is the person's pseudonym; `sealed` holds the encrypted fields of `OF_THE_SUBJECT`; `error` keeps its kind.
 SCHEMA: dict[str, Any] = {
     "type": pl.String,
     "decision_id": pl.String,
@@ -63,7 +63,7 @@ SCHEMA: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Segment:
-    """A written segment: the data of its DecisionsSealed fact."""
+    """A written segment; `data` is that of its DecisionsSealed fact."""
 
     model: str
     name: str
@@ -71,12 +71,12 @@ class Segment:
 
 
 class Sealer:
-    """Keeps the cursor of what is sealed, in `folder`.
+    """Writes segments and keeps the cursor of the sealed bytes.
 
     Args:
-        folder: where segments go, one folder per model; holds cursor.json and, while sealing, pending.json.
-        reader: the tail of the spools; its offsets are set to the cursor.
-        vault: keys of the persons whose decisions are sealed.
+        folder: of the segments, one folder per model; holds cursor.json and, while sealing, pending.json.
+        reader: reader of the spools; its offsets are set to the cursor.
+        vault: keys of the persons.
     """
 
     def __init__(self, folder: Path, reader: SpoolReader, vault: Vault) -> None:
@@ -95,7 +95,11 @@ class Sealer:
         return self._folder / "pending.json"
 
     def unfinished(self) -> Batch | None:
-        """The batch whose sealing was cut short, read again; None where there is none."""
+        """The batch whose sealing was interrupted, read again; None where there is none.
+
+        Raises:
+            UnavailableError: the vault does not answer.
+        """
         ranges = _load(self._pending_file)
         if not ranges:
             return None
@@ -104,28 +108,28 @@ class Sealer:
         return batch
 
     def plan(self, batch: Batch) -> None:
-        """Store what is about to be sealed."""
+        """Store which bytes of the spools are about to be sealed."""
         _store(self._pending_file, batch.ranges)
 
     def segments(self, batch: Batch) -> list[Segment]:
-        """Write the batch's segments, one a model; the same batch gives the same names and, once written, bytes.
+        """Write the batch's segments, one a model; the same batch gives the same names, and a written file is kept.
 
         Raises:
-            UnavailableError: the vault or the disk does not take it; the same batch can be sealed later.
+            UnavailableError: the vault or the disk failed; the same batch can be sealed later.
         """
         name = digest_of(batch.ranges).removeprefix("sha256:")[:16]
         return [self._segment(model, name, records) for model, records in _by_model(batch.records)]
 
     def commit(self, batch: Batch) -> None:
-        """Move the cursor past the batch; call when every segment's fact is on record."""
+        """Move the cursor past the batch; call after every segment's fact is on record."""
         for name, (_, end) in batch.ranges.items():
             self.cursor[name] = max(end, self.cursor.get(name, 0))
         _store(self._cursor_file, self.cursor)
         self._pending_file.unlink(missing_ok=True)
-        _sync(self._folder)  # before anything that the plan names is taken away
+        _sync(self._folder)  # durable before the spools are changed
 
     def forget(self, names: list[str]) -> None:
-        """These spool files were removed."""
+        """Forget the cursors of removed spool files."""
         for name in names:
             self.cursor.pop(name, None)
             self._reader.offsets.pop(name, None)
@@ -139,7 +143,7 @@ class Sealer:
             _write(path, encrypt_personal_fields(records, self._vault))
         releases: dict[str, int] = {}
         for record in decisions:
-            if record["purpose"] != SHADOW:  # a copy answered nobody
+            if record["purpose"] != SHADOW:  # a shadow's copy is not counted as a decision of its release
                 releases[record["release"]] = releases.get(record["release"], 0) + 1
         data = {
             "segment": path.stem,
@@ -155,14 +159,18 @@ class Sealer:
 
 
 def read_segments(folder: Path, model: str, most: int | None = None) -> Iterator[pl.DataFrame]:
-    """Segments of a model, the newest first; at most `most` of them."""
+    """Segments of a model, newest first, at most `most`."""
     paths = sorted((folder / model).glob("*.parquet"), reverse=True)
     for path in paths[:most]:
         yield pl.read_parquet(path)
 
 
 def add_pseudonyms(records: list[Record], vault: Vault) -> None:
-    """Give each decision its person's pseudonym as `subject`, where it has none yet; whoever is new gets a key."""
+    """Set `subject`, the person's pseudonym, in each decision without one; a new person gets a key.
+
+    Raises:
+        UnavailableError: the vault does not answer.
+    """
     unnamed = [record for record in records if record["type"] == "decision" and "subject" not in record]
     if unnamed:
         names = vault.identify([(str(record["key"]), str(record["at"])) for record in unnamed])
@@ -171,9 +179,12 @@ def add_pseudonyms(records: list[Record], vault: Vault) -> None:
 
 
 def encrypt_personal_fields(records: list[Record], vault: Vault) -> list[Record]:
-    """The records as a segment keeps them: what they say about a person is under that person's key.
+    """The records with personal fields encrypted under each person's key, as a segment stores them.
 
-    Of somebody whose key is gone by now, nothing of it is kept.
+    Personal fields of a person whose key was destroyed are left out.
+
+    Raises:
+        UnavailableError: the vault does not answer.
     """
     add_pseudonyms(records, vault)
     decisions = [record for record in records if record["type"] == "decision"]
@@ -212,7 +223,7 @@ def _store(path: Path, content: Any) -> None:
 
 
 def _settle(draft: Path, path: Path) -> None:
-    """Make the draft durable, then give it its name, and make that durable too."""
+    """Make the draft durable, rename it, and make the rename durable."""
     _sync(draft)
     draft.replace(path)
     _sync(path.parent)

@@ -1,11 +1,11 @@
-"""Decisions on their way to the record: append-only files of JSON lines, one at a time a replica, and their reader.
+"""Spool of a replica: append-only files of JSON lines with decisions and outcomes, and their reader.
 
-The writer hands each whole line to the kernel before the reply leaves: a process that is killed loses nothing that a
-customer has seen. (A machine that loses power may lose the last moments; sealing makes the rest durable.)
+The writer passes each whole line to the kernel before the reply is sent, so a killed process loses nothing that a
+customer has seen. (A power failure may lose the last moments; sealing makes the rest durable.)
 
-Lines name people in the clear, so they go once they are sealed. The sealed part of a file that is still written to is
-overwritten with line ends, which needs no word with the writer: it only appends. When a file has grown the writer
-begins another, and the old one is removed once it is sealed to its end.
+Lines contain personal data in the clear, so they are erased once they are sealed. The sealed part of a file that is
+still written to is overwritten with line ends, without coordination: the writer only appends. At `rotate_bytes` the
+writer begins another file, and the old one is removed once it is sealed to its end.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import orjson
 
 from lineage.errors import UnavailableError
 
-_CHUNK = 8 * 1024 * 1024  # bytes of one file that one reading takes at most
+_CHUNK = 8 * 1024 * 1024  # bytes of one file that one read takes at most
 _SUFFIX = ".jsonl"
 _FILE_NUMBERS = itertools.count(1)  # no name is used twice in a process
 
@@ -29,10 +29,10 @@ Record = dict[str, Any]
 
 
 class Spool:
-    """The writer's end; the newest spool of a replica is the one that writes.
+    """Writer of a replica's spool files.
 
     Args:
-        rotate_bytes: a new file begins once the present one has reached this size.
+        rotate_bytes: size at which a new file begins.
     """
 
     def __init__(self, folder: Path, replica: str, rotate_bytes: int = _CHUNK) -> None:
@@ -45,7 +45,7 @@ class Spool:
         """Append one line.
 
         Raises:
-            UnavailableError: the line was not written whole; the decision must not be given.
+            UnavailableError: the line was not written whole; the decision must not be returned.
         """
         if self._size >= self._rotate_bytes:
             self._rotate()
@@ -62,15 +62,15 @@ class Spool:
             raise UnavailableError("the decision could not be recorded, so it is not given: disk full?")
 
     def close(self) -> None:
-        """Give the file back."""
+        """Close the file."""
         os.close(self._file)
 
     def _rotate(self) -> None:
         try:
             path, file = self._begin()
         except OSError:
-            return  # where no new file can be made, the present one goes on
-        os.close(self._file)  # never written to again: whoever sees the new file may remove this one
+            return  # if no new file can be created, continue with the present one
+        os.close(self._file)  # never written again: the sealer may remove it once the new file exists
         self.path, self._file, self._size, self._torn = path, file, 0, False
 
     def _begin(self) -> tuple[Path, int]:
@@ -84,7 +84,7 @@ class Spool:
 
 @dataclass
 class Batch:
-    """Records read, and where in each file they came from: file name -> [from, to) in bytes."""
+    """Records read, and their byte ranges: file name -> [from, to)."""
 
     records: list[Record] = field(default_factory=list)
     ranges: dict[str, list[int]] = field(default_factory=dict)
@@ -92,7 +92,13 @@ class Batch:
 
 @dataclass
 class SpoolReader:
-    """The reader's end: tails every spool file from remembered offsets, also those of replicas that are gone."""
+    """Reader of all spool files from remembered offsets, including files of ended replicas.
+
+    Attributes:
+        offsets: file name -> bytes read.
+        torn: unreadable lines so far.
+        caught_up: whether the last read reached the end of every file.
+    """
 
     folder: Path
     offsets: dict[str, int] = field(default_factory=dict)
@@ -100,9 +106,10 @@ class SpoolReader:
     caught_up: bool = True
 
     def read(self) -> Batch:
-        """What was written since the last reading; an unfinished last line waits for the next.
+        """Read what was written since the last call; an unfinished last line is left for the next call.
 
-        `caught_up` tells whether that was everything, or a file is too long to be read at once.
+        Raises:
+            OSError: a file cannot be read.
         """
         batch = Batch()
         self.caught_up = True
@@ -115,7 +122,7 @@ class SpoolReader:
         return batch
 
     def read_ranges(self, ranges: dict[str, list[int]]) -> Batch:
-        """Read exactly these parts again, e.g. to finish a sealing that was cut short."""
+        """Read exactly these byte ranges again, e.g. to finish an interrupted sealing."""
         batch = Batch(ranges=ranges)
         for name, (start, end) in sorted(ranges.items()):
             if (self.folder / name).exists():  # else it was sealed to its end and removed
@@ -139,16 +146,22 @@ class SpoolReader:
         try:
             record = orjson.loads(line)
         except orjson.JSONDecodeError:
-            self.torn += 1  # cut off by a full disk: the customer got an error, not a decision
+            self.torn += 1  # cut off by a full disk: the customer got an error instead of the decision
             return None
         return record if isinstance(record, dict) and record.get("type") in ("decision", "outcome") else None
 
 
 def overwrite_sealed(folder: Path, sealed: dict[str, int], blanked: dict[str, int]) -> None:
-    """Overwrite what is sealed, of each file up to the offset in `sealed`; `blanked` remembers how far that was done.
+    """Overwrite the sealed part of each file with line ends.
 
-    Line ends are written, and only over bytes that nobody writes or reads any more: whoever is killed meanwhile, here
-    or there, leaves every later line as it is.
+    Only bytes that are never written or read again are overwritten, so a crash leaves later lines intact.
+
+    Args:
+        sealed: file name -> sealed bytes.
+        blanked: file name -> bytes already overwritten; updated here.
+
+    Raises:
+        OSError: a file cannot be written.
     """
     for name, end in sealed.items():
         start = blanked.get(name, 0)
@@ -165,10 +178,13 @@ def overwrite_sealed(folder: Path, sealed: dict[str, int], blanked: dict[str, in
 
 
 def remove_finished(folder: Path, sealed: dict[str, int], is_alive: Callable[[int], bool]) -> list[str]:
-    """Delete spool files that are sealed to their end and that nobody writes to any more; return their names.
+    """Delete spool files that are sealed to their end and have no writer any more; return their names.
 
-    Nobody does where the process is gone, or where it has begun another file. A torn last line of a process that is
-    gone was never acknowledged and goes with its file.
+    A file has no writer if its process has ended or has begun another file. A torn last line of an ended process was
+    never acknowledged and is deleted with its file.
+
+    Raises:
+        OSError: a file cannot be deleted.
     """
     files = [(path, *_writer(path)) for path in folder.glob(f"*{_SUFFIX}")]
     newest: dict[tuple[str, int], int] = {}
@@ -185,7 +201,7 @@ def remove_finished(folder: Path, sealed: dict[str, int], is_alive: Callable[[in
 
 
 def _writer(path: Path) -> tuple[str, int, int]:
-    """Replica, process (-1 where the name says none) and turn in a file's name."""
+    """Replica, process id (-1 where absent) and number in a file's name."""
     replica, _, rest = path.stem.rpartition("-")
     process, _, turn = rest.partition(".")
     return replica, int(process) if process.isdigit() else -1, int(turn) if turn.isdigit() else 0

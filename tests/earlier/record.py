@@ -107,15 +107,16 @@ def truths(bank: Bank) -> dict[str, Any]:
         found = replay(bank.operator.decision(name), bank.settings)
         assert found.ok, found
         replays[name] = found.to_dict()["recorded"]
-    state = bank.controller.state()
+    model = bank.model
     asof = bank.auditor.asof(MODEL, seq=verified["records"])
     return {
         "records": verified["records"],
         "root": verified["root"],
         "segments": verified["segments"],
         "bundles": verified["bundles"],
-        "states": {name: release.state for name, release in state["releases"].items()},
-        "model": {name: state["models"][MODEL][name] for name in ("champion", "previous", "challenger", "alerts")},
+        "states": {release["release"]: release["state"] for release in bank.auditor.releases(MODEL)},
+        "model": {"champion": model.champion, "previous": model.previous, "challenger": model.challenger},
+        "alerts": [alert.name for alert in model.alerts],
         "kinds": sorted({record["kind"] for record in bank.auditor.audit(limit=1000)}),
         "decisions": replays,
         "asof": {name: asof[name] for name in sorted(asof) if name not in ("at", "now")},

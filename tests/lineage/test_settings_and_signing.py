@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import stat
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from pydantic import ValidationError
 
 from lineage.clock import instant, stamp
 from lineage.errors import PlimsollError, RefusedError, TamperedError, UnavailableError
-from lineage.settings import Settings
+from lineage.settings import RAY_TMP_MAX_BYTES, Settings
 from lineage.signing import key_name, make_keys, sign, verify
 
 
@@ -28,10 +30,42 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp
         Settings()
 
 
-def test_two_homes_share_no_ray_folder_and_its_name_is_short(tmp_path: Path) -> None:
+def test_one_setting_moves_every_port_that_is_not_set_itself() -> None:
+    ports = {name for name in Settings.model_fields if name.endswith("_port")}
+    before, after = Settings(), Settings(port_offset=100, console_port=9_999)
+    moved = {name: getattr(after, name) - getattr(before, name) for name in ports - {"console_port"}}
+    assert (set(moved.values()), after.console_port) == ({100}, 9_999)
+    assert before.ray_ports + 256 <= after.ray_ports or after.ray_ports + 256 <= before.ray_ports
+
+
+def test_another_process_gets_the_same_settings_in_another_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    here = Settings(home=Path("var"), port_offset=300, ledger_port=7_999, witness_home=Path("seen"))
+    for name, value in here.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir("/")
+    there = Settings()
+    assert (there.root, there.witness_home) == (tmp_path / "var", tmp_path / "seen")
+    assert {k: v for k, v in there if k not in ("home", "witness_home", "root")} == {
+        k: v for k, v in here if k not in ("home", "witness_home", "root")
+    }
+
+
+def test_two_homes_share_no_ray_folder(tmp_path: Path) -> None:
     one, two = Settings(home=tmp_path / "one").ray_tmp, Settings(home=tmp_path / "two").ray_tmp
     assert one != two
-    assert len(str(one)) < 40
+    assert max(len(os.fsencode(folder)) for folder in (one, two)) <= RAY_TMP_MAX_BYTES
+
+
+def test_the_ray_folder_is_in_tmpdir_unless_that_is_too_long(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/var/tmp")  # noqa: S108
+    assert Settings().ray_tmp.parent == Path("/var/tmp")  # noqa: S108
+    long = tmp_path / ("t" * 100)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    assert Settings().ray_tmp.parent == Path("/tmp")  # noqa: S108
 
 
 def test_everything_lies_under_the_home(settings: Settings) -> None:

@@ -14,7 +14,7 @@ import pytest
 import typer
 
 from console.terminal.app import app
-from lineage.facts.kinds import FACTS
+from lineage.facts.registry import FACTS
 from lineage.lifecycle import State
 from lineage.settings import Settings
 
@@ -118,6 +118,14 @@ def test_a_command_that_does_not_exist_is_noticed() -> None:
     assert unknown(["rollback", "credit-default", "--becuse", "TEXT"]) == "plimsoll rollback --becuse"
 
 
+@each_page
+def test_every_make_target_exists(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.M))
+    text = page.read_text()
+    code = "\n".join([*FENCE.findall(text), *re.findall(r"`([^`\n]+)`", FENCE.sub("", text))])
+    assert set(re.findall(r"(?:^|&& )make ([a-z][a-z-]*)", code, flags=re.M)) <= targets
+
+
 def rows(page: Path, heading: str) -> list[list[str]]:
     """Cells of the tables under a heading, without the tables' heads."""
     section = re.split(rf"^#+ {re.escape(heading)}$", page.read_text(), maxsplit=1, flags=re.M)[1]
@@ -197,14 +205,12 @@ def test_the_tables_cover_all_code() -> None:
     assert sorted(path.relative_to(ROOT).as_posix() for path in code - covered - exempt) == []
 
 
-@pytest.mark.parametrize(
-    "page", [ARCHITECTURE, GLOSSARY, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"], ids=lambda p: p.stem
-)
+@each_page
 def test_files_that_are_named_exist(page: Path) -> None:
-    text = FENCE.sub("", page.read_text())
-    named = set(re.findall(rf"`((?:{'|'.join((*PACKAGES, 'tests', 'docs', 'benchmarks'))})/[\w/.-]*)`", text))
+    places = "|".join((*PACKAGES, "tests", "docs", "benchmarks", "examples"))
+    named = set(re.findall(rf"`((?:{places})/[\w/.-]*)`", FENCE.sub("", page.read_text())))
     named = {name for name in named if "VERSION" not in name}
-    assert named
+    assert named or page not in (ARCHITECTURE, GLOSSARY)
     assert sorted(name for name in named if not (ROOT / name).exists() and not (ROOT / f"{name}.py").exists()) == []
 
 

@@ -16,7 +16,14 @@ ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 #: What happens beside the journey: jobs, what stops a model whatever its releases do, copies that answer nobody.
 BESIDE = {"JobStarted", "JobFinished", "BreakerOpened", "BreakerClosed", "ShadowStarted", "ShadowStopped"}
-BESIDE |= {"KillSwitchPulled", "KillReleaseRequested", "KillSwitchReleased"}
+BESIDE |= {
+    "AlertClosed",
+    "EnvironmentReproduced",
+    "RulesActivated",
+    "KillSwitchPulled",
+    "KillReleaseRequested",
+    "KillSwitchReleased",
+}
 each_verb = pytest.mark.parametrize("verb", JOURNEY, ids=lambda verb: verb.name)
 
 

@@ -249,13 +249,26 @@ def test_signing_in_gives_a_client_with_the_token() -> None:
     assert door.asked[1].headers["Authorization"] == "Bearer fresh"
 
 
-def test_releases_come_newest_first_and_of_one_model() -> None:
-    releases = {
-        f"{m}@{n}": {"model": m, "release": f"{m}@{n}", "trained_at": f"2026-11-2{n}"} for m in "ab" for n in (1, 2)
-    }
-    with client(Door(answer({"releases": releases}))) as asked:
-        assert [release["release"] for release in asked.releases("a")] == ["a@2", "a@1"]
-        assert len(asked.releases()) == 4
+def test_a_listing_is_read_page_by_page_and_no_further_than_asked() -> None:
+    names = [f"a@{number}" for number in range(1_100)]
+
+    def page(request: httpx.Request) -> httpx.Response:
+        offset, limit = int(request.url.params["offset"]), int(request.url.params["limit"])
+        found = [{"release": name} for name in names[offset : offset + limit]]
+        return httpx.Response(200, json={"releases": found, "total": len(names)})
+
+    asked: list[str] = []
+
+    def pages(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.raw_path.decode())
+        return page(request)
+
+    with client(pages) as known:
+        assert [release["release"] for release in known.releases("a", state="canary")] == names
+        assert [release["release"] for release in known.releases(limit=501)] == names[:501]
+    assert asked[0] == "/v1/releases?offset=0&limit=500&model=a&state=canary"
+    assert asked[-1] == "/v1/releases?offset=500&limit=1"
+    assert len(asked) == 5
 
 
 def test_reading_leaves_out_what_is_not_asked() -> None:
@@ -275,8 +288,8 @@ def test_the_ledger_of_services() -> None:
     assert door.asked[1].headers["Idempotency-Key"] not in ("", "once")
     assert ledger.records(after=7, wait=20.0)["head"] == 7
     assert door.asked[2].extensions["timeout"]["read"] == 30.0, "longer than the other side may wait"
-    ledger.state(), ledger.model("m"), ledger.release("m@1"), ledger.gateway_tokens()
-    assert door.paths[3:] == ["/v1/state", "/v1/models/m", "/v1/releases/m@1", "/v1/gateway-tokens"]
+    ledger.changes(3), ledger.model("m"), ledger.release("m@1"), ledger.gateway_tokens()
+    assert door.paths[3:] == ["/v1/changes?after=3", "/v1/models/m", "/v1/releases/m@1", "/v1/gateway-tokens"]
     ledger.close()
 
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from lineage.state.alerts import Alert
+from lineage.state.entities import Hold, Job, Model, Release, Rollback
 from serve import canary, promote, rollback
 from serve.controller import training_jobs as jobs
 from serve.controller.training_jobs import JobView
 from serve.judge.verdict import Judgement
+from serve.ledger_view import LedgerView
 from serve.monitor import candidates_waiting, drift_intentions, fairness_intentions
 from serve.rollback import Replay
 from tests.support.decision_records import NOW
+from tests.support.entries import a_model, a_release
 
 POLICY = {
     "canary": {"steps": [0.1, 0.25], "deadline_minutes": 60},
@@ -27,35 +32,25 @@ def judgement(verdict: Any, *reasons: str) -> Judgement:
     return Judgement(verdict, list(reasons) or ["because"], 0.1, NOW, 1.0, [], {}, {"alpha_of_each_gate": 0.01})
 
 
-def release(state: str = "canary", **changes: Any) -> dict[str, Any]:
-    return {
-        "release": "m@2",
-        "model": "m",
-        "state": state,
-        "author": "ada",
-        "digest": "sha256:2",
-        "policy": POLICY,
-        "share": 0.1,
-        "control": "m@1",
-        "canary_started_at": NOW.isoformat(),
-        "stepped_at": NOW.isoformat(),
-        "hold": None,
-    } | changes
+def release(state: str = "canary", **changes: Any) -> Release:
+    now = NOW.isoformat()
+    given = {"policy": POLICY, "share": 0.1, "control": "m@1", "canary_started_at": now, "stepped_at": now}
+    return a_release(state=state, **(given | changes))
 
 
-def model(**changes: Any) -> dict[str, Any]:
-    return {
-        "model": "m",
-        "champion": "m@1",
-        "challenger": "m@2",
-        "requests": [],
-        "jobs": {},
-        "alerts": [],
-        "rollback": None,
-    } | changes
+def model(**changes: Any) -> Model:
+    return a_model(**({"champion": "m@1", "challenger": "m@2"} | changes))
 
 
-def step(view: dict[str, Any], verdict: Judgement, minutes: float = 1.0, **changes: Any) -> Any:
+def view_of(*releases: Release) -> LedgerView:
+    return LedgerView(releases={one.release: one for one in releases})
+
+
+def alert(kind: str, about: str) -> Alert:
+    return Alert(kind, about, "m@1", "ticket", "moved", NOW.isoformat(), 7, "")
+
+
+def step(view: Release, verdict: Judgement, minutes: float = 1.0, **changes: Any) -> Any:
     now = NOW + timedelta(minutes=minutes)
     return canary.step(model(**changes), view, verdict, now) or promote.step(view, verdict, now)
 
@@ -71,7 +66,7 @@ def test_one_step_at_a_time_then_a_second_person() -> None:
 def test_a_hold_is_said_once_for_each_reason() -> None:
     held = step(release(), judgement("HOLD", "too few"))
     assert (held.kind, held.data["why"]) == ("CanaryHeld", "too few")
-    known = release(hold={"why": "too few", "at": NOW.isoformat()})
+    known = release(hold=Hold("too few", NOW.isoformat()))
     assert step(known, judgement("HOLD", "too few")) is None
     assert step(known, judgement("HOLD", "silent")).kind == "CanaryHeld"
     assert step(known, judgement("HOLD", "silent"), minutes=0.05) is None
@@ -124,12 +119,12 @@ def test_promotion_needs_every_golden_row() -> None:
 
 
 def test_the_former_champion_retires_and_the_champion_does_not() -> None:
-    releases = {"m@1": release("champion", release="m@1"), "m@2": release("champion")}
-    (retired,) = promote.retirements(model(champion="m@2"), releases)
+    view = view_of(release("champion", release="m@1", number=1), release("champion"))
+    (retired,) = promote.retirements(model(champion="m@2"), view)
     assert (retired.kind, retired.subject, retired.data) == ("ChampionRetired", "m@1", {"replaced_by": "m@2"})
 
 
-ORDER = {"from": "m@2", "to": "m@1", "at": NOW.isoformat(), "seq": 9}
+ORDER = Rollback("m@2", "m@1", NOW.isoformat(), 9)
 ROW = {"score": (0.25).hex(), "decision": "approve"}
 
 
@@ -176,14 +171,15 @@ class Jobs:
 
 def test_a_request_is_submitted_once_and_its_end_is_told() -> None:
     port = Jobs()
-    job = {"status": "requested", "folder": "examples/loan", "author": "ada", "options": {"trials": 4, "fault": None}}
+    options = {"trials": 4, "fault": None}
+    job = Job(5, "requested", NOW.isoformat(), "examples/loan", "why", "ada", options=options)
     view = model(jobs={"5": job}, requests=[5])
     (started,) = jobs.step(view, 5, port)
     assert (started.kind, started.data) == ("JobStarted", {"request": 5, "job_id": "train-m-5"})
     jobs.step(view, 5, port)  # the fact was lost: the same job is found again
     (command,) = port.submitted
     assert command.endswith("-m training.pipeline examples/loan --request 5 --author ada --trials 4")
-    view["jobs"]["5"] = job | {"status": "running"}
+    view.jobs["5"] = replace(job, status="running")
     assert jobs.step(view, 5, port) == []
     port.known["train-m-5"] = JobView("FAILED", "a\nb\nValueError: no rows\n")
     (ended,) = jobs.step(view, 5, port)
@@ -195,15 +191,17 @@ def test_a_request_is_submitted_once_and_its_end_is_told() -> None:
 
 def test_drift_asks_for_retraining_once() -> None:
     data = {"release": "m@1", "verdict": "drift", "features": [{"feature": "x", "drifted": True}]}
-    known = model(challenger=None, jobs={"5": {"folder": "examples/loan"}})
+    job = Job(5, "succeeded", NOW.isoformat(), "examples/loan", "why", "ada")
+    known = model(challenger=None, last_job=job)
 
-    def kinds(view: dict[str, Any], *waiting: str) -> list[str]:
+    def kinds(view: Model, *waiting: str) -> list[str]:
         return [one.kind for one in drift_intentions(view, release(), waiting, data)]
 
     assert kinds(known) == ["DriftMeasured", "RetrainRequested", "AlertRaised"]
-    assert kinds(known | {"alerts": ["drift m@1"]}) == ["DriftMeasured"]
-    assert kinds(known | {"alerts": ["drift m@0"]}) == ["DriftMeasured", "RetrainRequested", "AlertRaised"]
-    assert kinds(known | {"requests": [7]}) == ["DriftMeasured", "AlertRaised"]
+    assert kinds(replace(known, alerts=[alert("drift", "m@1")])) == ["DriftMeasured"]
+    moved = replace(known, alerts=[alert("drift", "m@0")])
+    assert kinds(moved) == ["DriftMeasured", "RetrainRequested", "AlertRaised"]
+    assert kinds(replace(known, requests=[7])) == ["DriftMeasured", "AlertRaised"]
     assert kinds(known, "m@3") == ["DriftMeasured", "AlertRaised"]
 
 
@@ -213,12 +211,14 @@ def test_drift_asks_for_retraining_once() -> None:
 )
 def test_a_newer_candidate_that_nobody_decided_on_waits(state: str, number: int, *, waits: bool) -> None:
     champion = release("champion", number=2)
-    others = {"m@x": release(state, number=number), "o@3": release("registered", number=3, model="o")}
+    others = view_of(
+        release(state, release="m@x", number=number), release("registered", release="o@3", number=3, model="o")
+    )
     assert candidates_waiting(others, champion) == (["m@x"] if waits else [])
 
 
 def test_a_breach_of_fairness_pages_once() -> None:
     data = {"release": "m@1", "verdict": "breach", "attribute": "age", "ratio": 0.7}
     assert [one.kind for one in fairness_intentions(model(), data)] == ["FairnessMeasured", "AlertRaised"]
-    told = model(alerts=["fairness age"])
+    told = model(alerts=[alert("fairness", "age")])
     assert [one.kind for one in fairness_intentions(told, data)] == ["FairnessMeasured"]

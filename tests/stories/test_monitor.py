@@ -6,7 +6,6 @@ from typing import Any
 
 import polars as pl
 import pytest
-from tests.stories.bank import FIRST, MODEL, Bank, facts_of
 
 from lineage.digest import digest_file
 from lineage.privacy.erasure import RETENTION_DAYS
@@ -15,6 +14,7 @@ from serve.controller import training_jobs as jobs
 from serve.controller.live_fairness import disparities
 from serve.intent import Intention
 from serve.monitor import drift_intentions, fairness_intentions, window_frame
+from tests.support.bank import FIRST, MODEL, Bank, facts_of
 from tests.support.model_folder import customers
 from validators.drift.measure import measure_drift
 from validators.replay import replay
@@ -51,9 +51,9 @@ def test_customers_change_somebody_is_told_and_a_new_model_is_asked_for(champion
 
     # When fairness is looked at, then decisions are joined with what the model never saw
     release = bank.release(FIRST)
-    records, policy = bank.keeper.latest(release, 2000).records, release.policy
-    grouping = policy["validation"]["group_fairness"]
-    found = disparities(bank.settings, MODEL, records, policy["monitor"]["fairness"], grouping)
+    records, terms = bank.keeper.latest(release, 2000).records, release.terms
+    grouping = terms.validation.limits["group_fairness"]
+    found = disparities(bank.settings, MODEL, records, terms.monitor.fairness, grouping)
     for disparity in found:
         for intention in fairness_intentions(bank.model, disparity.to_dict(FIRST, "live")):
             bank.state(intention)

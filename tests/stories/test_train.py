@@ -26,8 +26,8 @@ def test_a_run_leaves_a_candidate_that_can_be_traced_to_its_data(workshop: Works
 
     # and it is a candidate, no more: nobody has looked at it, and no customer meets it
     fold = bank.release(candidate.release)
-    assert (fold["state"], fold["author"], fold["share"]) == ("trained", "scientist", 0.0)
-    assert fold["policy"]["review"]["required"]
+    assert (fold.state, fold.author, fold.share) == ("trained", "scientist", 0.0)
+    assert fold.terms.review.required
     assert bank.model.champion is None
     assert bank.model.challenger is None
 
@@ -40,7 +40,7 @@ def test_the_same_folder_and_seed_give_the_same_bytes(workshop: Workshop) -> Non
     again, other = (bank.train(workshop.tracker, seed=seed) for seed in (4, 12))
 
     # Then what was done the same came out the same, under a number of its own
-    assert first["digest"] == again.written.digest != other.written.digest
-    assert first["fingerprint"] == again.fingerprint != other.fingerprint
+    assert first.digest == again.written.digest != other.written.digest
+    assert first.fingerprint == again.fingerprint != other.fingerprint
     assert len({SECOND, again.release, other.release}) == 3
     assert bank.told("train") == ["DatasetPinned", "ModelTrained"] * 2

@@ -12,7 +12,7 @@ from typing import Any
 from serve.gateway.body import BODY_MOST
 from tests.support.gateway_servers import FEATURES, GOOD, raw_request
 
-DESK, UVICORN, HAPROXY = "router", "uvicorn", "haproxy"
+ROUTER, UVICORN, HAPROXY = "router", "uvicorn", "haproxy"
 TEXT = json.dumps(GOOD).encode()
 INFER = "/v2/models/loan/infer"
 
@@ -42,7 +42,7 @@ def case(
     status: int,
     field: str | None = None,
     *words: str,
-    by: str = DESK,
+    by: str = ROUTER,
     haproxy: tuple[int, str] | None = None,
     content: bytes | None = None,
     **request: Any,
@@ -113,14 +113,14 @@ CASES = [
     case(7, "a terabyte announced", 413, "body", str(BODY_MOST), Content_Length=str(10**12)),
     case(7, "one byte too many", 413, "body", str(BODY_MOST), body=b" " * (BODY_MOST + 1)),
     case(7, "one byte too many in chunks", 413, "body", str(BODY_MOST), **chunks(b" " * BODY_MOST, b" ")),
-    case(8, "longer than announced", 400, "body", by=UVICORN, haproxy=(400, DESK), Content_Length="5"),
+    case(8, "longer than announced", 400, "body", by=UVICORN, haproxy=(400, ROUTER), Content_Length="5"),
     case(9, "shorter than announced", 408, "body", "did not arrive", Content_Length="900"),
     case(10, "two lengths", 400, by=UVICORN, haproxy=(400, HAPROXY), **{"Content-length": "5"}),
     case(11, "a wrong chunk size", 400, by=UVICORN, haproxy=(400, HAPROXY), **chunks() | {"body": b"zz\r\n"}),
     case(11, "another coding", 400, "Transfer-Encoding", "chunked", haproxy=(422, HAPROXY), **_CODINGS),
     case(14, "120 headers", 431, "headers", "100", haproxy=(400, HAPROXY), **_HEADERS),
     case(14, "a header of 64 KiB", 431, "headers", "32768", haproxy=(400, HAPROXY), X_Long="x" * 65_536),
-    case(15, "an encoding nobody knows", 415, "Content-Encoding", "br", "gzip or deflate", Content_Encoding="br"),
+    case(15, "an unknown encoding", 415, "Content-Encoding", "br", "gzip or deflate", Content_Encoding="br"),
     case(15, "said to be gzip", 400, "body", "gzip", Content_Encoding="gzip"),
     case(15, "half a gzip", 400, "body", "ends before", body=gzip.compress(TEXT)[:-9], Content_Encoding="gzip"),
     case(15, "more than a gzip", 400, "body", "goes on", body=gzip.compress(TEXT) + b"x", Content_Encoding="gzip"),
@@ -197,7 +197,7 @@ CASES = [
     case(59, "PUT", 405, "method", "PUT", "POST", method="PUT"),
     case(59, "TRACE", 405, "method", "TRACE", "POST", body=b"", method="TRACE", Content_Length=None),
     case(59, "CONNECT", 400, by=UVICORN, body=b"", path="127.0.0.1:80", method="CONNECT", Content_Length=None),
-    case(59, "a method nobody knows", 400, by=UVICORN, method="BREW"),
+    case(59, "an unknown method", 400, by=UVICORN, method="BREW"),
     case(60, "a page elsewhere asks first", 405, "method", "POST", body=b"", method="OPTIONS", **_PREFLIGHT),
     case(61, "HTTP/0.9", 400, "Host", haproxy=(400, HAPROXY), content=b"GET /v2\r\n\r\n"),
     case(64, "a name that leads here", 421, "Host", _ELSEWHERE, "127.0.0.1", Host=_ELSEWHERE),

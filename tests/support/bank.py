@@ -30,11 +30,13 @@ from starlette.routing import Route as Path_
 from starlette.testclient import TestClient
 
 from lineage.accounts import Accounts
+from lineage.clock import instant
 from lineage.lifecycle import JOURNEY
-from lineage.policy import Canary
 from lineage.rules import actions
 from lineage.service.app import create_app
 from lineage.settings import Settings
+from lineage.state.entities import Model, Release
+from lineage.state.views import model_view, release_view
 from plimsoll import Client
 from plimsoll.ledger import Ledger
 from serve import canary, promote
@@ -46,8 +48,9 @@ from serve.decision.answers import Request as Row
 from serve.decision.decider import Decider
 from serve.decision.scoring import score
 from serve.gateway.router import Router
-from serve.intent import Intention, View
+from serve.intent import Intention
 from serve.judge.verdict import Judgement, judge
+from serve.ledger_view import LedgerView
 from serve.models.bundle_store import BundleStore
 from serve.record.decision_log import DecisionLog
 from serve.record.spool import Spool
@@ -235,7 +238,7 @@ class Bank:
 
     def begin(self) -> None:
         """The story begins here; what went before is given."""
-        self.begun: int = self.controller.state()["seq"]
+        self.begun: int = self.view.seq
 
     def told(self, verb: str, release: str | None = None) -> list[str]:
         """The verb's kinds of facts on record since the story began, in order."""
@@ -248,11 +251,16 @@ class Bank:
         return record
 
     @property
-    def model(self) -> View:
-        return self.controller.model(MODEL)
+    def view(self) -> LedgerView:
+        """The ledger as the controller sees it."""
+        return LedgerView().updated(self.controller.changes())
 
-    def release(self, name: str) -> View:
-        return self.controller.release(name)
+    @property
+    def model(self) -> Model:
+        return model_view(self.controller.model(MODEL))
+
+    def release(self, name: str) -> Release:
+        return release_view(self.controller.release(name))
 
     # Training
 
@@ -278,8 +286,8 @@ class Bank:
 
     def routes(self) -> RouteTable:
         """What the fold asks for reaches every replica."""
-        state = self.controller.state()
-        table = routes_from(state, self.controller.gateway_tokens(), epoch=1, version=state["seq"])
+        view = self.view
+        table = routes_from(view, self.controller.gateway_tokens(), epoch=1, version=view.seq)
         self.gateway.take(table, self.fleet)
         return table
 
@@ -307,17 +315,16 @@ class Bank:
     def judgement(self) -> Judgement:
         """What the judge says of the release in flight, on the decisions that were counted."""
         self.keeper.take()
-        release = self.release(self.model.challenger)
-        policy, started = release.policy, datetime.fromisoformat(release.canary_started_at)
-        minimum = policy["rollout"]["minimum_subjects"] if release.state == "rollout" else None
-        limits = Canary.model_validate(policy["canary"])
-        return judge(self.keeper.evidence_of(release), limits, self.clock(), started=started, minimum=minimum)
+        release = self.release(str(self.model.challenger))
+        started, terms = instant(str(release.canary_started_at)), release.terms
+        minimum = terms.rollout.minimum_subjects if release.state == "rollout" else None
+        return judge(self.keeper.evidence_of(release), terms.canary, self.clock(), started=started, minimum=minimum)
 
     def tick(self) -> str | None:
         """One step of the controller for the release in flight; the kind of fact it stated."""
-        verdict, state = self.judgement(), self.controller.state()
-        model = state["models"][MODEL]
-        release, now = state["releases"][model["challenger"]], self.clock()
+        verdict, view, now = self.judgement(), self.view, self.clock()
+        model = view.models[MODEL]
+        release = view.releases[str(model.challenger)]
         intention = canary.step(model, release, verdict, now) or promote.step(release, verdict, now)
         if intention is None and promote.is_ready(release, verdict):
             golden = golden_here(self.settings, release.digest)
@@ -341,8 +348,8 @@ class Bank:
 
     def retire_former(self) -> None:
         """Former champions stand by."""
-        state = self.controller.state()
-        for intention in promote.retirements(state["models"][MODEL], state["releases"]):
+        view = self.view
+        for intention in promote.retirements(view.models[MODEL], view):
             self.state(intention)
 
     def start_canary(self, release: str) -> None:

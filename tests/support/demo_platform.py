@@ -16,6 +16,7 @@ from typing import Any
 
 import orjson
 
+from console.terminal.preflight import ports_in_use
 from lineage.settings import Settings
 from plimsoll import Client
 
@@ -65,9 +66,12 @@ def free_ports(count: int) -> list[int]:
 def environment_of(home: Path) -> dict[str, str]:
     """This process's environment with a home and ports of its own."""
     names = ("LEDGER_PORT", "WITNESS_PORT", "GATEWAY_PORT", "CONSOLE_PORT", "RAY_PORT", "RAY_DASHBOARD_PORT")
-    ports = {f"PLIMSOLL_{name}": str(port) for name, port in zip(names, free_ports(len(names)), strict=True)}
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("PLIMSOLL_", "RAY_"))}
-    return clean | ports | {"PLIMSOLL_HOME": str(home)}
+    while True:  # RAY_PORT chooses further ports, which another platform may use
+        ports = {f"PLIMSOLL_{name}": str(port) for name, port in zip(names, free_ports(len(names)), strict=True)}
+        environment = clean | ports | {"PLIMSOLL_HOME": str(home)}
+        if not ports_in_use(settings_of(environment)):
+            return environment
 
 
 def settings_of(environment: dict[str, str]) -> Settings:

@@ -44,7 +44,7 @@ def of_family(files: Mapping[str, bytes], family: str) -> dict[str, bytes]:
     return dict(files) | {"release.json": files["release.json"].replace(b"boosted_trees", family.encode())}
 
 
-def sandbox_with(place: Path, patience: float = 120.0, families: dict[str, str] | None = None) -> Sandbox:
+def sandbox_with(place: Path, wall_seconds: float = 120.0, families: dict[str, str] | None = None) -> Sandbox:
     """A real sandbox whose process knows the odd families too, and allows a second of computing."""
     for name, body in (_FAMILIES | (families or {})).items():
         text = f"VERDICT = {_VERDICT!r}\ndef parse(name, content):\n    {body}\n"
@@ -53,7 +53,7 @@ def sandbox_with(place: Path, patience: float = 120.0, families: dict[str, str] 
         "from validators.scoring import families; import serve.models.sandbox_server; "
         f"families.__path__.append({str(place)!r}); serve.models.sandbox_server.main()"
     )
-    return Sandbox(1.0, patience, (sys.executable, "-c", start, "1", str(patience)))
+    return Sandbox(1.0, wall_seconds, (sys.executable, "-c", start, "1", str(wall_seconds)))
 
 
 def end_children(sandbox: Sandbox) -> int:

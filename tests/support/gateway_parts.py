@@ -21,7 +21,7 @@ Record = Callable[[dict[str, Any]], None]
 
 
 class Silent:
-    """Metrics that nobody reads."""
+    """Metrics that count nothing."""
 
     def decided(self, model: str, answer: Answer, seconds: float) -> None:
         pass
@@ -35,10 +35,10 @@ def decider_of(
     *,
     clock: Callable[[], float] = time.time,
     ticks: Callable[[], float] = time.monotonic,
-    tell: Callable[[BreakerEvent], None] = lambda told: None,
+    report: Callable[[BreakerEvent], None] = lambda event: None,
 ) -> Decider:
-    """A decider. `clock` is the wall's, `ticks` the breakers'; `tell` hears what breakers do."""
-    champion = Champion(store, Breakers(replica, tell, ticks, clock), Explainer(), ScoreCache())
+    """A decider. `clock` is the wall's, `ticks` the breakers'; `report` receives the breakers' events."""
+    champion = Champion(store, Breakers(replica, report, ticks, clock), Explainer(), ScoreCache())
     return Decider(store, champion, record, pool, replica, clock)
 
 

@@ -112,8 +112,8 @@ class Trial:
 
 
 @dataclass
-class Office:
-    """A router over three real releases: loan@2 is in charge, loan@1 was before it, loan@3 may be on trial."""
+class ServedLoans:
+    """A router over three real releases: champion loan@2, previous loan@1 and challenger loan@3."""
 
     settings: Settings
     lines: list[dict[str, Any]] = field(default_factory=list)
@@ -152,7 +152,7 @@ class Office:
 
 
 def _listener() -> socket.socket:
-    """A socket that takes connections from now on, so that nobody has to wait for a server to be up."""
+    """A socket that takes connections from now on, so that a test need not wait for a server."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=256)
     listener.set_inheritable(True)
     return listener

@@ -20,8 +20,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from lineage.settings import Settings
-from serve.cluster.haproxy_config import Limits, corrected, fingerprint, standby_of
-from serve.cluster.ray_settings import door_of, ray_environment
+from serve.cluster.haproxy_config import Limits, corrected, fingerprint, standby_config
+from serve.cluster.ray_settings import ingress_config, ray_environment
 from tests.support.gateway_servers import SERVICE, _listener, running
 
 
@@ -44,7 +44,7 @@ def ray_writes(settings: Settings, ports: Sequence[int]) -> Written:
         command = [sys.executable, "-m", "tests.support.real_haproxy", request]
         subprocess.run(command, env=environment, check=True, capture_output=True, cwd=Path(__file__).parents[2])
         texts = [(Path(folder) / f"{name}.cfg").read_text() for name in ("routed", "unrouted")]
-    own = str(door_of(settings).folder)
+    own = str(ingress_config(settings).folder)
     return Written(*(text.replace(folder, own) for text in texts))
 
 
@@ -69,7 +69,7 @@ def guarded(written: Written, folder: Path, limits: Limits) -> Iterator[int]:
     listener = _listener()
     text = corrected(written.routed, "127.0.0.1", limits, fingerprint(SERVICE))
     config = folder / "haproxy.cfg"
-    config.write_text(standby_of(text, f"fd@{listener.fileno()}"))  # other listeners would be in others' way
+    config.write_text(standby_config(text, f"fd@{listener.fileno()}"))  # other listeners would be in others' way
     with running(config, listener):
         yield listener.getsockname()[1]
 

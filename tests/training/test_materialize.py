@@ -26,7 +26,7 @@ from training.origin import bind_features, origin_of
 from training.progress import Progress
 from training.spec import Spec, load_spec
 from validators.scoring.feature_origin import MATERIALIZED, feast_home, read_address, read_origin
-from validators.scoring.online_store import OnlineStore, live_in_utc
+from validators.scoring.online_store import OnlineStore, run_in_utc
 
 RELEASE = "sha256:" + "ab" * 32
 EARLIER = datetime(2026, 1, 5, 12, tzinfo=UTC)
@@ -220,9 +220,9 @@ def test_a_process_outside_utc_is_refused_and_one_in_it_keeps_the_moment(
     pin_dataset(limited.model.name, limited.data_file, settings)
     monkeypatch.setenv("TZ", "America/New_York")
     time.tzset()
-    with pytest.raises(UnavailableError, match="live_in_utc"):
+    with pytest.raises(UnavailableError, match="run_in_utc"):
         put(limited, settings, EARLIER)
-    live_in_utc()
+    run_in_utc()
     put(limited, settings, EARLIER)
     with closing(sqlite3.connect(feast_home(settings, limited.model.name) / "online.db")) as held:
         assert held.execute("SELECT DISTINCT event_ts FROM small_small").fetchall() == [(EARLIER.timestamp(),)]

@@ -10,10 +10,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from lineage.errors import InvalidError
+from lineage.errors import InvalidError, UnavailableError
 from tests.support.small_release import policy
 from validators.drift.line_protocol import answer_lines, answer_request
-from validators.drift.measure import is_category, measure_drift
+from validators.drift.measure import distance, is_category, measure_drift
+from validators.drift.port import Values
 
 
 def traffic(rows: int, seed: int, shift: float = 0.0) -> pl.DataFrame:
@@ -98,3 +99,85 @@ def test_the_command_writes_the_fact(tmp_path: Path) -> None:
     subprocess.run([*command, f"--output={tmp_path / 'o.json'}", "--release=m@1"], check=True)
     assert json.loads((tmp_path / "o.json").read_text())["verdict"] == "drift"
     assert subprocess.run([*command, "--output", "/nowhere/o.json"], capture_output=True).returncode == 1
+
+
+def wide_traffic(rows: int, seed: int, shift: float = 0.0) -> pl.DataFrame:
+    """Numbers, counts, categories, a constant and a single value, as they come in a reference."""
+    source = np.random.default_rng(seed)
+    shares = [0.5, 0.3, 0.2] if shift == 0 else [0.2, 0.3, 0.5]
+    return pl.DataFrame(
+        {
+            "income": source.normal(500 + shift, 100, rows),
+            "late": np.minimum(source.poisson(1 + shift / 100, rows), 12).astype(np.float64),
+            "constant": np.full(rows, 0.5),
+            "one": np.full(rows, 3.0),
+            "skewed": source.lognormal(0, 1 + shift / 300, rows),
+            "home": source.choice([0.0, 1.0, 2.0], rows, p=shares),
+            "score": source.beta(2, 5, rows),
+        }
+    )
+
+
+def by_report(method: str, reference: pl.DataFrame, window: pl.DataFrame) -> dict[str, float]:
+    """The drift scores of one Evidently report over all columns, which is how they were measured at first."""
+    from evidently import DataDefinition, Dataset, Report
+    from evidently.metrics import ValueDrift
+
+    categories = [name for name in reference.columns if is_category(reference[name])]
+    numbers = [name for name in reference.columns if name not in categories]
+    shape = DataDefinition(numerical_columns=numbers, categorical_columns=categories)
+    report = Report([ValueDrift(column=name, method=method, threshold=0.1) for name in reference.columns])
+    found = report.run(
+        Dataset.from_pandas(window.to_pandas(), shape), Dataset.from_pandas(reference.to_pandas(), shape)
+    )
+    return {one["config"]["column"]: float(one["value"]) for one in found.dict()["metrics"]}
+
+
+def measured(method: str, reference: pl.DataFrame, window: pl.DataFrame) -> dict[str, float]:
+    chosen = policy()
+    drift = chosen.monitor.drift.model_copy(update={"method": method})
+    monitor = chosen.monitor.model_copy(update={"drift": drift})
+    found = measure_drift(reference, window, chosen.model_copy(update={"monitor": monitor}))
+    return {one["feature"]: one["score"] for one in found["features"]}
+
+
+@pytest.mark.parametrize(("rows", "shift"), [(600, 0.0), (600, 150.0), (1001, 30.0)])
+@pytest.mark.parametrize("method", ["psi", "jensenshannon", "wasserstein"])
+def test_the_numbers_are_those_of_evidently_s_report_to_the_last_bit(method: str, rows: int, shift: float) -> None:
+    reference, window = wide_traffic(3000, 1), wide_traffic(rows, 2, shift)
+    if method == "wasserstein":  # Evidently's report refuses categories
+        reference, window = (frame.drop("late", "one", "home") for frame in (reference, window))
+    assert measured(method, reference, window) == by_report(method, reference, window)
+
+
+#: Measured by version 0.1.0 on `wide_traffic(3000, 1)` against `wide_traffic(600, 2, 150.0)`.
+ON_RECORD = {
+    "psi": {"income": 2.1533386423211067, "late": 1.2816037962547147, "home": 0.5582682955848326},
+    "jensenshannon": {"income": 0.4559100593053496, "late": 0.3684014670596658, "skewed": 0.13992589973206984},
+    "wasserstein": {"income": 1.4498084133891533, "skewed": 0.6977954085176098, "score": 0.059677128593136744},
+}
+
+
+@pytest.mark.parametrize("method", ON_RECORD)
+def test_the_numbers_are_those_on_record(method: str) -> None:
+    found = measured(method, wide_traffic(3000, 1), wide_traffic(600, 2, 150.0))
+    for name, value in ON_RECORD[method].items():
+        assert found[name] == pytest.approx(value, rel=1e-12)
+
+
+def test_wasserstein_compares_codes_of_categories_as_numbers() -> None:
+    found = measured("wasserstein", wide_traffic(3000, 1), wide_traffic(600, 2, 150.0))
+    assert found["home"] > 0.5
+    assert found["one"] == 0.0
+    assert found["late"] > 0.5
+
+
+def test_a_statistic_that_answers_nan_is_an_error_and_never_called_still() -> None:
+    class Broken:
+        title, usual_limit, symmetric = "Broken", 0.1, False
+
+        def distance(self, reference: Values, window: Values, *, category: bool) -> float:
+            return float("nan")
+
+    with pytest.raises(UnavailableError, match="Broken is nan for column 'income'"):
+        distance(Broken(), traffic(300, 1)["income"], traffic(300, 2)["income"], category=False)

@@ -1,4 +1,4 @@
-"""Gradient-boosted trees with XGBoost: histograms, one thread, a fixed seed, so that a refit gives the same bytes."""
+"""Gradient-boosted trees with XGBoost: histograms, one thread, a given seed: a refit gives the same bytes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class BoostedTrees:
     artefact = "model.ubj"
 
     def defaults(self) -> dict[str, Any]:
-        """Shallow trees with a modest step: on tabular credit data they lose little and explain quickly."""
+        """Shallow trees with a small step: on tabular credit data they lose little accuracy and explain quickly."""
         return {
             "trees": 120,
             "max_depth": 4,
@@ -40,7 +40,7 @@ class BoostedTrees:
         """UBJ bytes of the booster.
 
         Raises:
-            UnknownError: a parameter XGBoost is not given here.
+            UnknownError: a parameter that is not one of the defaults.
             InvalidError: only one outcome among the examples.
         """
         chosen = check_params(params, self.defaults(), "boosted_trees")

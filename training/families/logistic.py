@@ -1,4 +1,4 @@
-"""Logistic regression by Newton's method on standardised features, with an L2 penalty: small, fast, exact to repeat."""
+"""Logistic regression by Newton's method on standardised features, with an L2 penalty: small and exactly repeatable."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Logistic:
     artefact = "model.json"
 
     def defaults(self) -> dict[str, Any]:
-        """A light penalty and as many Newton steps as ever needed."""
+        """A light penalty and more Newton steps than are needed in practice."""
         return {"l2": 1.0, "steps": 25}
 
     def space(self) -> dict[str, Range]:
@@ -29,7 +29,7 @@ class Logistic:
 
         Raises:
             UnknownError: a parameter other than l2 and steps.
-            InvalidError: only one outcome among the examples, or the fit does not settle.
+            InvalidError: only one outcome among the examples, or the fit does not converge.
         """
         chosen = check_params(params, self.defaults(), "logistic")
         if train.outcomes.all() or not train.outcomes.any():
@@ -62,7 +62,7 @@ def _newton(rows: np.ndarray, outcomes: np.ndarray, l2: float, steps: int) -> np
         if np.abs(step).max() < 1e-9:
             break
     if not np.isfinite(weights).all():
-        raise InvalidError("the logistic fit does not settle; raise training l2", field="l2")
+        raise InvalidError("the logistic fit does not converge; raise training l2", field="l2")
     return weights
 
 

@@ -1,4 +1,4 @@
-"""PL004: are these the bytes that were trained and signed, and do they answer as they did then?"""
+"""PL004: the bundle holds the bytes that were trained and signed, and they still give the same answers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from validators.scoring.golden import replay_golden
 
 
 class ArtefactLimits(Limits):
-    """How much a bundle must bring to prove itself by."""
+    """How many golden and reference rows a bundle must hold."""
 
     minimum_golden_rows: int = Field(default=32, ge=1, le=10_000)
     minimum_reference_rows: int = Field(default=500, ge=50, le=5_000)
@@ -32,15 +32,15 @@ class ArtefactCompleteAndSigned:
     Test mechanism:
         Every file the release names is looked for; the folder's digest is taken again and compared with the one on
         record; the OpenSSF model-signing signature is verified with the platform's key; the bundle is loaded fresh
-        and its golden rows are answered again, where each score must have the same bits and each decision the same
-        word.
+        and its golden rows are answered again, where each score must have the same bits and each decision must be
+        the same.
     Signs of high risk:
-        A digest that differs, a signature that does not verify, or a golden row that comes out differently, which on
+        A digest that differs, a signature that does not verify, or a golden row with another answer, which on
         unchanged bytes points at another library or processor.
     Strengths:
         Exact: there is no tolerance that a change could hide in.
     Limitations:
-        Proves which bytes these are and who signed them, not that they are any good. Trust rests on the key.
+        Proves which bytes these are and who signed them, not that the model is good. Trust rests on the key.
     """
 
     code: ClassVar[str] = "PL004"
@@ -48,7 +48,7 @@ class ArtefactCompleteAndSigned:
     limits: ClassVar[type[Limits]] = ArtefactLimits
 
     def examine(self, evidence: Evidence, limits: ArtefactLimits) -> list[Finding]:
-        """Findings on files, digest, signature, golden rows and reference. Stops at bytes that cannot be trusted."""
+        """Findings on files, digest, signature, golden rows and reference. Bytes that failed a check are not parsed."""
         findings = [_files(evidence), _digest(evidence), _signature(evidence)]
         if all(finding.ok for finding in findings):
             findings += [_golden(evidence, limits), _reference(evidence, limits)]

@@ -1,4 +1,4 @@
-"""PL001: is the candidate better than the simple model, and not worse than the one that answers now?"""
+"""PL001: the candidate ranks better than the simple baseline and not worse than the champion."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from validators.statistics.auc import auc, auc_difference
 
 
 class GainLimits(Limits):
-    """How much better than the baseline, how little worse than the champion, and how sure."""
+    """Required gain over the baseline, permitted loss against the champion, confidence, and least numbers of rows."""
 
     minimum_gain: float = Field(default=0.01, ge=0, le=0.5, description="AUC above the baseline, at the lower bound.")
     margin: float = Field(default=0.01, ge=0, le=0.5, description="AUC below the champion, at the lower bound.")
@@ -25,21 +25,21 @@ class BeatsBaselineAndChampion:
     """Discrimination on the holdout, against the baseline and the champion.
 
     Purpose:
-        A model has to earn its complexity: it must rank customers better than the simple, approved baseline, and a
-        new release must not rank them worse than the release it would replace.
+        A complex model must justify its complexity: it must rank customers better than the simple, approved baseline,
+        and a new release must not rank them worse than the release it would replace.
     Test mechanism:
         AUC of candidate, baseline and champion on the same holdout rows, which no search has seen. The paired
         difference gets a DeLong interval. The candidate passes when the lower bound against the baseline is at least
         minimum_gain and the lower bound against the champion is at least minus margin. Before the first promotion
-        there is no champion and the finding says so.
+        there is no champion and the finding states that.
     Signs of high risk:
         A gain over the baseline whose interval reaches zero; a loss against the champion; an AUC far above what the
         field reports for such data, which points at a leak of the outcome into the features.
     Strengths:
-        Paired on the same rows, closed form and free of chance, so a second reader gets the same digits.
+        Paired on the same rows, in closed form and without randomness, so a second reader gets the same digits.
     Limitations:
-        AUC ranks; it does not say that probabilities are calibrated, nor what errors cost. The interval covers the
-        sampling of the holdout, not a change of the world after it was drawn.
+        AUC measures ranking; it does not show that probabilities are calibrated, nor what errors cost. The interval
+        covers the sampling of the holdout, not changes after it was drawn.
     """
 
     code: ClassVar[str] = "PL001"

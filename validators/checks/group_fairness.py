@@ -1,4 +1,4 @@
-"""PL002: do groups of customers get the favourable decision at comparable rates?"""
+"""PL002: groups of customers get the favourable decision at comparable rates."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class GroupFairness:
     """Favourable rates by protected group, as the ratio of the lowest to the highest.
 
     Purpose:
-        Find a candidate that approves one group much less often than another before it meets a customer. Which ratio
-        is acceptable is a choice of policy under the law of the place; the limit and its source stand in the policy.
+        Find a candidate that approves one group much less often than another before it is used. Which ratio
+        is acceptable is a choice of policy under the applicable law; the limit and its source are in the policy.
     Test mechanism:
         The candidate decides the holdout with its own threshold. fairlearn counts favourable decisions by group; the
         ratio is the lowest group's rate over the highest group's rate, with a log interval; each rate has a Wilson
@@ -40,10 +40,10 @@ class GroupFairness:
         A ratio below the limit, or an interval that reaches far below it; large groups near the limit on both sides;
         many rows in groups too small to judge.
     Strengths:
-        Looks at decisions as customers meet them, threshold included, and never drops a group in silence.
+        Examines decisions as customers receive them, threshold included, and lists every group.
     Limitations:
-        Compares rates without regard to differences in risk; says nothing on error rates by group or on people who
-        never applied. Only attributes that were collected can be looked at.
+        Compares rates without regard to differences in risk; does not cover error rates by group or people who
+        never applied. Only attributes that were collected can be examined.
     """
 
     code: ClassVar[str] = "PL002"

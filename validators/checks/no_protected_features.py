@@ -1,4 +1,4 @@
-"""PL003: does the model see anything it must not see?"""
+"""PL003: no protected attribute, identifier, outcome or proxy of one is among the features."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from validators.statistics.auc import auc
 
 
 class FeatureLimits(Limits):
-    """How well one feature alone may tell a protected group from the rest."""
+    """How well one feature alone may separate a protected group from the rest."""
 
     proxy_auc_limit: float = Field(default=0.8, gt=0.5, le=1, description="1 switches the guard against proxies off.")
     minimum_group: int = Field(default=100, ge=10, le=1_000_000)
@@ -27,15 +27,15 @@ class NoProtectedFeatures:
 
     Purpose:
         Keep protected attributes, direct identifiers and the outcome itself out of the model, and find a single
-        feature that stands in for a protected attribute.
+        feature that is a proxy for a protected attribute.
     Test mechanism:
         The release's features are compared by name with the protected attributes, the direct identifiers and the
-        label of the model's spec. Then each feature alone is used to tell each protected group from all others on the
-        holdout; an AUC above proxy_auc_limit, in either direction, is a proxy.
+        label of the model's spec. Then each feature alone is used to separate each protected group from all others on
+        the holdout; an AUC above proxy_auc_limit, in either direction, is a proxy.
     Signs of high risk:
         Any overlap of names; a feature that nearly identifies a group; a feature that was renamed before training.
     Strengths:
-        Reads what the signed release takes, not what a document says it takes.
+        Reads the inputs of the signed release itself, not a description of them.
     Limitations:
         A proxy built from several features together is not found, nor one for an attribute that was not collected.
         Groups below minimum_group are not tested and are counted in the finding.
@@ -48,7 +48,7 @@ class NoProtectedFeatures:
     def examine(self, evidence: Evidence, limits: FeatureLimits) -> list[Finding]:
         """One finding a list of names, and one for the strongest proxy."""
         if not evidence.protected:
-            raise NotEvaluated("the model's spec names no protected attributes; say which there are, even if unused")
+            raise NotEvaluated("the model's spec names no protected attributes; name those that exist, even if unused")
         wanted = {
             "protected attributes": evidence.protected,
             "direct identifiers": evidence.identifiers,

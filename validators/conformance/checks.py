@@ -73,7 +73,7 @@ def _limits_problems(check: Check) -> Iterator[str]:
         yield f"limits is {limits!r}; expected a subclass of validators.check.Limits"
         return
     if limits is not Limits and not limits.__dict__.get("__doc__"):
-        yield f"{limits.__name__} has no docstring that says what its limits mean"
+        yield f"{limits.__name__} has no docstring that explains its limits"
     required = [key for key, field in limits.model_fields.items() if field.is_required()]
     if required:
         yield f"{limits.__name__} has no default for {', '.join(required)}"

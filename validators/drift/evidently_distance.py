@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import warnings
 
+import polars as pl
+
 from validators.drift.port import Values
 
 _TELEMETRY_OFF = {"EVIDENTLY_DISABLE_TELEMETRY": "1", "ITERATIVE_DO_NOT_TRACK": "do-not-track", "DO_NOT_TRACK": "1"}
@@ -27,10 +29,10 @@ def evidently_distance(method: str, reference: Values, window: Values, *, catego
     os.environ.update(_TELEMETRY_OFF)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # its own imports warn about its own code
-        import pandas as pd
         from evidently.legacy.calculations.stattests.registry import get_registered_stattest
         from evidently.legacy.core import ColumnType
 
         kind = ColumnType.Categorical if category else ColumnType.Numerical
         compare = get_registered_stattest(method, kind)
-        return float(compare(pd.Series(reference), pd.Series(window), kind, _THRESHOLD).drift_score)
+        samples = (pl.Series(sample).to_pandas() for sample in (reference, window))
+        return float(compare(*samples, kind, _THRESHOLD).drift_score)

@@ -15,7 +15,7 @@ class DriftStatistic(Protocol):
 
     Attributes:
         title: the statistic's name in words.
-        usual_limit: the distance from which the field speaks of drift, above 0. It is advice for the policy's
+        usual_limit: the distance that is commonly called drift, above 0. It is advice for the policy's
             `feature_limit`; only the policy decides.
         symmetric: whether the distance stays the same when reference and window are exchanged.
     """

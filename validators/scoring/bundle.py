@@ -1,4 +1,4 @@
-"""A release bundle in memory: what `release.json` says, the model and the baseline, ready to answer.
+"""A release bundle in memory: the content of `release.json`, the model and the baseline.
 
 No parser sees bytes that the ledger did not approve: `validators.scoring.verified_read` reads a folder once, checks
 digest and signature over the bytes it read, and has those parsed.
@@ -65,7 +65,7 @@ class ReleaseSpec:
 
 @dataclass(frozen=True)
 class Absent:
-    """In place of a model that is not in memory: its bundle can answer with the baseline only."""
+    """Placeholder for a model that is not in memory: its bundle can score with the baseline only."""
 
     model: str
     width: int
@@ -79,7 +79,7 @@ class Absent:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A release that can answer. `model` and `baseline` are scorers; `spec` is what release.json says."""
+    """A release that can score. `model` and `baseline` are scorers; `spec` is the content of release.json."""
 
     folder: Path
     spec: ReleaseSpec
@@ -113,9 +113,9 @@ class Bundle:
 
 
 def load_bundle(folder: Path) -> Bundle:
-    """Load a bundle folder whose bytes nobody else can change, such as a draft of one's own.
+    """Load a bundle folder that no other process can change, such as a draft.
 
-    What anybody else made goes through `validators.scoring.verified_read`, which parses the very bytes it verified.
+    All other folders are read by `validators.scoring.verified_read`, which parses exactly the bytes that it verified.
 
     Raises:
         InvalidError: the folder holds a thing that is not a regular file.
@@ -130,8 +130,8 @@ def parse_bundle(folder: Path, files: Mapping[str, bytes]) -> Bundle:
     """The bundle in the bytes of its files; nothing is read again.
 
     Args:
-        folder: where the bytes came from: its name is what errors call the bundle.
-        files: file name -> bytes, of which release.json and the artefacts it names are parsed and none is kept.
+        folder: where the bytes came from; errors call the bundle by its name.
+        files: file name -> bytes, release.json and the artefacts that it names are parsed, none is kept.
 
     Raises:
         UnavailableError: a file is missing.
@@ -142,7 +142,7 @@ def parse_bundle(folder: Path, files: Mapping[str, bytes]) -> Bundle:
 
 
 def parse_baseline(folder: Path, files: Mapping[str, bytes]) -> Bundle:
-    """The bundle without its model (`Absent`), which stays in files: a few kilobytes that can answer at any time.
+    """The bundle without its model (`Absent`), which stays in files: a few kilobytes that can score at any time.
 
     Raises:
         UnavailableError: a file is missing.
@@ -190,7 +190,7 @@ def _check_width(folder: Path, spec: ReleaseSpec, role: str, scorer: Scorer) -> 
 
 
 def parse_spec(content: bytes, path: str) -> ReleaseSpec:
-    """Check what release.json says.
+    """Parse and check release.json.
 
     Args:
         path: what errors call the file.

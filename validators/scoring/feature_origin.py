@@ -1,8 +1,8 @@
-"""Where a release's features are read when a caller names an entity instead of sending them.
+"""The origin of a release's features: where they are read when a caller names an entity instead of sending them.
 
 Training writes an origin beside each release and the address of the online store beside each model, both signed with
-the platform's key. They are data: whoever reads them runs no definitions and unpacks no registry of Feast's, which may
-hold pickled functions. What a release reads is fixed with it; where the store stands may change under it.
+the platform's key. They are data: reading them runs no definitions and opens no Feast registry, which may hold
+pickled functions. What a release reads is fixed with it; the address of the store may change.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from lineage.signing import sign, signature_of, verify_files
 SCHEMA = 1
 ORIGIN_FILE, STORE_FILE = "origin.json", "store.json"
 RELEASES, STORE, LOCK = "releases", "store", ".lock"
-#: What was last put into a model's online store. Who reads features takes it as a sign that they will be asked for.
+#: The summary of the last materialization. Replicas that read features open the store early where it exists.
 MATERIALIZED = "materialized.json"
 #: The types an entity's key may have, by Feast's names.
 KEY_TYPES = ("INT64", "INT32", "STRING")
@@ -85,9 +85,9 @@ def feast_home(settings: Settings, model: str) -> Path:
 
 
 def mark_of(settings: Settings, model: str, digest: str | None = None) -> Mark | None:
-    """What changes when the address of a model's store, or a release's origin, is written anew; None where it is not.
+    """A mark that changes when the address of a model's store, or a release's origin, is rewritten; None if absent.
 
-    Verifying costs milliseconds, this microseconds: who has verified once asks for the mark before each use.
+    Verifying takes milliseconds, this microseconds: compare the mark before each use and verify again when it changed.
     """
     home = feast_home(settings, model)
     path = home / STORE / STORE_FILE if digest is None else home / RELEASES / _folder_name(digest) / ORIGIN_FILE
@@ -99,7 +99,7 @@ def mark_of(settings: Settings, model: str, digest: str | None = None) -> Mark |
 
 
 def write_origin(origin: Origin, settings: Settings) -> Path:
-    """Sign an origin and put it in its place; where the same one is already, nothing changes.
+    """Sign an origin and write it; where the same one is there already, nothing changes.
 
     Raises:
         UnavailableError: there is no signing key, or the folder cannot be written.
@@ -147,7 +147,7 @@ def read_address(settings: Settings, model: str) -> Address:
     """The verified address of a model's online store.
 
     Raises:
-        UnavailableError: nobody has said where it is.
+        UnavailableError: there is no address yet.
         TamperedError: it is not what was signed.
     """
     content = _read(feast_home(settings, model) / STORE, STORE_FILE, settings)
@@ -224,7 +224,7 @@ def _read(place: Path, name: str, settings: Settings) -> dict[str, Any] | None:
 
 @contextlib.contextmanager
 def _locked(home: Path, *, exclusive: bool) -> Iterator[None]:
-    """Folder and signature are two names: nobody reads while both are being put in place."""
+    """Lock a folder of origins: folder and signature are two files, and no reader may see one without the other."""
     with (home / LOCK).open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
         yield

@@ -1,4 +1,4 @@
-"""Features as a caller sends them: named values in, one row of numbers out, or an error that names the field.
+"""Parses features as a caller sends them: named values in, one row of numbers out, or an error that names the field.
 
 A category is encoded as its position in `categories`; training encodes with the same code
 (`validators.feature_matrix`).
@@ -47,7 +47,7 @@ class Feature:
         """
         if self.type == "category":
             return self._parse_category(value)
-        # Nearly every value is one of the two; asking an abstract class costs half of all parsing.
+        # Nearly every value is one of the two; an isinstance test with an abstract class costs half of all parsing.
         if type(value) not in (float, int) and (isinstance(value, bool) or not isinstance(value, Real)):
             raise self._wrong(value)
         try:
@@ -70,7 +70,7 @@ class Feature:
 
     @property
     def expected(self) -> str:
-        """What a value must be, in words."""
+        """Description of a valid value, for errors."""
         if self.type == "category":
             return "one of " + ", ".join(str(category) for category in self.categories or ())
         kind = "a whole number" if self.type == "integer" else "a finite number"

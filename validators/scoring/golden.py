@@ -1,4 +1,4 @@
-"""Golden rows: what the release answered when it was made, to be answered again bit for bit wherever it is loaded."""
+"""Golden rows: answers recorded when a release was made, which it must reproduce bit for bit wherever it runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from validators.scoring.bundle import GOLDEN_FILE, Bundle, parse_features
 
 @dataclass(frozen=True)
 class GoldenResult:
-    """How many golden rows there are, how many came out the same, and the digest of the answers given now."""
+    """How many golden rows there are, how many were reproduced, and the digest of the answers given now."""
 
     count: int
     matched: int
@@ -40,7 +40,7 @@ def answer(bundle: Bundle, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any
 
 
 def replay_golden(bundle: Bundle, content: bytes | None = None) -> GoldenResult:
-    """Answer the golden rows again.
+    """Score the golden rows again and compare.
 
     Args:
         content: golden.json, where it was read already; it is read from the bundle's folder otherwise.

@@ -1,12 +1,11 @@
 """The online store of a model, as Feast keeps it: rows by entity, read and written without a registry.
 
 Feast is imported when the first store is opened: that takes seconds and some 150 MiB. Feast's SQLite store keeps times
-without a zone, as if they were local; writer and reader must live in UTC (`live_in_utc`).
+without a zone, as if they were local; writer and reader must run in UTC (`run_in_utc`).
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import sqlite3
@@ -17,10 +16,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import structlog
+
 from lineage.errors import InvalidError, UnavailableError
 from validators.scoring.feature_origin import Address, Origin, View
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger("plimsoll.features")
 #: The folder of the model in PLIMSOLL_HOME, by which a feature_store.yaml names its files.
 HOME = "PLIMSOLL_FEAST"
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
@@ -32,7 +33,7 @@ Progress = Callable[[int], None]
 
 
 class Row(NamedTuple):
-    """One entity in one view. `at` is None where the store does not know it; a value of None is not there."""
+    """One entity in one view. `at` is None where the store has no row of it; a value of None is absent."""
 
     at: datetime | None
     values: Mapping[str, Any]
@@ -42,29 +43,31 @@ class OnlineStore:
     """One model's online store.
 
     Args:
-        address: where it is; `${NAME}` in it stands for variables of the environment.
+        address: where it is; `${NAME}` in it is replaced by an environment variable.
         home: the model's folder in PLIMSOLL_HOME.
 
     Raises:
         UnavailableError: a variable is not set, the store's own library is not installed, or it is SQLite and this
-            process does not live in UTC.
+            process does not run in UTC.
         InvalidError: the feature_store.yaml is none.
     """
 
     def __init__(self, address: Address, home: Path) -> None:
         self._config = _config(address, home)
         if self._config.online_store.type == "sqlite" and (time.timezone or time.daylight):
-            raise UnavailableError(f"{time.tzname[0]} is no time for Feast's SQLite store; call live_in_utc() first")
+            raise UnavailableError(
+                f"Feast's SQLite store needs UTC, this process is in {time.tzname[0]}; call run_in_utc() first"
+            )
         from feast.infra.online_stores.helpers import get_online_store_from_config
 
         try:
             self._store: Any = get_online_store_from_config(self._config.online_store)
-        except Exception as error:  # whatever a store's own library raises where it is missing or refuses
-            raise UnavailableError(f"the online store cannot be opened: {_said(error)}") from error
+        except Exception as error:  # each store's library has errors of its own
+            raise UnavailableError(f"the online store cannot be opened: {_first_line(error)}") from error
         self._tables: dict[tuple[Any, ...], Any] = {}
 
     def read(self, view: View, entities: Sequence[Mapping[str, Any]]) -> list[Row]:
-        """What the store holds, one row for each entity, whatever its age. Entities are checked (`check_entity`).
+        """The stored rows, one for each entity, of any age. Entities must have passed `check_entity`.
 
         Raises:
             UnavailableError: the store does not answer.
@@ -75,26 +78,27 @@ class OnlineStore:
         try:
             found = self._store.online_read(self._config, table, _keys(view, entities), [*names])  # Redis adds to it
         except Exception as error:  # each store has errors of its own
-            log.warning("view %s cannot be read: %s", view.name, _said(error))  # addresses are nothing for callers
+            # The error may hold the address of the store, which must not reach callers.
+            log.warning("view cannot be read", view=view.name, reason=_first_line(error))
             never = "no such table" in str(error)
             why = "nothing was ever put into it" if never else f"it does not answer ({type(error).__name__})"
             raise UnavailableError(f"the online store has no view {view.name}: {why}", field="entity") from error
         rows = []
         for at, values in found:
             held = values or {}
-            told = {name: feast_value_type_to_python_type(held[name]) if name in held else None for name in names}
-            rows.append(Row(at if values else None, told))
+            cells = {name: feast_value_type_to_python_type(held[name]) if name in held else None for name in names}
+            rows.append(Row(at if values else None, cells))
         return rows
 
     def write(self, view: View, rows: Sequence[Mapping[str, Any]], at: datetime, progress: Progress) -> None:
-        """Put rows in, each with its keys and features by name, all true at the same moment.
+        """Write rows, each with its keys and features by name, all true at the same moment.
 
         Args:
-            progress: is told how many more rows are written.
+            progress: called with the number of rows of each batch that was written.
 
         Raises:
             UnavailableError: the store refuses them.
-            InvalidError: a value does not fit the type that its view says.
+            InvalidError: a value does not fit the type in its view.
         """
         self._prepare(view)
         table = self._table(view)
@@ -108,11 +112,13 @@ class OnlineStore:
             try:
                 self._store.online_write_batch(self._config, table, lines, None)
             except Exception as error:  # each store has errors of its own
-                raise UnavailableError(f"the online store refuses rows of view {view.name}: {_said(error)}") from error
+                raise UnavailableError(
+                    f"the online store refuses rows of view {view.name}: {_first_line(error)}"
+                ) from error
             progress(len(part))
 
     def _prepare(self, view: View) -> None:
-        """Make what the view needs. SQLite is told to let readers read while somebody writes."""
+        """Create the tables of a view. SQLite is set to write-ahead logging, so that reads go on during writes."""
         online = self._config.online_store
         try:
             self._store.update(self._config, [], [self._table(view)], [], [], True)
@@ -120,10 +126,10 @@ class OnlineStore:
                 with closing(sqlite3.connect(Path(self._config.repo_path) / online.path)) as connection:
                     connection.execute("PRAGMA journal_mode = WAL")
         except Exception as error:  # each store has errors of its own
-            raise UnavailableError(f"the online store cannot be prepared: {_said(error)}") from error
+            raise UnavailableError(f"the online store cannot be prepared: {_first_line(error)}") from error
 
     def _table(self, view: View) -> Any:
-        """The view as Feast wants to be given it: names, keys and types, no source and no functions."""
+        """The view as a Feast object: names, keys and types, no source and no functions."""
         mark = (view.name, *view.keys.items(), *view.features.items())
         table = self._tables.get(mark)
         if table is None:
@@ -141,7 +147,7 @@ class OnlineStore:
 
 
 def check_entity(origin: Origin, entity: Mapping[str, Any]) -> dict[str, Any]:
-    """The entity as it was given, if it is what the release's views are keyed by.
+    """The entity, unchanged, if its keys are those of the release's views.
 
     Raises:
         InvalidError: names the key, the value and what was expected.
@@ -163,8 +169,8 @@ def check_entity(origin: Origin, entity: Mapping[str, Any]) -> dict[str, Any]:
     return dict(entity)
 
 
-def live_in_utc() -> None:
-    """Make this whole process live in UTC; see the module's text."""
+def run_in_utc() -> None:
+    """Set the time zone of this whole process to UTC; see the module's docstring."""
     os.environ["TZ"] = "UTC"
     time.tzset()
 
@@ -176,12 +182,12 @@ def _config(address: Address, home: Path) -> Any:
     try:
         content = safe_load(_filled_in(address.text, home))
         chosen = {key: content[key] for key in ("project", "entity_key_serialization_version") if key in content}
-        # The registry is never opened. What else a feature_store.yaml says is of no use here.
+        # The registry is never opened; the other keys of feature_store.yaml are not used here.
         closed = {"path": "none"}
         config = RepoConfig(**chosen, provider="local", registry=closed, online_store=content["online_store"])
     except (YAMLError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InvalidError(
-            f"feature_store.yaml is not one with an online store: {_said(error)}", field="feature_store.yaml"
+            f"feature_store.yaml is not one with an online store: {_first_line(error)}", field="feature_store.yaml"
         ) from error
     config.repo_path = Path(address.repository)
     return config
@@ -215,7 +221,7 @@ def _protos(values: list[Any], name: str, kind: str) -> list[Any]:
     try:
         protos: list[Any] = python_values_to_proto_values(values, ValueType[kind])
     except (TypeError, ValueError) as error:
-        raise InvalidError(f"{name} is no {kind}: {_said(error)}", field=name) from error
+        raise InvalidError(f"{name} is no {kind}: {_first_line(error)}", field=name) from error
     return protos
 
 
@@ -223,5 +229,5 @@ def _in_words(kind: str) -> str:
     return "a text" if kind == "STRING" else "a whole number"
 
 
-def _said(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"

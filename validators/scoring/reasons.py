@@ -1,4 +1,4 @@
-"""Why a decision was adverse, in customer words: the features that pushed hardest, from the model that answered."""
+"""Reasons of an adverse decision in customer words: the features with the largest contributions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from validators.scoring.port import Rows, Scorer
 
 
 class AdverseReason(TypedDict):
-    """One principal reason: its code, customer words, the feature behind it and its push in log-odds."""
+    """One principal reason: its code, customer words, the feature behind it and its contribution in log-odds."""
 
     code: str
     text: str
@@ -19,10 +19,10 @@ class AdverseReason(TypedDict):
 
 
 def adverse_reasons(bundle: Bundle, contributions: Rows, scorer: Scorer) -> list[AdverseReason]:
-    """The principal reasons of one row, largest push towards the adverse outcome first.
+    """The principal reasons of one row, largest contribution towards the adverse outcome first.
 
-    At most `reasons_most`; equal pushes are ordered by feature name, so a replay gives the same list. Features that
-    share a code are one reason, told by the one that pushed hardest.
+    At most `reasons_most`; equal contributions are ordered by feature name, so a replay gives the same list. Features
+    that share a code are one reason, with the contribution of the largest.
 
     Args:
         bundle: the release that answered.
@@ -34,15 +34,17 @@ def adverse_reasons(bundle: Bundle, contributions: Rows, scorer: Scorer) -> list
     """
     if scorer is not bundle.model and scorer is not bundle.baseline:
         raise InvalidError("reasons must come from the model that answered, not from a scorer of another release")
-    pushes = contributions.reshape(-1)
-    if len(pushes) != len(bundle.features):
-        raise InvalidError(f"a row has {len(pushes)} contributions; the release has {len(bundle.features)} features")
+    values = contributions.reshape(-1)
+    if len(values) != len(bundle.features):
+        raise InvalidError(f"a row has {len(values)} contributions; the release has {len(bundle.features)} features")
     ranked = sorted(
-        ((float(push), feature.name) for push, feature in zip(pushes, bundle.features, strict=True) if push > 0),
+        ((float(value), feature.name) for value, feature in zip(values, bundle.features, strict=True) if value > 0),
         key=lambda pair: (-pair[0], pair[1]),
     )
     found: dict[str, AdverseReason] = {}
-    for push, name in ranked:
+    for value, name in ranked:
         reason = bundle.spec.reasons[name]
-        found.setdefault(reason.code, {"code": reason.code, "text": reason.text, "feature": name, "contribution": push})
+        found.setdefault(
+            reason.code, {"code": reason.code, "text": reason.text, "feature": name, "contribution": value}
+        )
     return list(found.values())[: bundle.spec.reasons_most]

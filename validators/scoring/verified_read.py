@@ -1,6 +1,6 @@
-"""The bytes that are parsed are the bytes that were verified: a folder is read once, checked, then parsed.
+"""Reads a bundle once, verifies the bytes it read, and has exactly these parsed.
 
-Whoever can write to the folder may do so at any moment, also between two looks at it. So there is one look.
+The folder may be written to at any moment, also between two reads. So there is one read.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def load_verified(folder: Path, digest: str, settings: Settings) -> Bundle:
 
     Raises:
         UnavailableError: the folder is not there or a file cannot be read.
-        TamperedError: the bytes are not those of the digest, the signature does not hold, or no release is in them.
+        TamperedError: the bytes are not those of the digest, the signature does not hold, or they are not a release.
         UnknownError: a model family that is not installed.
     """
     return parse_bundle(folder, read_verified(folder, digest, settings))

@@ -1,1 +1,1 @@
-"""Intervals that checks and monitors quote, one statistic a file, each pure."""
+"""Confidence intervals used by checks and monitors: one statistic a file, pure functions."""

@@ -57,9 +57,9 @@ def _parts(scores: Scores, outcomes: Outcomes) -> tuple[float, Scores, Scores]:
     positive, negative = scores[outcomes], scores[~outcomes]
     if len(positive) < 2 or len(negative) < 2:
         raise InvalidError(f"AUC needs two rows of each outcome; got {len(positive)} and {len(negative)}")
-    everyone = _midranks(scores)
-    above = (everyone[outcomes] - _midranks(positive)) / len(negative)
-    below = 1.0 - (everyone[~outcomes] - _midranks(negative)) / len(positive)
+    ranks = _midranks(scores)
+    above = (ranks[outcomes] - _midranks(positive)) / len(negative)
+    below = 1.0 - (ranks[~outcomes] - _midranks(negative)) / len(positive)
     return float(above.mean()), above, below
 
 

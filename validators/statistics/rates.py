@@ -22,7 +22,7 @@ def ratio_interval(
 ) -> tuple[float, float] | None:
     """Two-sided interval of (events / rows) / (other_events / other_rows), by the delta method on its logarithm.
 
-    None when a group has no event: the logarithm does not exist and no interval is honest.
+    None when a group has no event: the logarithm does not exist, so there is no interval.
     """
     if not events or not other_events:
         return None

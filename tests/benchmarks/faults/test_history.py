@@ -15,6 +15,7 @@ from lineage.log.signing_key import signer_at
 from lineage.rules.draft import Draft
 from lineage.state.fold import LedgerState
 from serve.decision.traffic_split import falls_on_challenger, position_of
+from serve.ledger_view import LedgerView
 from serve.routes import Route, RouteTable, routes_from
 from tests.support.sample_facts import CONTROLLER, OPERATOR, Hand, Teller
 
@@ -42,7 +43,7 @@ class History:
     @property
     def table(self) -> RouteTable:
         fold: LedgerState = self.ledger.state
-        return routes_from(fold.to_dict(), {}, 1, fold.seq)
+        return routes_from(LedgerView.of(fold), {}, 1, fold.seq)
 
     def apply(self) -> None:
         """The controller tells that both replicas run the route."""

@@ -15,7 +15,7 @@ from lineage.ledger import Ledger
 from lineage.log.signing_key import signer_at
 from lineage.settings import Settings
 from serve.decision.traffic_split import position_of
-from tests.support.gateway_servers import CLIENT, FEATURES, Office, served
+from tests.support.gateway_servers import CLIENT, FEATURES, ServedLoans, served
 from tests.support.sample_facts import Teller
 
 MODEL = "loan"
@@ -69,27 +69,27 @@ def test_customers_between_two_shares_stand_there() -> None:
 
 
 def test_customers_ask_once_and_remember_every_answer(tmp_path: Path) -> None:
-    office = Office(Settings(home=tmp_path))
+    loans = ServedLoans(Settings(home=tmp_path))
 
     def ask(number: int) -> Question:
         token = CLIENT if number % 4 else "token-of-nobody"
         return question(MODEL, f"customer-{number}", FEATURES, token)
 
-    with served(office.app) as port, Customers(port, ask, rate=200.0) as customers:
+    with served(loans.app) as port, Customers(port, ask, rate=200.0) as customers:
         assert customers.until(lambda _: len(customers.replies) >= 20, 20.0, since=0.0) is not None
     good = [reply for reply in customers.replies if reply.good]
     told = told_by(good)
     assert {reply.status for reply in customers.replies if not reply.good} == {401}
-    assert sorted(told["decision_id"]) == sorted(line["decision_id"] for line in office.lines)
+    assert sorted(told["decision_id"]) == sorted(line["decision_id"] for line in loans.lines)
     assert dict(zip(told["decision_id"], told["key"], strict=True)) == {
-        line["decision_id"]: line["key"] for line in office.lines
+        line["decision_id"]: line["key"] for line in loans.lines
     }
     assert len(customers.replies) < 4 * 20  # open loop, but not one that runs away
 
 
 def test_who_is_gone_is_a_failed_request_and_no_exception(tmp_path: Path) -> None:
-    office = Office(Settings(home=tmp_path))
-    with served(office.app) as port:
+    loans = ServedLoans(Settings(home=tmp_path))
+    with served(loans.app) as port:
         pass
     with Customers(port, lambda _: question(MODEL, "c", FEATURES, CLIENT), rate=50.0) as customers:
         assert customers.until(lambda reply: not reply.good, 20.0, since=time.time() - 1.0) is not None

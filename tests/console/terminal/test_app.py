@@ -23,7 +23,7 @@ from tests.support.sample_facts import record_of
 
 COMMANDS = [
     *("up", "down", "scale", "redeploy", "status", "env", "doctor", "demo", "login", "logout", "version"),
-    *("releases", "release", "train", "canary", "review", "promote", "abort", "rollback", "decide"),
+    *("releases", "release", "actions", "train", "canary", "review", "promote", "abort", "rollback", "decide"),
     *("models", "kill", "kill-release", "shadow", "shadow start", "shadow stop"),
     *("audit", "audit verify", "audit tail", "audit query", "audit rebuild"),
     *("audit checkpoint", "audit prove", "audit verifier", "asof", "provenance", "dossier"),

@@ -16,7 +16,7 @@ from lineage.settings import Settings
 
 PROGRAMS: dict[str, tuple[str, list[str], str]] = {
     "refused": ("import sys; print('one', 'two: no', sep='\\n', file=sys.stderr); sys.exit(1)", ["one"], "two: no"),
-    "silent": ("import sys; sys.exit(3)", [], "the deployment ended with 3"),
+    "silent": ("import sys; sys.exit(3)", [], "the deployment ended with exit status 3"),
 }
 
 

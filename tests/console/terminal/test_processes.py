@@ -1,4 +1,4 @@
-"""Processes: found again after a crash, ended, and nobody else's touched."""
+"""Processes: found again after a crash and ended; those of others are left alone."""
 
 from __future__ import annotations
 
@@ -88,13 +88,47 @@ def test_a_process_id_that_was_given_to_somebody_else_is_not_ours(settings: Sett
     stranger = foreign(dict(os.environ))
     settings.run.mkdir(parents=True)
     entry = {"pid": stranger.pid, "started": 1.0, "name": "ledger"}
-    (settings.run / "ledger.json").write_bytes(orjson.dumps(entry))
+    (settings.run / "ledger.process").write_bytes(orjson.dumps(entry))
     try:
         assert processes.remembered(settings) == {}
         assert stranger.pid not in {process.pid for process in processes.of_platform(settings)}
     finally:
         stranger.kill()
         stranger.wait()
+
+
+def test_a_later_session_of_the_same_number_is_not_ours(settings: Settings) -> None:
+    stranger = subprocess.Popen(["sleep", "300"], start_new_session=True)
+    settings.run.mkdir(parents=True)
+    entry = {"pid": stranger.pid, "started": psutil.Process(stranger.pid).create_time() - 3_600.0, "name": "ray"}
+    (settings.run / "ray.process").write_bytes(orjson.dumps(entry))
+    try:
+        assert stranger.pid not in {process.pid for process in processes.of_platform(settings)}
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def test_another_platform_that_a_process_of_ours_started_is_not_ours(settings: Settings, tmp_path: Path) -> None:
+    environment = processes.marked(Settings(home=tmp_path / "other"), {})
+    code = f"import subprocess; subprocess.Popen(['sleep', '300'], env={environment!r}).wait()"
+    mine = processes.start("mine", [sys.executable, "-c", code], settings, {})
+    while not (children := mine.children()):
+        assert mine.is_running()
+    child = children[0]
+    while child.is_running() and child.name() != "sleep":
+        pass
+    try:
+        assert processes.of_platform(settings) == [mine]
+    finally:
+        child.kill()
+
+
+def test_a_ray_that_the_shell_names_is_not_passed_on(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "http://127.0.0.1:1")
+    assert not {"RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"} & set(processes.marked(settings, {}))
+    assert processes.marked(settings, {"RAY_ADDRESS": "127.0.0.1:2"})["RAY_ADDRESS"] == "127.0.0.1:2"
 
 
 def test_a_stubborn_process_is_ended_after_its_grace(settings: Settings) -> None:
@@ -120,8 +154,12 @@ def test_whether_a_port_is_taken() -> None:
         server.bind(("127.0.0.1", 0))
         port = server.getsockname()[1]
         assert not processes.listening("127.0.0.1", port)
+        assert processes.holder("127.0.0.1", port) is None
         server.listen()
         assert processes.listening("127.0.0.1", port)
+        assert processes.holder("127.0.0.1", port) == psutil.Process()
+        assert not processes.is_free("127.0.0.1", port)
+    assert processes.is_free("127.0.0.1", port)
 
 
 def test_telemetry_of_libraries_is_off(settings: Settings) -> None:

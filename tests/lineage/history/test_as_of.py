@@ -255,7 +255,7 @@ def test_while_a_person_has_stopped_it_the_baseline_answers(spaced: Teller, mode
     assert (told["baseline_of"], told["digest"]) == (release, digest(MODEL, 1))
     assert (told["challenger"], told["threshold"], told["people"]) == (None, None, [])
     assert (told["by"]["by"], told["by"]["reason"]) == ("validator", "scores look wrong")
-    assert [(kill.of, kill.since) for kill in told["kills"]] == [(model, pulled["at"])]
+    assert [(kill["of"], kill["since"]) for kill in told["kills"]] == [(model, pulled["at"])]
     for around in (pulled["seq"] - 1, freed["seq"]):
         told = answering(records, MODEL, seq=around)["decided"]
         assert (told["mode"], told["killed"], told["kills"]) == ("normal", "", [])

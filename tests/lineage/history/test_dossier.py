@@ -9,6 +9,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -252,7 +253,7 @@ def test_every_file_stands_in_the_sums_and_in_the_readme(release: Release, tmp_p
 def test_what_people_ask_for_is_told_with_the_number_of_its_record(release: Release) -> None:
     files = release.build()
     release_json, data = content(files, "release.json"), content(files, "data.json")
-    assert release_json == json.loads(json.dumps(release.ledger.read(lambda fold: vars(fold.releases[release.name]))))
+    assert release_json == json.loads(json.dumps(release.ledger.read(lambda fold: asdict(fold.releases[release.name]))))
     findings = content(files, "findings.json")
     assert [one["check"] for one in findings["checks"]] == POLICY["validation"]["checks"]
     assert findings["checks"][0]["findings"] == sample("CheckCompleted")["findings"]

@@ -9,7 +9,7 @@ import pytest
 
 from lineage.errors import UnavailableError
 from lineage.settings import Settings
-from serve.cluster.desired import ORDER, Deployment, forget_wish, wanted, wish
+from serve.cluster.desired import ORDER, Deployment, desired_deployment, forget_desired, save_desired
 
 
 @pytest.fixture
@@ -23,25 +23,25 @@ def _parts(deployment: Deployment, settings: Settings) -> dict[str, dict[str, An
 
 
 def test_without_a_wish_it_is_what_the_settings_say(settings: Settings) -> None:
-    assert wanted(settings) == Deployment(2)
-    assert _parts(wanted(settings), settings)["Gateway"]["num_replicas"] == 2
+    assert desired_deployment(settings) == Deployment(2)
+    assert _parts(desired_deployment(settings), settings)["Gateway"]["num_replicas"] == 2
 
 
 def test_a_wish_is_kept_until_it_is_forgotten(settings: Settings) -> None:
     wished = Deployment(3).renewed("Gateway")
-    wish(settings, wished)
-    assert wanted(settings) == wished
-    forget_wish(settings)
-    forget_wish(settings)
-    assert wanted(settings) == Deployment(2)
+    save_desired(settings, wished)
+    assert desired_deployment(settings) == wished
+    forget_desired(settings)
+    forget_desired(settings)
+    assert desired_deployment(settings) == Deployment(2)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"3", b'{"copies": 3}', b"{}"])
 def test_a_wish_that_cannot_be_read_is_not_guessed(settings: Settings, content: bytes) -> None:
-    wish(settings, Deployment(3))
+    save_desired(settings, Deployment(3))
     (settings.run / "deployment.json").write_bytes(content)
     with pytest.raises(UnavailableError, match=r"deployment\.json cannot be read .* delete it"):
-        wanted(settings)
+        desired_deployment(settings)
 
 
 @pytest.mark.parametrize("name", ORDER)

@@ -16,7 +16,15 @@ import pytest
 
 from lineage.errors import UnavailableError
 from lineage.settings import Settings
-from serve.cluster.haproxy_config import Limits, bound_to, corrected, is_routed, limits_for, nothing_behind, standby_of
+from serve.cluster.haproxy_config import (
+    Limits,
+    bound_to,
+    config_without_replicas,
+    corrected,
+    is_routed,
+    limits_for,
+    standby_config,
+)
 from tests.support.gateway_servers import SERVICE, Reply, connect, haproxy, raw_request, read_reply, send, served
 from tests.support.holding_replica import Replica
 from tests.support.real_haproxy import Written, guarded, ray_writes
@@ -55,7 +63,11 @@ def _front(stack: ExitStack, at: int, tmp_path: Path, limits: Limits) -> int:
 
 def _patient(**changes: int) -> Limits:
     limits = replace(_LIMITS, body=_LONG, headers=_LONG, client=_LONG)
-    return replace(limits, customers=replace(limits.customers, places=1, waiting=2, patience=_LONG, rush=2), **changes)
+    return replace(
+        limits,
+        customers=replace(limits.customers, concurrent=1, max_queue=2, queue_timeout=_LONG, burst_queue=2),
+        **changes,
+    )
 
 
 def _ask(stack: ExitStack, port: int, request: bytes | None = None) -> socket:
@@ -84,8 +96,8 @@ def _error_of(reply: Reply) -> str:
 
 def test_haproxy_takes_what_is_made_of_rays_template(written: Written, settings: Settings, tmp_path: Path) -> None:
     texts = {name: corrected(getattr(written, name), settings.host, _LIMITS) for name in ("routed", "unrouted")}
-    texts["standby"] = standby_of(texts["routed"], "127.0.0.1:8000")
-    texts["nothing"] = bound_to(nothing_behind(_LIMITS), "127.0.0.1:8000")
+    texts["standby"] = standby_config(texts["routed"], "127.0.0.1:8000")
+    texts["nothing"] = bound_to(config_without_replicas(_LIMITS), "127.0.0.1:8000")
     assert [name for name, text in texts.items() if is_routed(text)] == ["routed", "standby"]
     for name, text in texts.items():
         path = tmp_path / f"{name}.cfg"
@@ -100,7 +112,7 @@ def test_every_listener_is_on_loopback_and_the_admin_socket_is_its_owners(writte
     assert len(binds) == 3
     assert [bind for bind in binds if not bind.startswith("127.0.0.1:")] == []
     assert re.findall(r"stats socket \S+ mode (\d+)", text) == ["600"]
-    standby = standby_of(text, "fd@7")
+    standby = standby_config(text, "fd@7")
     assert re.findall(r"^\s*bind (\S+)", standby, re.MULTILINE) == ["fd@7"]
     assert "stats socket" not in standby
 
@@ -109,7 +121,7 @@ def test_haproxy_logs_no_request_and_splices_no_body(written: Written) -> None:
     per_request = re.compile(r"^\s*(log\s|option (httplog|splice-)).*$", re.MULTILINE)
     assert per_request.findall(written.routed)  # so Ray writes it
     text = corrected(written.routed, "127.0.0.1", _LIMITS)
-    assert per_request.findall(text + standby_of(text, "fd@7")) == []
+    assert per_request.findall(text + standby_config(text, "fd@7")) == []
 
 
 def test_correcting_again_changes_nothing(written: Written) -> None:
@@ -129,8 +141,8 @@ def test_another_template_than_the_known_one_is_refused(written: Written, line: 
 
 def test_a_replica_has_room_for_two_haproxies_at_a_time() -> None:
     for inflight in (32, 100, 4096):
-        assert 2 * limits_for(inflight).places <= inflight
-    assert min(pool.places for pool in limits_for(1).pools) == 1
+        assert 2 * limits_for(inflight).concurrent <= inflight
+    assert min(pool.concurrent for pool in limits_for(1).pools) == 1
 
 
 def test_who_finds_the_queue_full_is_refused_at_once_and_who_was_let_in_is_answered(
@@ -161,8 +173,8 @@ def test_how_ray_watches_a_request_is_not_for_callers_to_say(replica: Front, tmp
 
 def test_in_a_rush_fewer_may_wait(replica: Front, tmp_path: Path) -> None:
     held, at = replica
-    limits = _patient(rushing=2)
-    limits = replace(limits, customers=replace(limits.customers, waiting=1_000, rush=1))
+    limits = _patient(burst_rate=2)
+    limits = replace(limits, customers=replace(limits.customers, max_queue=1_000, burst_queue=1))
     with ExitStack() as stack:
         port = _front(stack, at, tmp_path, limits)
         first = _ask(stack, port)
@@ -198,7 +210,7 @@ def test_large_bodies_take_no_place_of_small_ones(replica: Front, tmp_path: Path
     with ExitStack() as stack:
         limits = _patient()
         port = _front(stack, at, tmp_path, limits)
-        for _ in range(limits.bulk.places + 2):
+        for _ in range(limits.bulk.concurrent + 2):
             half = raw_request(b" " * 20_000, Content_Length="100000")
             _ask(stack, port, half)
         small = _ask(stack, port)

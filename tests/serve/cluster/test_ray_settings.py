@@ -5,16 +5,18 @@ from __future__ import annotations
 import stat
 import subprocess
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from ray import NodeID
 
-from lineage.settings import Settings
-from serve.cluster.haproxy_wrapper import Door
+from lineage.settings import RAY_TMP_MAX_BYTES, Settings
+from serve.cluster.haproxy_wrapper import IngressConfig
+from serve.cluster.listeners import REPLICA_PORTS, RayPort, listeners
 from serve.cluster.ray_settings import (
-    block_of,
-    door_of,
+    ingress_config,
     prepare,
     ray_environment,
     ray_start_command,
@@ -38,20 +40,47 @@ def test_every_listener_is_bound_to_loopback_and_needs_a_token(settings: Setting
     assert "--node-ip-address=127.0.0.1" in command
 
 
-def test_two_platforms_of_one_host_share_no_port() -> None:
-    one, other = Settings(), Settings(ray_port=6499, ray_dashboard_port=8365, gateway_port=8100)
-
-    def ports(settings: Settings) -> set[str]:
+@pytest.mark.parametrize(
+    "moved", [{"port_offset": 100}, {"port_offset": 4_600}, {"ray_port": 6499, "ray_dashboard_port": 8365}], ids=str
+)
+def test_two_platforms_of_one_host_share_no_port(moved: dict[str, int]) -> None:
+    def given(settings: Settings) -> set[int]:
         values = [value for name, value in ray_environment(settings).items() if name.endswith("PORT")]
         values += [part.partition("=")[2] for part in ray_start_command(settings) if "port=" in part]
-        return {value for value in values if value not in ("0", "False", "True")}
+        return {int(value) for value in values} - {0}
 
-    mine = {port for port in ports(one) if port.isdigit() and int(port) >= 20_000}
-    theirs = {port for port in ports(other) if port.isdigit() and int(port) >= 20_000}
-    assert len(mine) > 10
+    own = {"ledger_port": 7499, "witness_port": 7498, "gateway_port": 8100, "console_port": 8150}
+    one, other = Settings(), Settings(**moved, **({} if "port_offset" in moved else own))  # type: ignore[arg-type]
+    mine, theirs = given(one), given(other)
+    assert len(mine) > 15
     assert not mine & theirs
-    assert max(int(port) for port in mine | theirs) < 32_768
-    assert block_of(one) != block_of(other)
+    assert not {listener.port for listener in listeners(one)} & {listener.port for listener in listeners(other)}
+    assert max(mine | theirs) < 32_768, "below Linux's ephemeral ports"
+
+
+def test_every_port_that_ray_is_given_is_listed_or_a_replicas(settings: Settings) -> None:
+    """So that a port in use is found before Ray is started; Serve skips used ports in the replicas' ranges."""
+    given = {part.partition("=")[2] for part in ray_start_command(settings) if "port=" in part} - {"0"}
+    given |= {value for name, value in ray_environment(settings).items() if name.endswith("PORT")}
+    ranges = range(RayPort.REPLICA_HTTP.of(settings), RayPort.REPLICA_GRPC.of(settings) + REPLICA_PORTS + 1)
+    assert {int(port) for port in given} - {one.port for one in listeners(settings)} <= set(ranges)
+    assert ranges.stop <= settings.ray_ports + 256
+
+
+def test_a_long_tmpdir_is_not_passed_on(settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    long = tmp_path / ("t" * 80)
+    long.mkdir()
+    for folder, given in ((Path("/tmp"), None), (long, str(settings.ray_tmp))):  # noqa: S108
+        monkeypatch.setattr(tempfile, "tempdir", str(folder))
+        assert ray_environment(settings).get("TMPDIR") == given
+
+
+def test_the_sockets_of_the_longest_folder_that_is_allowed_fit() -> None:
+    folder = "/" + "f" * (RAY_TMP_MAX_BYTES - 1)
+    environment = ray_environment(Settings(ray_tmp=Path(folder)))
+    admin = Path(environment["RAY_SERVE_HAPROXY_SOCKET_PATH"])
+    node = NodeID.from_random().hex()
+    assert len(str(admin.parent / node / f"{admin.name}.{2**22}.tmp")) == 107
 
 
 def test_the_token_is_made_once_and_is_secret(settings: Settings) -> None:
@@ -66,13 +95,13 @@ def test_what_ray_starts_in_place_of_haproxy_becomes_haproxy_in_the_same_process
     settings: Settings, tmp_path: Path
 ) -> None:
     prepare(settings)
-    door = Door.read(wrapper_file(settings).with_name("door.json"))
-    assert door == door_of(settings)
-    assert Path(door.binary).is_file()
+    ingress = IngressConfig.read(wrapper_file(settings).with_name("ingress.json"))
+    assert ingress == ingress_config(settings)
+    assert Path(ingress.binary).is_file()
     told = tmp_path / "told"
     told.write_text('#!/bin/sh\necho "$$" "$@"\n')
     told.chmod(0o700)
-    replace(door, binary=str(told)).write(wrapper_file(settings).with_name("door.json"))
+    replace(ingress, binary=str(told)).write(wrapper_file(settings).with_name("ingress.json"))
     process = subprocess.Popen([str(wrapper_file(settings)), "-v"], stdout=subprocess.PIPE, text=True)
     said, _ = process.communicate(timeout=30)
     assert said.split() == [str(process.pid), "-v"]

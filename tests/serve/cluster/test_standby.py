@@ -10,14 +10,15 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
+from lineage.errors import UnavailableError
 from lineage.settings import Settings
-from serve.cluster.haproxy_wrapper import Door
-from serve.cluster.ray_settings import door_of, prepare, wrapper_file
+from serve.cluster.haproxy_wrapper import IngressConfig
+from serve.cluster.ray_settings import ingress_config, prepare, wrapper_file
 from serve.cluster.standby import Standby
 from tests.support.gateway_servers import Reply, _listener, raw_request, send, served
 from tests.support.holding_replica import Replica
@@ -30,7 +31,7 @@ _PATIENCE = 20.0
 class Ingress:
     """A standby in this process, and Ray's HAProxies beside it."""
 
-    door: Door
+    config: IngressConfig
     written: Written
     wrapper: Path
     standby: Standby
@@ -38,25 +39,25 @@ class Ingress:
 
     def start(self, *, routed: bool) -> subprocess.Popen[bytes]:
         """Start HAProxy as Ray does, the one before it ends; return when it says on its socket that it is there."""
-        folder = Path(self.door.folder)
-        config = folder / "haproxy.cfg"
-        config.write_text(self.written.routed if routed else self.written.unrouted)
+        folder = Path(self.config.folder)
+        file = folder / "haproxy.cfg"
+        file.write_text(self.written.routed if routed else self.written.unrouted)
         follow = ["-sf", str(self.running[-1].pid), "-x", str(folder / "a.sock")] if self.running else []
-        command = [str(self.wrapper), "-db", "-q", "-f", str(config), "-dR", *follow]
+        command = [str(self.wrapper), "-db", "-q", "-f", str(file), "-dR", *follow]
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL, cwd=Path(__file__).parents[3])
         self.running.append(process)
         return process
 
-    def until(self, *, answers_itself: bool) -> None:
+    def until(self, *, is_serving: bool) -> None:
         """Let the standby work until it answers itself, or no longer does."""
         deadline = time.monotonic() + _PATIENCE
-        while self.standby.answers_itself is not answers_itself:
+        while self.standby.is_serving is not is_serving:
             assert time.monotonic() < deadline
             self.standby.step()
 
     def ask(self) -> Reply:
         """A decision."""
-        return send(self.door.port, raw_request(b"{}"))
+        return send(self.config.port, raw_request(b"{}"))
 
     def end(self, process: subprocess.Popen[bytes], number: signal.Signals) -> None:
         """End one of Ray's."""
@@ -79,7 +80,7 @@ def ingress() -> Iterator[Ingress]:
         settings = Settings(home=folder / "var", ray_tmp=folder / "ray", gateway_port=port, ray_port=ray_port)
         prepare(settings)
         written = ray_writes(settings, [at])
-        made = Ingress(door_of(settings), written, wrapper_file(settings), Standby(door_of(settings)))
+        made = Ingress(ingress_config(settings), written, wrapper_file(settings), Standby(ingress_config(settings)))
         try:
             yield made
         finally:
@@ -91,52 +92,69 @@ def ingress() -> Iterator[Ingress]:
 
 
 def test_before_ray_is_up_everybody_is_told_to_come_back(ingress: Ingress) -> None:
-    ingress.until(answers_itself=True)
+    ingress.until(is_serving=True)
     reply = ingress.ask()
     assert (reply.status, reply.content["code"], reply.headers["retry-after"]) == (503, "unavailable", "1")
 
 
 def test_when_haproxy_is_killed_the_standby_answers_until_a_new_one_has_routes(ingress: Ingress) -> None:
-    ingress.until(answers_itself=True)
+    ingress.until(is_serving=True)
     first = ingress.start(routed=True)
-    ingress.until(answers_itself=False)
+    ingress.until(is_serving=False)
     assert ingress.ask().status == 200
     ingress.end(first, signal.SIGKILL)
-    ingress.until(answers_itself=True)
+    ingress.until(is_serving=True)
     assert [ingress.ask().status for _ in range(10)] == [200] * 10
     ingress.start(routed=False)  # as Ray does it: it has no routes yet, and would answer 404
     assert [ingress.ask().status for _ in range(10)] == [200] * 10
     ingress.start(routed=True)
-    ingress.until(answers_itself=False)
+    ingress.until(is_serving=False)
     assert [ingress.ask().status for _ in range(10)] == [200] * 10
 
 
 def test_a_new_haproxy_follows_an_old_one_without_the_standby(ingress: Ingress) -> None:
-    ingress.until(answers_itself=True)
+    ingress.until(is_serving=True)
     old = ingress.start(routed=True)
-    ingress.until(answers_itself=False)
+    ingress.until(is_serving=False)
     ingress.start(routed=True)
     ended = False
     while not ended:
         assert ingress.ask().status == 200
         ingress.standby.step(0.0)
         ended = old.poll() is not None
-        assert not ingress.standby.answers_itself
+        assert not ingress.standby.is_serving
     assert ingress.ask().status == 200
 
 
 def test_a_standby_that_comes_back_answers_beside_who_has_the_old_entrance(ingress: Ingress) -> None:
-    ingress.until(answers_itself=True)
+    ingress.until(is_serving=True)
     ingress.start(routed=True)
-    ingress.until(answers_itself=False)
+    ingress.until(is_serving=False)
     ingress.standby.close()
     assert ingress.ask().status == 200
-    ingress.standby = Standby(ingress.door)
-    ingress.until(answers_itself=True)
+    ingress.standby = Standby(ingress.config)
+    ingress.until(is_serving=True)
     assert [ingress.ask().status for _ in range(10)] == [200] * 10
     ingress.start(routed=True)
-    ingress.until(answers_itself=False)
+    ingress.until(is_serving=False)
     assert [ingress.ask().status for _ in range(10)] == [200] * 10
+
+
+def test_a_port_that_another_platform_serves_is_not_shared(ingress: Ingress, tmp_path: Path) -> None:
+    """SO_REUSEPORT would allow it, and each platform would get some of the other's customers."""
+    ingress.until(is_serving=True)
+    other = replace(ingress.config, folder=str(tmp_path / "other"))
+    with pytest.raises(UnavailableError, match=rf"port {other.port} is in use by process .*PLIMSOLL_GATEWAY_PORT"):
+        Standby(other)
+    assert ingress.ask().status == 503
+
+
+def test_a_folder_that_is_too_long_for_sockets_is_named(ingress: Ingress, tmp_path: Path) -> None:
+    with _listener() as free:
+        port = free.getsockname()[1]
+    long = replace(ingress.config, folder=str(tmp_path / ("f" * 100)), port=port)
+    with pytest.raises(UnavailableError, match=r"cannot open the socket .*lease\.sock: AF_UNIX path too long"):
+        Standby(long)
 
 
 def test_without_a_standby_haproxy_opens_the_entrance_itself(ingress: Ingress) -> None:

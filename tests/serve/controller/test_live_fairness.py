@@ -6,11 +6,12 @@ from pathlib import Path
 
 import polars as pl
 
+from lineage.policy import FairnessLimits
 from lineage.settings import Settings
 from serve.controller.live_fairness import disparities
 from tests.support.decision_records import decision
 
-LIMITS = {"ratio_limit": 0.8, "minimum_group": 50, "confidence": 0.95, "every_seconds": 20}
+LIMITS = FairnessLimits(ratio_limit=0.8, minimum_group=50, confidence=0.95, every_seconds=20)
 
 
 def test_groups_are_compared_with_the_bands_of_the_policy(tmp_path: Path) -> None:

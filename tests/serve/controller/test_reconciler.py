@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from lineage.settings import Settings
-from serve.controller.reconciler import Conduct
+from serve.controller.reconciler import Reconciler
 from serve.record.decision_log import DecisionLog
 from serve.record.sealing import read_segments
 from serve.record.spool import Spool
@@ -28,25 +28,25 @@ class Record:
 
 def test_two_models_that_decide_in_the_same_second_are_both_sealed(tmp_path: Path) -> None:
     settings, record = Settings(home=tmp_path), Record()
-    spool, keeper = Spool(settings.spool, "r1"), DecisionLog(settings)
+    spool, decision_log = Spool(settings.spool, "r1"), DecisionLog(settings)
     for number in range(6):
         spool.write(decision(number, model=("loans", "cards")[number % 2]))
-    keeper.take()
+    decision_log.take()
     nobody: Any = SimpleNamespace()
     ledger: Any = record
-    conduct = Conduct(settings, ledger, nobody, keeper, nobody)
-    asyncio.run(conduct.seal())
+    reconciler = Reconciler(settings, ledger, nobody, decision_log, nobody)
+    asyncio.run(reconciler.seal())
     assert {model: data["rows"] for model, data in record.facts.values()} == {"cards": 3, "loans": 3}
-    assert keeper.next_segments() == []
+    assert decision_log.next_segments() == []
 
 
 def test_a_shadows_copy_is_in_the_segment_and_counts_as_nobodys_answer(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
-    spool, keeper = Spool(settings.spool, "r1"), DecisionLog(settings)
+    spool, decision_log = Spool(settings.spool, "r1"), DecisionLog(settings)
     spool.write(decision(1, "champion"))
     spool.write(decision(2, release="credit-default@9", role="shadow", purpose="shadow", shadow_of="d1", score=None))
-    keeper.take()
-    (segment,) = keeper.next_segments()
+    decision_log.take()
+    (segment,) = decision_log.next_segments()
     assert segment.data["releases"] == {"credit-default@1": 1}
     (frame,) = read_segments(settings.decisions, "credit-default")
     assert frame.filter(frame["purpose"] == "shadow")["shadow_of"].to_list() == ["d1"]

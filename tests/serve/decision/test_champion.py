@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from lineage.errors import InvalidError, RefusedError
+from lineage.policy import BreakerLimits, Serving
 from lineage.settings import Settings
 from serve.decision.answers import Answer, LookedUpFeatures, Request
 from serve.decision.circuit_breakers import BreakerEvent
@@ -20,7 +21,6 @@ from serve.routes import RouteTable
 from tests.support.bundles import features
 from tests.support.decider_bench import RISKY, Bench
 from tests.support.gateway_parts import decider_of
-from validators.policy import BreakerLimits, Serving
 from validators.scoring.port import Rows
 
 SAFE = features(9.0, 0.0, 0)
@@ -52,7 +52,7 @@ class Ward:
 
     def __init__(self, folder: Path) -> None:
         self.bench = Bench(Settings(home=folder))
-        self.now, self.told = 0.0, list[BreakerEvent]()
+        self.now, self.events = 0.0, list[BreakerEvent]()
         store = self.bench.store
         bundle = store.get(self.bench.first)
         assert bundle is not None
@@ -61,7 +61,7 @@ class Ward:
         whole = store.get
         store.get = lambda target: sick if target == self.bench.first else whole(target)  # type: ignore[method-assign]
         self.decider: Decider = decider_of(
-            store, self.bench.lines.append, self.bench.pool, ticks=lambda: self.now, tell=self.told.append
+            store, self.bench.lines.append, self.bench.pool, ticks=lambda: self.now, report=self.events.append
         )
 
     def table(self, serving: Serving | None = None, **changes: Any) -> RouteTable:
@@ -85,9 +85,9 @@ def test_what_is_no_probability_is_answered_by_the_baseline_and_opens_the_breake
     after = ward.ask()
     assert (after.role, after.fallback) == ("baseline", "breaker:not_a_probability")
     assert ward.ill.asked == LIMITS.in_a_row  # an open breaker asks nobody
-    (told,) = ward.told
-    assert (told.kind, told.model) == ("BreakerOpened", "loan")
-    assert told.data["release"] == "loan@1"
+    (event,) = ward.events
+    assert (event.kind, event.model) == ("BreakerOpened", "loan")
+    assert event.data["release"] == "loan@1"
 
 
 def test_the_champion_comes_back_by_a_trial(ward: Ward) -> None:
@@ -97,8 +97,8 @@ def test_the_champion_comes_back_by_a_trial(ward: Ward) -> None:
     ward.ill.says, ward.now = None, LIMITS.rest_seconds
     for number in range(LIMITS.trials):
         assert ward.ask(features(late=number)).role == "champion"
-    assert [told.kind for told in ward.told] == ["BreakerOpened", "BreakerClosed"]
-    assert ward.told[1].data == {
+    assert [event.kind for event in ward.events] == ["BreakerOpened", "BreakerClosed"]
+    assert ward.events[1].data == {
         "release": "loan@1", "replica": "r1", "cause": "trial passed", "seconds": 5.0, "answers": 0,
     }  # fmt: skip
 
@@ -205,7 +205,7 @@ def test_a_new_champion_has_a_breaker_of_its_own(ward: Ward) -> None:
         ward.ask(features(late=number))
     answer = ward.ask(table=ward.table(champion=ward.bench.second, baseline=ward.bench.second))
     assert (answer.role, answer.release) == ("champion", "loan@2")
-    assert [told.data["cause"] for told in ward.told] == ["not_a_probability", "champion changed"]
+    assert [event.data["cause"] for event in ward.events] == ["not_a_probability", "champion changed"]
 
 
 def test_a_shadow_scores_copies_that_are_on_record_and_change_no_answer(ward: Ward) -> None:

@@ -28,11 +28,11 @@ CAUSES: tuple[Failure, ...] = ("errors", "slow", "not_a_probability", "explanati
 
 
 class Bench:
-    """A breaker, its clock, and what it told."""
+    """A breaker, its clock, and what it changes."""
 
     def __init__(self, limits: BreakerLimits = LIMITS, spread: float = 0.0) -> None:
-        self.now, self.told, self.count = 0.0, list[Change](), 0
-        self.breaker = Breaker(limits, self.told.append, lambda: self.now, salt="r1", spread=spread)
+        self.now, self.changes, self.count = 0.0, list[Change](), 0
+        self.breaker = Breaker(limits, self.changes.append, lambda: self.now, salt="r1", spread=spread)
 
     def good(self, times: int = 1, score: float | None = None, *, favourable: bool | None = None) -> None:
         for _ in range(times):
@@ -62,8 +62,8 @@ def test_failures_in_a_row_open_it_below_the_minimum_too(cause: Failure) -> None
     assert bench.breaker.allows("anybody")
     bench.bad(1, cause)
     assert not bench.breaker.allows("anybody")
-    assert (bench.told[0].opened, bench.told[0].cause) == (True, cause)
-    assert bench.told[0].evidence == {"in_a_row": LIMITS.in_a_row}
+    assert (bench.changes[0].opened, bench.changes[0].cause) == (True, cause)
+    assert bench.changes[0].evidence == {"in_a_row": LIMITS.in_a_row}
 
 
 def test_half_of_the_last_answers_failing_opens_it_and_less_does_not() -> None:
@@ -76,7 +76,7 @@ def test_half_of_the_last_answers_failing_opens_it_and_less_does_not() -> None:
         bench.good(1)
         bench.bad(1)
     assert bench.breaker.state == "open"
-    assert bench.told[0].evidence["causes"] == {"errors": bench.told[0].evidence["failures"]}
+    assert bench.changes[0].evidence["causes"] == {"errors": bench.changes[0].evidence["failures"]}
 
 
 def test_one_score_for_many_different_rows_opens_it() -> None:
@@ -129,7 +129,7 @@ def test_after_the_rest_a_keyed_sample_is_answered_and_good_answers_close_it() -
     assert {key for key in let_in if bench.breaker.allows(key)} == let_in  # the same customers again
     bench.good(LIMITS.trials)
     assert bench.breaker.state == "closed"
-    closed = bench.told[-1]
+    closed = bench.changes[-1]
     assert (closed.opened, closed.cause, closed.seconds) == (False, "trial passed", LIMITS.rest_seconds)
     assert closed.answers > 300
 
@@ -139,7 +139,7 @@ def test_one_failure_in_the_trial_opens_it_for_twice_as_long() -> None:
     bench.now += LIMITS.rest_seconds
     bench.trial()
     bench.bad(1, "slow")
-    assert (bench.breaker.state, bench.breaker.cause, bench.told[-1].times) == ("open", "slow", 2)
+    assert (bench.breaker.state, bench.breaker.cause, bench.changes[-1].times) == ("open", "slow", 2)
     bench.now += LIMITS.rest_seconds
     assert not any(bench.breaker.allows(f"k{number}") for number in range(200))
     bench.now += LIMITS.rest_seconds
@@ -198,15 +198,18 @@ def test_having_been_well_for_long_it_rests_shortly_again() -> None:
     bench.good(LIMITS.trials)
     bench.now += LIMITS.rest_most_seconds
     bench.bad(LIMITS.in_a_row)
-    assert bench.told[-1].times == 1
+    assert bench.changes[-1].times == 1
 
 
 def test_the_breaker_of_a_champion_that_is_gone_is_closed_on_record() -> None:
     bench = Bench().opened()
     bench.breaker.close("champion changed")
-    assert [(change.opened, change.cause) for change in bench.told] == [(True, "errors"), (False, "champion changed")]
+    assert [(change.opened, change.cause) for change in bench.changes] == [
+        (True, "errors"),
+        (False, "champion changed"),
+    ]
     bench.breaker.close("champion changed")
-    assert len(bench.told) == 2
+    assert len(bench.changes) == 2
 
 
 class AnyHistory(RuleBasedStateMachine):
@@ -254,7 +257,7 @@ class AnyHistory(RuleBasedStateMachine):
 
     @invariant()
     def is_told_by_turns(self) -> None:
-        rounds, is_open = self.bench.told, False
+        rounds, is_open = self.bench.changes, False
         for change in rounds:
             assert change.opened or is_open
             is_open = change.opened

@@ -10,7 +10,7 @@ import pytest
 
 from lineage.errors import UnavailableError
 from serve.decision.explainer import Explainer, explanation_header
-from serve.decision.score_cache import Cache
+from serve.decision.score_cache import ScoreCache
 from tests.support.decider_bench import RISKY, Bench
 from validators.scoring.bundle import parse_features
 from validators.scoring.port import Rows
@@ -113,7 +113,7 @@ def test_the_header_is_a_list_of_strings_with_parameters() -> None:
 
 
 def test_the_cache_forgets_what_was_wanted_longest_ago(bench: Bench) -> None:
-    cache, scored = Cache(most=2), object()
+    cache, scored = ScoreCache(most=2), object()
     for name in (b"a", b"b"):
         cache.put(("d", False, name), scored)  # type: ignore[arg-type]
     assert cache.get(("d", False, b"a")) is scored

@@ -30,52 +30,52 @@ import pytest
 
 from lineage.settings import Settings
 from serve.cluster.haproxy_config import limits_for
-from tests.support.bad_http_cases import CASES, DESK, HAPROXY, INFER, TEXT, UVICORN, Case, chunks, tensors
-from tests.support.gateway_servers import GOOD, Office, connect, good, raw_request, read_reply, send, served
+from tests.support.bad_http_cases import CASES, HAPROXY, INFER, ROUTER, TEXT, UVICORN, Case, chunks, tensors
+from tests.support.gateway_servers import GOOD, ServedLoans, connect, good, raw_request, read_reply, send, served
 from tests.support.real_haproxy import guarded, healthy, ray_writes
 
 
 @dataclass(frozen=True)
 class Fronts:
-    """The office and the ports of the servers before it."""
+    """The served loans and the ports of the servers in front."""
 
-    office: Office
+    loans: ServedLoans
     ports: dict[str, int]
 
 
 @pytest.fixture(scope="module")
 def fronts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fronts]:
     folder = tmp_path_factory.mktemp("fronts")
-    office = Office(Settings(home=folder))
+    loans = ServedLoans(Settings(home=folder))
     with ExitStack() as stack:
-        port = stack.enter_context(served(healthy(office.app)))
-        written = ray_writes(office.settings, [port])
-        yield Fronts(office, {UVICORN: port, HAPROXY: stack.enter_context(guarded(written, folder, _LIMITS))})
+        port = stack.enter_context(served(healthy(loans.app)))
+        written = ray_writes(loans.settings, [port])
+        yield Fronts(loans, {UVICORN: port, HAPROXY: stack.enter_context(guarded(written, folder, _LIMITS))})
 
 
 _LIMITS = replace(limits_for(32), body=400)  # so that a body that never ends is given up soon
-Front = tuple[str, int, Office]
+Front = tuple[str, int, ServedLoans]
 
 
 @pytest.fixture(params=[UVICORN, HAPROXY])
 def front(request: pytest.FixtureRequest, fronts: Fronts) -> Iterator[Front]:
     """One of the servers; afterwards a request with which nothing is wrong must be answered, and decided once."""
     name: str = request.param
-    fronts.office.lines.clear()
-    yield name, fronts.ports[name], fronts.office
-    fronts.office.lines.clear()
+    fronts.loans.lines.clear()
+    yield name, fronts.ports[name], fronts.loans
+    fronts.loans.lines.clear()
     assert good(fronts.ports[name]).status == 200
-    assert len(fronts.office.lines) == 1
+    assert len(fronts.loans.lines) == 1
 
 
 @pytest.mark.parametrize("case", CASES, ids=[f"6A-{case.number:02d} {case.name}" for case in CASES])
 def test_bad_input_is_refused_clearly_and_changes_nothing(case: Case, front: Front) -> None:
-    name, port, office = front
+    name, port, loans = front
     status, by = case.expected[name]
     reply = send(port, case.content, case.method)
     assert reply.status == status, reply.body[:300]
-    assert office.lines == []
-    if by == DESK:
+    assert loans.lines == []
+    if by == ROUTER:
         error = reply.content
         assert error["code"]
         assert error.get("field") == case.field, error
@@ -85,7 +85,7 @@ def test_bad_input_is_refused_clearly_and_changes_nothing(case: Case, front: Fro
 
 def test_6a_07_the_rest_of_a_body_that_is_too_large_is_not_waited_for(front: Front) -> None:
     """It never ends: only a server that answers before reading on can answer at all."""
-    _, port, office = front
+    _, port, loans = front
     with connect(port) as connection:
         connection.sendall(raw_request(Transfer_Encoding="chunked", Content_Length=None))
         try:
@@ -94,39 +94,39 @@ def test_6a_07_the_rest_of_a_body_that_is_too_large_is_not_waited_for(front: Fro
         except ConnectionError:
             pass  # answered and closed
         assert read_reply(connection).status == 413
-    assert office.lines == []
+    assert loans.lines == []
 
 
 def test_6a_08_what_follows_a_body_is_no_request_of_its_own(front: Front) -> None:
-    _, port, office = front
+    _, port, loans = front
     with connect(port) as connection:
         connection.sendall(raw_request(TEXT, Content_Length="5"))
         assert read_reply(connection).status == 400
         assert read_reply(connection).status in (0, 400)
-    assert office.lines == []
+    assert loans.lines == []
 
 
 def test_6a_10_a_length_beside_chunks_cannot_smuggle_a_second_request(front: Front) -> None:
     """HAProxy drops the length, as RFC 9112, 6.3 wants, and closes; uvicorn refuses."""
-    name, port, office = front
+    name, port, loans = front
     smuggled = raw_request(TEXT)
     with connect(port) as connection:
         connection.sendall(raw_request(**chunks(TEXT) | {"Content_Length": "6"}) + smuggled)
         first, second = read_reply(connection), read_reply(connection)
     assert (first.status, second.status) == ((400, 0) if name == UVICORN else (200, 0))
-    assert len(office.lines) == (0 if name == UVICORN else 1)
+    assert len(loans.lines) == (0 if name == UVICORN else 1)
 
 
 def test_6a_11_an_endless_chunk_extension_decides_nothing_twice(front: Front) -> None:
-    name, port, office = front
+    name, port, loans = front
     chunk = b"%x;%s\r\n%s\r\n0\r\n\r\n" % (len(TEXT), b"x" * 70_000, TEXT)
     reply = send(port, raw_request(chunk, Transfer_Encoding="chunked", Content_Length=None))
     assert reply.status == (200 if name == UVICORN else 408)  # uvicorn skips it, HAProxy has no room for it
-    assert len(office.lines) == (1 if name == UVICORN else 0)
+    assert len(loans.lines) == (1 if name == UVICORN else 0)
 
 
 def test_6a_12_a_byte_at_a_time_is_given_up(front: Front) -> None:
-    _, port, office = front
+    _, port, loans = front
     with connect(port) as connection:
         connection.sendall(raw_request(Content_Length="100000"))
         try:
@@ -136,36 +136,36 @@ def test_6a_12_a_byte_at_a_time_is_given_up(front: Front) -> None:
             pass
         reply = read_reply(connection)
     assert (reply.status, reply.content["field"]) == (408, "body")
-    assert office.lines == []
+    assert loans.lines == []
 
 
 def test_6a_13_who_does_not_finish_the_headers_keeps_nobody_waiting(front: Front) -> None:
-    _, port, office = front
+    _, port, loans = front
     with ExitStack() as stack:
         for _ in range(20):
             stack.enter_context(connect(port)).sendall(b"POST /decide/loan HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow:")
         assert good(port).status == 200
-    assert len(office.lines) == 1
+    assert len(loans.lines) == 1
 
 
 def test_6a_34_minus_zero_and_the_smallest_number_are_recorded_to_the_bit(front: Front) -> None:
-    _, port, office = front
+    _, port, loans = front
     for literal in ("-0.0", "5e-324", "2.2250738585072014e-308", "0.1"):
         body = f'{{"features":{{"income":{literal},"late":1,"grade":"A"}},"key":"c"}}'.encode()
         assert send(port, raw_request(body)).status == 200
-        assert office.lines[-1]["features"][0].hex() == float(literal).hex()
+        assert loans.lines[-1]["features"][0].hex() == float(literal).hex()
 
 
 def test_6a_42_rows_before_a_bad_row_are_not_decided(front: Front) -> None:
-    _, port, office = front
+    _, port, loans = front
     rows = tensors(40, grade=[*["A"] * 39, "D"])
     reply = send(port, raw_request(json.dumps(rows).encode(), INFER))
     assert (reply.status, reply.content["field"], reply.content["row"]) == (422, "grade", 39)
-    assert office.lines == []
+    assert loans.lines == []
 
 
 def test_6a_46_forged_headers_change_nothing(front: Front) -> None:
-    _, port, office = front
+    _, port, loans = front
     forged = {
         "X_Canary": "always",
         "X_Model_Digest": "sha256:00",
@@ -178,11 +178,11 @@ def test_6a_46_forged_headers_change_nothing(front: Front) -> None:
     reply = send(port, raw_request(TEXT, **forged))
     assert reply.status == 200
     assert (reply.headers["x-model-release"], reply.headers["x-model-role"]) == ("loan@2", "champion")
-    assert office.lines[0]["release"] == "loan@2"
+    assert loans.lines[0]["release"] == "loan@2"
 
 
 def test_6a_53_an_idempotency_key_stands_for_one_body(front: Front) -> None:
-    name, port, office = front
+    name, port, loans = front
     key = f"retry-{name}"
     first = send(port, raw_request(TEXT, Idempotency_Key=key))
     again = send(port, raw_request(TEXT, Idempotency_Key=key))
@@ -190,7 +190,7 @@ def test_6a_53_an_idempotency_key_stands_for_one_body(front: Front) -> None:
     assert again.headers["idempotent-replayed"] == "true"
     other = send(port, raw_request(json.dumps(GOOD | {"key": "other"}).encode(), Idempotency_Key=key))
     assert (other.status, other.content["field"]) == (409, "Idempotency-Key")
-    assert len(office.lines) == 1
+    assert len(loans.lines) == 1
 
 
 def test_6a_60_no_other_site_is_let_in(front: Front) -> None:
@@ -226,22 +226,22 @@ def test_6a_62_pipelined_requests_are_answered_in_turn(fronts: Fronts, name: str
 
 
 def test_6a_63_who_leaves_before_the_end_of_the_body_is_not_decided_about(front: Front) -> None:
-    _, port, office = front
+    _, port, loans = front
     with connect(port) as connection:
         connection.sendall(raw_request(TEXT, Content_Length="900"))
     assert good(port).status == 200
-    assert [line["key"] for line in office.lines] == [GOOD["key"]]
+    assert [line["key"] for line in loans.lines] == [GOOD["key"]]
 
 
 def test_6a_63_who_leaves_before_the_reply_is_decided_about_on_record(front: Front) -> None:
-    name, port, office = front
-    office.recorded.clear()
+    name, port, loans = front
+    loans.recorded.clear()
     with connect(port) as connection:
         connection.sendall(raw_request(json.dumps(GOOD | {"key": "left"}).encode()))
         if name == HAPROXY:
             read_reply(connection)  # it drops a request whose sender has gone before it was passed on
-    assert office.recorded.wait(5.0)
-    assert [line["key"] for line in office.lines] == ["left"]
+    assert loans.recorded.wait(5.0)
+    assert [line["key"] for line in loans.lines] == ["left"]
 
 
 def test_6a_65_the_absolute_form_is_the_same_path(front: Front) -> None:
@@ -250,7 +250,7 @@ def test_6a_65_the_absolute_form_is_the_same_path(front: Front) -> None:
 
 
 def test_6a_66_names_that_nobody_serves_are_not_kept(fronts: Fronts) -> None:
-    office = fronts.office
+    loans = fronts.loans
 
     async def ask(number: int) -> int:
         headers = {"host": "127.0.0.1", "authorization": "Bearer token-of-client", "idempotency-key": str(number)}
@@ -268,12 +268,12 @@ def test_6a_66_names_that_nobody_serves_are_not_kept(fronts: Fronts) -> None:
         async def note(message: Any) -> None:
             statuses.extend([message["status"]] if "status" in message else [])
 
-        await office.app(scope, receive, note)
+        await loans.app(scope, receive, note)
         return statuses[0]
 
     async def ask_all() -> set[int]:
         return {await ask(number) for number in range(10_000)}
 
-    kept = len(office.router.repeats)
+    kept = len(loans.router.repeats)
     assert asyncio.run(ask_all()) == {404}
-    assert len(office.router.repeats) == kept
+    assert len(loans.router.repeats) == kept

@@ -15,7 +15,7 @@ from tritonclient.utils import InferenceServerException
 
 from lineage.settings import Settings
 from serve.gateway.messages import PACK_LEAST
-from tests.support.gateway_servers import CLIENT, FEATURES, GOOD, Office, served
+from tests.support.gateway_servers import CLIENT, FEATURES, GOOD, ServedLoans, served
 
 with warnings.catch_warnings():  # gevent, of which Triton's client is made, warns of what it does itself
     warnings.simplefilter("ignore")
@@ -28,19 +28,19 @@ OUTPUTS = ["score", "decision", "decision_id", "role", "release", "fallback", "r
 
 
 @pytest.fixture(scope="module")
-def office(tmp_path_factory: pytest.TempPathFactory) -> Office:
-    return Office(Settings(home=tmp_path_factory.mktemp("clients")))
+def loans(tmp_path_factory: pytest.TempPathFactory) -> ServedLoans:
+    return ServedLoans(Settings(home=tmp_path_factory.mktemp("clients")))
 
 
 @pytest.fixture(scope="module")
-def port(office: Office) -> Iterator[int]:
-    with served(office.app) as number:
+def port(loans: ServedLoans) -> Iterator[int]:
+    with served(loans.app) as number:
         yield number
 
 
 @pytest.fixture
-def client(port: int, office: Office) -> Iterator[triton.InferenceServerClient]:
-    office.lines.clear()
+def client(port: int, loans: ServedLoans) -> Iterator[triton.InferenceServerClient]:
+    loans.lines.clear()
     with triton.InferenceServerClient(f"127.0.0.1:{port}") as made:
         yield made
 
@@ -91,7 +91,9 @@ def test_triton_asks_for_health_and_metadata(client: triton.InferenceServerClien
         assert [tensor["name"] for tensor in metadata["outputs"]] == OUTPUTS
 
 
-def test_triton_infers_with_bytes_both_ways(client: triton.InferenceServerClient, port: int, office: Office) -> None:
+def test_triton_infers_with_bytes_both_ways(
+    client: triton.InferenceServerClient, port: int, loans: ServedLoans
+) -> None:
     rows = _rows(5)
     result = client.infer("loan", _inputs(rows), request_id="r-7", headers=dict(AUTH))
     response = result.get_response()
@@ -99,8 +101,8 @@ def test_triton_infers_with_bytes_both_ways(client: triton.InferenceServerClient
     assert [output["name"] for output in response["outputs"]] == OUTPUTS
     assert all("binary_data_size" in output["parameters"] for output in response["outputs"])
     assert result.as_numpy("score").dtype == np.float64
-    assert [line["decision_id"].encode() for line in office.lines] == result.as_numpy("decision_id").tolist()
-    assert [line["features"][0] for line in office.lines] == rows["income"]
+    assert [line["decision_id"].encode() for line in loans.lines] == result.as_numpy("decision_id").tolist()
+    assert [line["features"][0] for line in loans.lines] == rows["income"]
     reasons = [json.loads(text) for text in result.as_numpy("reasons")]
     assert [bool(told) for told in reasons] == [name == b"decline" for name in result.as_numpy("decision")]
     assert result.as_numpy("score").tolist() == _scores(port, rows)
@@ -124,18 +126,18 @@ def test_triton_gets_the_same_scores_however_they_travel(
 
 
 def test_triton_names_customers_in_a_tensor_or_a_parameter(
-    client: triton.InferenceServerClient, office: Office
+    client: triton.InferenceServerClient, loans: ServedLoans
 ) -> None:
     keys = np.array(["anna", "zoë"], dtype=np.object_)
     keyed = triton.InferInput("key", [2], "BYTES").set_data_from_numpy(keys)
     rows = {name: [FEATURES[name]] * 2 for name in FEATURES}
     client.infer("loan", [*_inputs(rows), keyed], headers=dict(AUTH))
-    assert [line["key"] for line in office.lines] == ["anna", "zoë"]
+    assert [line["key"] for line in loans.lines] == ["anna", "zoë"]
     client.infer("loan", _inputs(rows), headers=dict(AUTH), parameters={"keys": ["c", "d"]})
-    assert [line["key"] for line in office.lines[2:]] == ["c", "d"]
+    assert [line["key"] for line in loans.lines[2:]] == ["c", "d"]
 
 
-def test_triton_is_told_what_is_wrong(client: triton.InferenceServerClient, office: Office) -> None:
+def test_triton_is_told_what_is_wrong(client: triton.InferenceServerClient, loans: ServedLoans) -> None:
     with pytest.raises(InferenceServerException, match="row 1: feature 'late' is 101; expected a whole number") as told:
         client.infer("loan", _inputs({"income": [1, 1], "late": [1, 101], "grade": ["A", "A"]}), headers=dict(AUTH))
     assert told.value.status() == "422"
@@ -150,7 +152,7 @@ def test_triton_is_told_what_is_wrong(client: triton.InferenceServerClient, offi
     classes = triton.InferRequestedOutput("score", class_count=2)
     with pytest.raises(InferenceServerException, match="classification"):
         client.infer("loan", _inputs(_rows(1)), outputs=[classes], headers=dict(AUTH))
-    assert office.lines == []
+    assert loans.lines == []
 
 
 @pytest.mark.parametrize("packed", [None, "gzip", "deflate"])

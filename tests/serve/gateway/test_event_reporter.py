@@ -1,4 +1,4 @@
-"""What a replica has to say is told in order, once each, and again until it is on record."""
+"""Events of a replica are sent in order, once each, and again until they are on record."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from serve.decision.circuit_breakers import BreakerEvent
 from serve.gateway.event_reporter import EventReporter
 
 
-def test_what_is_not_on_record_yet_is_told_again_under_the_same_key() -> None:
+def test_an_unacknowledged_event_is_sent_again_under_the_same_key() -> None:
     async def run() -> list[tuple[str, str]]:
         heard, done = list[tuple[str, str]](), asyncio.Event()
 
-        async def tell(told: BreakerEvent, key: str) -> bool:
-            heard.append((told.model, key))
+        async def send(event: BreakerEvent, key: str) -> bool:
+            heard.append((event.model, key))
             if len(heard) == 5:
                 done.set()
-            return len(heard) > 2  # twice the ledger is away
+            return len(heard) > 2  # the first two attempts fail
 
-        telling = EventReporter(tell, retry_seconds=0.0)
+        reporter = EventReporter(send, retry_seconds=0.0)
         for model in ("a", "b", "c"):
-            telling.add(BreakerEvent("BreakerOpened", model, {}))
+            reporter.add(BreakerEvent("BreakerOpened", model, {}))
         await asyncio.wait_for(done.wait(), 20)
         return heard
 

@@ -38,7 +38,7 @@ from tests.support.gateway_servers import (
     GOOD,
     KNOWN,
     SERVICE,
-    Office,
+    ServedLoans,
     balanced,
     raw_request,
     send,
@@ -66,9 +66,9 @@ _JSON = st.recursive(
 class Gateway:
     """The router behind its servers, and what its document says."""
 
-    def __init__(self, office: Office, ports: list[int]) -> None:
-        self.office, self.port, self.urls = office, ports[0], [f"http://127.0.0.1:{port}" for port in ports]
-        bundle = office.store.get(office.champion)
+    def __init__(self, loans: ServedLoans, ports: list[int]) -> None:
+        self.loans, self.port, self.urls = loans, ports[0], [f"http://127.0.0.1:{port}" for port in ports]
+        bundle = loans.store.get(loans.champion)
         assert bundle is not None
         self.document = openapi([bundle.spec])
         self.schema = schemathesis.openapi.from_dict(self.document)
@@ -76,8 +76,8 @@ class Gateway:
         self.sent, self.among = 0, len(ports)
 
     def bring(self, state: str) -> None:
-        """Put the office in this state. HAProxy tries half a second before it passes on that nothing can answer."""
-        STATES[state](self.office)
+        """Put the loans in this state. HAProxy tries half a second before it passes on that nothing can answer."""
+        STATES[state](self.loans)
         self.among = 1 if state in ("nothing verified", "no table") else len(self.urls)
 
     def operations(self) -> dict[str, Operation]:
@@ -86,13 +86,13 @@ class Gateway:
     def send(self, case: Case) -> None:
         """Send it as everybody, to one server and the other, and check what is answered and what is on record."""
         for who, token in SENDERS.items():
-            self.office.lines.clear()
+            self.loans.lines.clear()
             headers = {"Authorization": f"Bearer {token}"} if token else {}
             self.sent += 1
             url = self.urls[self.sent % self.among]
             answer = case.call(base_url=url, headers=headers, timeout=_SECONDS)
             case.validate_response(answer, checks=CHECKS)
-            status, lines = answer.status_code, len(self.office.lines)
+            status, lines = answer.status_code, len(self.loans.lines)
             told = (
                 f"{case.method} {case.formatted_path} as {who}: {status} {answer.content[:300]!r}; {case.body!r:.500}"
             )
@@ -126,23 +126,23 @@ def _is_in_the_one_form(answer: Any) -> None:
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     folder = tmp_path_factory.mktemp("gateway")
-    office = Office(Settings(home=folder))
+    loans = ServedLoans(Settings(home=folder))
     with ExitStack() as stack:
-        port = stack.enter_context(served(office.app))
-        yield Gateway(office, [port, stack.enter_context(balanced(port, folder))])
+        port = stack.enter_context(served(loans.app))
+        yield Gateway(loans, [port, stack.enter_context(balanced(port, folder))])
 
 
-STATES: dict[str, Callable[[Office], None]] = {
-    "in charge": lambda office: office.route(),
-    "on trial": lambda office: office.route(0.5),
-    "baseline": lambda office: office.route(champion=False),
-    "nothing verified": lambda office: _route_to(office, Target("loan@2", "sha256:" + "0" * 64)),
-    "no table": lambda office: setattr(office.router, "table", None),
+STATES: dict[str, Callable[[ServedLoans], None]] = {
+    "in charge": lambda loans: loans.route(),
+    "on trial": lambda loans: loans.route(0.5),
+    "baseline": lambda loans: loans.route(champion=False),
+    "nothing verified": lambda loans: _route_to(loans, Target("loan@2", "sha256:" + "0" * 64)),
+    "no table": lambda loans: setattr(loans.router, "table", None),
 }
 
 
-def _route_to(office: Office, target: Target) -> None:
-    office.router.table = RouteTable(1, 8, {"loan": Route("loan", target, None, target, None, 0.0, "")}, KNOWN)
+def _route_to(loans: ServedLoans, target: Target) -> None:
+    loans.router.table = RouteTable(1, 8, {"loan": Route("loan", target, None, target, None, 0.0, "")}, KNOWN)
 
 
 @st.composite
@@ -226,7 +226,7 @@ def test_what_the_models_own_schema_takes_is_decided_and_nothing_else(gateway: G
 
 
 @pytest.mark.parametrize(
-    "case", [one for one in bad.CASES if one.expected[bad.UVICORN][1] == bad.DESK], ids=lambda c: c.name
+    "case", [one for one in bad.CASES if one.expected[bad.UVICORN][1] == bad.ROUTER], ids=lambda c: c.name
 )
 def test_every_refusal_of_the_list_of_bad_input_is_in_the_document(gateway: Gateway, case: bad.Case) -> None:
     gateway.bring("in charge")

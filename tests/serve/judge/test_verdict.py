@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lineage.policy import Canary
 from serve.judge.evidence import Evidence
 from serve.judge.verdict import Judgement, judge
 from tests.support.decision_records import NOW, SALT, decision, outcome
-from validators.policy import Canary
 
 POLICY = Canary()
 

@@ -54,7 +54,7 @@ WAYS = {
     "hoards": "more memory",
     "breaks": "ZeroDivisionError",
     "forges": "ended with 0",
-    "chatters": "nobody understands",
+    "chatters": "unreadable reply",
     "nameless": "no model family is called 'nameless'",
 }
 
@@ -151,7 +151,7 @@ def test_a_sandbox_that_was_killed_is_started_again(sandbox: Sandbox, files: Fil
 
 
 def test_a_bundle_that_waits_for_ever_is_ended_by_the_clock(files: Files, tmp_path: Path) -> None:
-    sandbox = sandbox_with(tmp_path, patience=0.5)
+    sandbox = sandbox_with(tmp_path, wall_seconds=0.5)
     with pytest.raises(RefusedError, match=r"ran longer than 0.5 s"):
         sandbox.prove("sha256:sleeps", PLACE, of_family(files, "sleeps"))
     sandbox.close()

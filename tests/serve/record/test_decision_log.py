@@ -17,16 +17,16 @@ from serve.record.decision_log import DecisionLog
 from serve.record.sealing import SCHEMA, read_segments
 from serve.record.spool import Spool
 from tests.support.decision_records import NOW, SALT, decision, outcome
+from tests.support.entries import a_release
 
-RELEASE: dict[str, Any] = {
-    "release": "credit-default@2",
-    "model": "credit-default",
-    "salt": SALT,
-    "share": 0.25,
-    "canary_started_at": NOW.isoformat(),
-    "promoted_at": NOW.isoformat(),
-    "policy": {"canary": {"slow": {"milliseconds": 75.0}}},
-}
+RELEASE = a_release(
+    "credit-default@2",
+    salt=SALT,
+    share=0.25,
+    canary_started_at=NOW.isoformat(),
+    promoted_at=NOW.isoformat(),
+    policy={"canary": {"slow": {"milliseconds": 75.0, "absolute_limit": 0.1}}},
+)
 
 
 def _write(spool: Spool, numbers: range) -> None:
@@ -35,30 +35,32 @@ def _write(spool: Spool, numbers: range) -> None:
         spool.write(outcome(number, number % 2))
 
 
-def _counts(keeper: DecisionLog) -> dict[str, Any]:
-    return {share: dict(arms) for share, arms in keeper.evidence_of(RELEASE).tallies.items()}
+def _counts(decision_log: DecisionLog) -> dict[str, Any]:
+    return {share: dict(arms) for share, arms in decision_log.evidence_of(RELEASE).tallies.items()}
 
 
 def test_evidence_is_the_same_after_a_restart_wherever_it_lay(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
-    spool, keeper = Spool(settings.spool, "r1"), DecisionLog(settings)
-    keeper.evidence_of(RELEASE)
+    spool, decision_log = Spool(settings.spool, "r1"), DecisionLog(settings)
+    decision_log.evidence_of(RELEASE)
     _write(spool, range(40))
-    keeper.take()
-    assert len(keeper.next_segments()) == 1
-    keeper.sealed(lambda process: True)
+    decision_log.take()
+    assert len(decision_log.next_segments()) == 1
+    decision_log.sealed(lambda process: True)
     _write(spool, range(40, 60))
-    keeper.take()
-    keeper.next_segments()  # planned and written, its fact not on record
+    decision_log.take()
+    decision_log.next_segments()  # planned and written, its fact not on record
     _write(spool, range(60, 80))
-    keeper.take()
-    before = _counts(keeper)
+    decision_log.take()
+    before = _counts(decision_log)
     assert before[0.25]["challenger"].subjects == 20
 
     again = DecisionLog(settings)
     again.take()
     assert _counts(again) == before
-    assert [segment.name for segment in again.next_segments()] == [segment.name for segment in keeper.next_segments()]
+    assert [segment.name for segment in again.next_segments()] == [
+        segment.name for segment in decision_log.next_segments()
+    ]
     again.sealed(lambda process: True)
     (rest,) = again.next_segments()
     assert rest.data["rows"] == 20
@@ -66,33 +68,33 @@ def test_evidence_is_the_same_after_a_restart_wherever_it_lay(tmp_path: Path) ->
 
 def test_the_window_holds_the_champions_newest_decisions(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
-    spool, keeper = Spool(settings.spool, "r1"), DecisionLog(settings)
+    spool, decision_log = Spool(settings.spool, "r1"), DecisionLog(settings)
     for number in range(30):
         at = NOW.replace(second=number).isoformat()
         spool.write(decision(number, "champion", at=at, release="credit-default@2"))
         spool.write(decision(100 + number, "champion", at=at, release="credit-default@2", purpose="verification"))
         if number % 10 == 9:
-            keeper.take()
+            decision_log.take()
             if number < 20:
-                keeper.next_segments()
-                keeper.sealed(lambda process: True)
-    window = keeper.latest(RELEASE, 15)
+                decision_log.next_segments()
+                decision_log.sealed(lambda process: True)
+    window = decision_log.latest(RELEASE, 15)
     assert [record["decision_id"] for record in window.records] == [f"d{number}" for number in range(15, 30)]
     assert {record["key"] for record in window.records} == {f"customer-{number}" for number in range(15, 30)}
     assert window.erased == 0
 
 
 def test_evidence_of_ended_rollouts_is_dropped(tmp_path: Path) -> None:
-    keeper = DecisionLog(Settings(home=tmp_path))
-    keeper.evidence_of(RELEASE)
-    keeper.forget_all_but(set())
-    assert keeper.evidence == {}
+    decision_log = DecisionLog(Settings(home=tmp_path))
+    decision_log.evidence_of(RELEASE)
+    decision_log.forget_all_but(set())
+    assert decision_log.evidence == {}
 
 
-def seal(keeper: DecisionLog) -> None:
-    keeper.take()
-    keeper.next_segments()
-    keeper.sealed(lambda process: True)
+def seal(decision_log: DecisionLog) -> None:
+    decision_log.take()
+    decision_log.next_segments()
+    decision_log.sealed(lambda process: True)
 
 
 def champions(spool: Spool, numbers: range) -> None:
@@ -103,20 +105,20 @@ def champions(spool: Spool, numbers: range) -> None:
 
 def test_who_is_erased_goes_on_to_count_but_is_measured_no_more(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
-    spool, keeper, vault = Spool(settings.spool, "r1"), DecisionLog(settings), Vault(settings)
+    spool, decision_log, vault = Spool(settings.spool, "r1"), DecisionLog(settings), Vault(settings)
     champions(spool, range(10))
-    seal(keeper)
+    seal(decision_log)
     champions(spool, range(10, 14))
-    keeper.take()
-    before = _counts(keeper)
+    decision_log.take()
+    before = _counts(decision_log)
     for name in ("customer-3", "customer-8", "customer-12"):  # the last is not sealed yet
         assert vault.erase(vault.pseudonym(name), NOW + timedelta(minutes=5))
 
-    window = keeper.latest(RELEASE, 100)
+    window = decision_log.latest(RELEASE, 100)
     kept = [number for number in range(14) if number not in (3, 8, 12)]
     assert [record["decision_id"] for record in window.records] == [f"d{number}" for number in kept]
     assert window.erased == 3
-    assert keeper.latest(RELEASE, 4).erased == 1  # of those that were looked at
+    assert decision_log.latest(RELEASE, 4).erased == 1  # of those that were looked at
     again = DecisionLog(settings)
     again.take()
     assert _counts(again) == before
@@ -124,16 +126,16 @@ def test_who_is_erased_goes_on_to_count_but_is_measured_no_more(tmp_path: Path) 
 
 def test_what_was_decided_before_an_erasure_is_never_sealed_under_a_new_key(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
-    spool, keeper, vault = Spool(settings.spool, "r1"), DecisionLog(settings), Vault(settings)
+    spool, decision_log, vault = Spool(settings.spool, "r1"), DecisionLog(settings), Vault(settings)
     for number, minute in enumerate((0, 1, 2, 3)):  # the same customer four times, erased in between
         if number == 1:
-            seal(keeper)
+            seal(decision_log)
         if number == 2:
-            keeper.take()  # the second is taken, not sealed
+            decision_log.take()  # the second is taken, not sealed
         spool.write(decision(number, key="ada", at=NOW.replace(minute=minute).isoformat()))
     first = vault.pseudonym("ada")
     vault.erase(first, NOW.replace(minute=2))
-    seal(keeper)
+    seal(decision_log)
 
     frame = pl.concat(read_segments(settings.decisions, "credit-default")).sort("at")
     rows = reveal(frame.to_dicts(), vault)
@@ -145,13 +147,13 @@ def test_what_was_decided_before_an_erasure_is_never_sealed_under_a_new_key(tmp_
     # the mark that did this goes when everything of before is sealed
     assert vault.left("ada", NOW.isoformat()) == first
     spool.write(decision(9, key="grace", at=NOW.replace(minute=9).isoformat()))
-    seal(keeper)
+    seal(decision_log)
     assert vault.left("ada", NOW.isoformat()) is None
 
 
 def test_without_the_vault_nothing_is_taken_and_nothing_is_lost(tmp_path: Path, monkeypatch: Any) -> None:
     settings = Settings(home=tmp_path)
-    spool, keeper = Spool(settings.spool, "r1"), DecisionLog(settings)
+    spool, decision_log = Spool(settings.spool, "r1"), DecisionLog(settings)
     spool.write(decision(1))
 
     def broken(*asked: Any) -> Any:
@@ -159,10 +161,10 @@ def test_without_the_vault_nothing_is_taken_and_nothing_is_lost(tmp_path: Path, 
 
     with monkeypatch.context() as meanwhile:
         meanwhile.setattr("lineage.privacy.key_vault._kept", broken)
-        assert keeper.take() == 0
-        assert keeper.next_segments() == []
-    assert keeper.take() == 1
-    assert len(keeper.next_segments()) == 1
+        assert decision_log.take() == 0
+        assert decision_log.next_segments() == []
+    assert decision_log.take() == 1
+    assert len(decision_log.next_segments()) == 1
 
 
 def test_segments_from_before_there_were_keys_stay_readable(tmp_path: Path) -> None:
@@ -176,11 +178,11 @@ def test_segments_from_before_there_were_keys_stay_readable(tmp_path: Path) -> N
     pl.DataFrame([{name: row.get(name) for name in schema} for row in rows], schema=schema).write_parquet(
         folder / "20261123T100000-0123456789abcdef.parquet"
     )
-    spool, keeper = Spool(settings.spool, "r1"), DecisionLog(settings)
+    spool, decision_log = Spool(settings.spool, "r1"), DecisionLog(settings)
     spool.write(decision(2, "champion", release="credit-default@2", decision_id="again"))
-    keeper.take()
-    assert _counts(keeper)[0.25]["champion"].subjects == 3  # one of them came before and after
-    window = keeper.latest(RELEASE, 10)
+    decision_log.take()
+    assert _counts(decision_log)[0.25]["champion"].subjects == 3  # one of them came before and after
+    window = decision_log.latest(RELEASE, 10)
     assert [record["key"] for record in window.records] == ["customer-2", "customer-1", "customer-0", "customer-2"]
     assert window.erased == 0
 
@@ -194,23 +196,23 @@ def test_a_measurement_says_how_many_it_passed_over_and_its_digest_covers_that()
 
 def test_a_customers_first_decision_counts_also_after_a_restart(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
-    spool, keeper = Spool(settings.spool, "r1"), DecisionLog(settings)
+    spool, decision_log = Spool(settings.spool, "r1"), DecisionLog(settings)
     for number, share in enumerate((0.25, 0.5, 1.0)):
         at = NOW.replace(minute=number).isoformat()
         spool.write(decision(number, key="ada", share=share, at=at))
         if number < 2:
-            seal(keeper)
-    keeper.take()
-    assert {share: arms["challenger"].subjects for share, arms in _counts(keeper).items()} == {0.25: 1}
+            seal(decision_log)
+    decision_log.take()
+    assert {share: arms["challenger"].subjects for share, arms in _counts(decision_log).items()} == {0.25: 1}
 
 
 def test_what_is_written_but_not_on_record_is_measured_once(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
-    spool, keeper = Spool(settings.spool, "r1"), DecisionLog(settings)
+    spool, decision_log = Spool(settings.spool, "r1"), DecisionLog(settings)
     champions(spool, range(5))
-    keeper.take()
-    keeper.next_segments()
+    decision_log.take()
+    decision_log.next_segments()
     champions(spool, range(5, 8))
-    keeper.take()
-    window = keeper.latest(RELEASE, 100)
+    decision_log.take()
+    window = decision_log.latest(RELEASE, 100)
     assert [record["decision_id"] for record in window.records] == [f"d{number}" for number in range(8)]

@@ -213,11 +213,11 @@ def test_a_torn_end_of_a_dead_replica_goes_with_its_file(folder: Path) -> None:
 
 
 def test_what_is_sealed_names_nobody_and_stays_with_its_decision(settings: Settings) -> None:
-    spool, keeper = Spool(settings.spool, "r1"), DecisionLog(settings)
+    spool, decision_log = Spool(settings.spool, "r1"), DecisionLog(settings)
     spool.write(decision(1, reasons=["R-debt"], error="InvalidError: feature 'debt' is 4177.0; expected less"))
-    keeper.take()
-    (segment,) = keeper.next_segments()
-    keeper.sealed(lambda process: True)
+    decision_log.take()
+    (segment,) = decision_log.next_segments()
+    decision_log.sealed(lambda process: True)
     (row,) = pl.read_parquet(settings.root / segment.data["uri"]).to_dicts()
     shown = repr(row)
     assert not [word for word in ("customer-1", "4177", "R-debt") if word in shown]
@@ -236,7 +236,7 @@ from itertools import count
 from pathlib import Path
 from serve.record.spool import Spool
 from tests.support.decision_records import decision
-spool = Spool(Path(sys.argv[1]), sys.argv[2], turn_bytes=30_000)
+spool = Spool(Path(sys.argv[1]), sys.argv[2], rotate_bytes=30_000)
 for number in count():
     name = f"{sys.argv[2]}-{number}"
     spool.write(decision(number % 50, decision_id=name))
@@ -247,12 +247,12 @@ for number in count():
 def test_no_answered_request_is_lost_when_replicas_are_killed(settings: Settings) -> None:
     """Twenty replicas answer while the controller seals, and each is killed in the middle of it."""
     chance, answered = Random(20), list[str]()
-    keeper = DecisionLog(settings)
+    decision_log = DecisionLog(settings)
 
     def seal() -> None:
-        keeper.take()
-        keeper.next_segments()
-        keeper.sealed(process_alive)
+        decision_log.take()
+        decision_log.next_segments()
+        decision_log.sealed(process_alive)
 
     for number in range(20):
         command = [sys.executable, "-c", WRITER, str(settings.spool), f"r{number}"]
@@ -265,7 +265,7 @@ def test_no_answered_request_is_lost_when_replicas_are_killed(settings: Settings
             replica.kill()
             answered += [line.decode().strip() for line in replica.stdout if line.endswith(b"\n")]
         if chance.random() < 0.5:
-            keeper = DecisionLog(settings)  # the controller begins again, too
+            decision_log = DecisionLog(settings)  # the controller begins again, too
     seal()
 
     frames = list(read_segments(settings.decisions, "credit-default"))

@@ -152,7 +152,9 @@ def test_an_xgboost_that_answers_otherwise_is_asked_through_its_public_calls(
     expected = load_scorer("boosted_trees", folder / "model.ubj")
     monkeypatch.setattr(boosted_trees, "_explaining", [])
     monkeypatch.setattr(xgboost_direct, "_SCORES", xgboost_direct._SCORES.replace(b'"type":0', b'"type":1'))
-    monkeypatch.setattr(xgboost_direct, "_PUSHES", xgboost_direct._PUSHES.replace(b'"type":2', b'"type":77'))
+    monkeypatch.setattr(
+        xgboost_direct, "_CONTRIBUTIONS", xgboost_direct._CONTRIBUTIONS.replace(b'"type":2', b'"type":77')
+    )
     scorer = load_scorer("boosted_trees", folder / "model.ubj")
     assert (scorer._scores_direct, scorer._explains_direct) == (False, False)  # type: ignore[attr-defined]
     monkeypatch.undo()

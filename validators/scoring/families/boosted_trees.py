@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import ctypes
-import logging
 from typing import Any
 
 import numpy as np
+import structlog
 
 from lineage.errors import PlimsollError, TamperedError
-from validators.scoring import xgboost_c_api as xgboost_direct
+from validators.scoring import xgboost_c_api
 from validators.scoring.port import Rows
 from validators.scoring.xgboost_without_sklearn import import_xgboost
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger("plimsoll.scoring")
 xgb = import_xgboost()
 _PROBES = 3
 
 
 class BoostedTrees:
-    """A binary:logistic booster that answers on one thread, so that replicas do not fight over cores.
+    """A binary:logistic booster that scores on one thread, so that replicas do not compete for cores.
 
-    It answers through `xgboost_direct` where that gave the same bits as the public calls on probe rows, and through the
-    public calls otherwise. Any number of threads may ask at a time.
+    It uses `xgboost_c_api` where that gave the same bits as the public calls on probe rows, and the public calls
+    otherwise. Any number of threads may call it at a time.
 
     Raises:
-        TamperedError: the booster does not answer with one probability a row.
+        TamperedError: the booster does not give one probability a row.
     """
 
     def __init__(self, booster: Any) -> None:
@@ -36,17 +36,17 @@ class BoostedTrees:
         expected = self._public_score(probes)
         if expected.shape != (_PROBES,):
             raise TamperedError(f"the model answers in shape {expected.shape[1:]} a row; expected one probability")
-        self._scores_direct = _agrees(xgboost_direct.score, booster, probes, expected)
+        self._scores_direct = _agrees(xgboost_c_api.score, booster, probes, expected)
         self._explains_direct = _explains_direct(self, probes[:1])  # one row explained costs a tenth of loading
 
     def score(self, rows: Rows) -> Rows:
         """Probabilities, float64[n]."""
-        return xgboost_direct.score(self._booster, rows) if self._scores_direct else self._public_score(rows)
+        return xgboost_c_api.score(self._booster, rows) if self._scores_direct else self._public_score(rows)
 
     def contributions(self, rows: Rows) -> Rows:
         """Exact TreeSHAP in log-odds, float64[n, width]; the last column XGBoost returns is the bias and is cut off."""
         if self._explains_direct:
-            return xgboost_direct.contributions(self._booster, rows)[:, :-1]
+            return xgboost_c_api.contributions(self._booster, rows)[:, :-1]
         return self._public_contributions(rows)[:, :-1]
 
     def _public_score(self, rows: Rows) -> Rows:
@@ -54,27 +54,27 @@ class BoostedTrees:
 
     def _public_contributions(self, rows: Rows) -> Rows:
         matrix = xgb.DMatrix(rows, nthread=1)
-        pushed = self._booster.predict(matrix, pred_contribs=True, validate_features=False)
-        return np.asarray(pushed, dtype=np.float64)
+        found = self._booster.predict(matrix, pred_contribs=True, validate_features=False)
+        return np.asarray(found, dtype=np.float64)
 
 
 _explaining: list[bool] = []
 
 
 def _explains_direct(scorer: BoostedTrees, probes: Rows) -> bool:
-    """Whether this XGBoost explains alike both ways. One model of a process tells for all."""
+    """Whether this XGBoost explains alike both ways; decided once per process, with its first model."""
     if not _explaining:
         expected = scorer._public_contributions(probes)
-        _explaining.append(_agrees(xgboost_direct.contributions, scorer._booster, probes, expected))
+        _explaining.append(_agrees(xgboost_c_api.contributions, scorer._booster, probes, expected))
     return _explaining[0]
 
 
-def _agrees(ask: Any, booster: Any, probes: Rows, expected: Rows) -> bool:
+def _agrees(call: Any, booster: Any, probes: Rows, expected: Rows) -> bool:
     """Whether a direct call gives the same bits as the public one, for many rows and for one."""
     try:
-        answers = [ask(booster, probes), np.concatenate([ask(booster, probe[None]) for probe in probes])]
-    except (AttributeError, ctypes.ArgumentError, PlimsollError) as error:  # another XGBoost than we know
-        log.warning("XGBoost is asked through its public calls, which takes longer: %s", error)
+        answers = [call(booster, probes), np.concatenate([call(booster, probe[None]) for probe in probes])]
+    except (AttributeError, ctypes.ArgumentError, PlimsollError) as error:  # an XGBoost with another C interface
+        log.warning("XGBoost is called through its public interface, which takes longer", reason=str(error))
         return False
     return all(answer.tobytes() == expected.tobytes() for answer in answers)
 

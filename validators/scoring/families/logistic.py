@@ -1,4 +1,4 @@
-"""Logistic regression on standardised features: the simple, approved model that answers when the champion cannot."""
+"""Logistic regression on standardised features: the usual baseline, which scores when the champion cannot."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Logistic:
         """Probabilities, float64[n].
 
         The sum runs in feature order (accumulate, not BLAS), so that a row alone and the same row in a batch give
-        the same bits and a recorded decision can be replayed. A row alone does the same sums without NumPy, whose
+        the same bits and a recorded decision can be replayed. A single row takes the same sums without NumPy, whose
         calls would cost twice as much as the arithmetic.
         """
         if len(rows) == 1:
@@ -46,10 +46,10 @@ class Logistic:
         return np.asarray(1.0 / (1.0 + np.exp(-np.clip(log_odds, -_CLIP, _CLIP))), dtype=np.float64)
 
     def _score_one(self, row: list[float]) -> Rows:
-        pushes = [push * ((value - mean) / scale) for value, (push, mean, scale) in zip(row, self._terms, strict=True)]
-        total = pushes[0]
-        for push in pushes[1:]:
-            total += push
+        terms = [term * ((value - mean) / scale) for value, (term, mean, scale) in zip(row, self._terms, strict=True)]
+        total = terms[0]
+        for term in terms[1:]:
+            total += term
         log_odds = min(max(self.intercept + total, -_CLIP), _CLIP)  # NaN stays NaN in this order
         return np.array([1.0 / (1.0 + float(np.exp(-log_odds)))])  # math.exp may differ in the last bit
 

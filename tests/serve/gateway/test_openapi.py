@@ -8,8 +8,6 @@ from typing import Any, get_args
 import httpx
 import jsonschema
 import pytest
-from tests.serve.test_decide import RISKY, Bench
-from tests.serve.test_desk import CLIENT, Door
 
 from lineage.errors import RefusedError
 from lineage.settings import Settings
@@ -19,6 +17,8 @@ from serve.gateway.messages import REFUSALS, error_reply
 from serve.gateway.open_inference import OUTPUTS
 from serve.gateway.schemas import DATATYPES, REPLIES, REQUESTS, OutputName
 from serve.gateway.tensors import BYTES, NUMBERS
+from tests.support.decider_bench import RISKY, Bench
+from tests.support.router_over_http import CLIENT, RouterOverHttp
 
 SERVICE = "token-of-controller"
 DECIDE = {"features": RISKY, "key": "customer-17"}
@@ -35,24 +35,24 @@ BODIES: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="module")
-def door(tmp_path_factory: pytest.TempPathFactory) -> Door:
-    return Door(Bench(Settings(home=tmp_path_factory.mktemp("home"))))
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> RouterOverHttp:
+    return RouterOverHttp(Bench(Settings(home=tmp_path_factory.mktemp("home"))))
 
 
-def test_what_the_router_serves_is_what_is_documented(door: Door) -> None:
-    served = {*door.router.handlers, *door.router.open_handlers} - {"v2/"}  # the same as "v2"
+def test_what_the_router_serves_is_what_is_documented(gateway: RouterOverHttp) -> None:
+    served = {*gateway.router.handlers, *gateway.router.open_handlers} - {"v2/"}  # the same as "v2"
     assert served == set(ENDPOINTS)
     assert {"/" + pattern for pattern in served} == set(openapi.openapi()["paths"])
     for pattern, endpoint in ENDPOINTS.items():
-        assert (pattern in door.router.open_handlers) == (endpoint.authentication != "required")
+        assert (pattern in gateway.router.open_handlers) == (endpoint.authentication != "required")
         assert endpoint.request in REQUESTS or not endpoint.content_types
         assert endpoint.reply in REPLIES
         assert set(endpoint.refusals) <= set(REFUSALS)
 
 
 @pytest.mark.parametrize("pattern", ENDPOINTS)
-def test_a_reply_has_the_documented_body_and_headers(door: Door, pattern: str) -> None:
-    reply = _send(door, pattern)
+def test_a_reply_has_the_documented_body_and_headers(gateway: RouterOverHttp, pattern: str) -> None:
+    reply = _send(gateway, pattern)
     document = openapi.openapi()
     operation = document["paths"][f"/{pattern}"][ENDPOINTS[pattern].method.lower()]
     documented = operation["responses"][str(reply.status_code)]
@@ -64,13 +64,13 @@ def test_a_reply_has_the_documented_body_and_headers(door: Door, pattern: str) -
 
 
 @pytest.mark.parametrize("pattern", [pattern for pattern, one in ENDPOINTS.items() if one.content_types])
-def test_an_unknown_member_of_a_body_is_refused_as_documented(door: Door, pattern: str) -> None:
+def test_an_unknown_member_of_a_body_is_refused_as_documented(gateway: RouterOverHttp, pattern: str) -> None:
     endpoint = ENDPOINTS[pattern]
     document = openapi.openapi()
     body = BODIES[endpoint.operation] | {"no_such_member": 1}
     request = {**document, **document["components"]["schemas"][endpoint.request]}
     assert not jsonschema.Draft202012Validator(request).is_valid(body)
-    reply = _send(door, pattern, body)
+    reply = _send(gateway, pattern, body)
     assert (reply.status_code, reply.json()["field"]) == (422, "no_such_member")
     problem = {**document, **document["components"]["schemas"]["Problem"]}
     jsonschema.Draft202012Validator(problem).validate(reply.json())
@@ -89,19 +89,19 @@ def test_types_of_the_document_are_those_that_the_parsers_know() -> None:
     assert get_args(OutputName) == tuple(OUTPUTS)
 
 
-def test_the_document_is_generated_when_it_is_asked_for_and_not_by_decisions(door: Door) -> None:
+def test_the_document_is_generated_when_it_is_asked_for_and_not_by_decisions(gateway: RouterOverHttp) -> None:
     openapi.document.cache_clear()
     openapi._general.cache_clear()
-    assert _send(door, "decide/{model}").status_code == 200
+    assert _send(gateway, "decide/{model}").status_code == 200
     assert openapi._general.cache_info().currsize == 0
-    assert door.send("GET", "/openapi.json", None).status_code == 200
+    assert gateway.send("GET", "/openapi.json", None).status_code == 200
     assert openapi._general.cache_info().currsize == 1
 
 
-def _send(door: Door, pattern: str, body: dict[str, Any] | None = None) -> httpx.Response:
+def _send(gateway: RouterOverHttp, pattern: str, body: dict[str, Any] | None = None) -> httpx.Response:
     endpoint = ENDPOINTS[pattern]
     path = "/" + pattern.replace("{model}", "loan").replace("{version}", "loan@1")
     token = {"none": None}.get(endpoint.authentication, SERVICE if pattern == "route" else CLIENT)
     if not endpoint.content_types:
-        return door.send(endpoint.method, path, token)
-    return door.send(endpoint.method, path, token, content=json.dumps(body or BODIES[endpoint.operation]).encode())
+        return gateway.send(endpoint.method, path, token)
+    return gateway.send(endpoint.method, path, token, content=json.dumps(body or BODIES[endpoint.operation]).encode())
