@@ -120,7 +120,7 @@ def test_a_change_is_on_screen_within_two_seconds_without_reload(seat: Any, home
 
 def _seen_after(page: Any, home: Home, summary: str) -> float:
     """Seconds from the ledger's acknowledgement to the row being visible."""
-    alert = {"alert": "slow", "severity": "page", "summary": summary, "evidence": None}
+    alert = {"alert": "slow", "about": summary, "severity": "page", "summary": summary, "evidence": None}
     home.ledger.append("AlertRaised", model="card-fraud", data=alert)
     began = time.monotonic()
     page.wait_for_selector(f".need >> text={summary}", timeout=8_000)
@@ -132,7 +132,8 @@ def test_the_author_sees_why_they_cannot_approve(seat: Any) -> None:
     own = page.get_by_role("button", name="Approve fx-signal@1")
     own.wait_for()
     assert own.is_disabled()
-    assert page.get_by_text("You are the author of fx-signal@1. A second person has to decide.").count() == 1
+    why = "validator is the author of this release; a second person has to decide"
+    assert page.get_by_text(why).count() == 1
     assert page.get_by_role("button", name="Approve credit-default@2").is_enabled()
 
 
@@ -141,9 +142,9 @@ def test_an_old_view_is_refused_then_read_again_then_recorded(seat: Any, home: H
     page = validator.open("/release/credit-default@2")
     page.get_by_role("button", name="Approve credit-default@2").click()
     page.wait_for_selector("text=Traffic does not change")
-    go = page.locator("#sheet-go")
+    go = page.locator("#dialog-go")
     assert go.is_disabled()
-    page.fill("#sheet-reason", "all metrics inside their limits")
+    page.fill("#dialog-reason", "all metrics inside their limits")
     home.ledger.append(
         "CanaryHeld",
         model="credit-default",
@@ -152,10 +153,10 @@ def test_an_old_view_is_refused_then_read_again_then_recorded(seat: Any, home: H
     )
     _train_another(home)
     go.click()
-    page.wait_for_selector("#sheet-refusal .refusal")
-    page.click("#sheet-again")
-    playwright.expect(page.locator("#sheet-refusal")).to_have_text("")
-    page.fill("#sheet-reason", "all metrics inside their limits, read again")
+    page.wait_for_selector("#dialog-refusal .refusal")
+    page.click("#dialog-again")
+    playwright.expect(page.locator("#dialog-refusal")).to_have_text("")
+    page.fill("#dialog-reason", "all metrics inside their limits, read again")
     go.click()
     page.wait_for_selector("text=Recorded as #")
     page.wait_for_selector("text=approve by validator: all metrics inside their limits, read again", timeout=4_000)
@@ -174,8 +175,8 @@ def test_promote_with_a_reason(seat: Any, home: Home) -> None:
     page = seat("operator").open("/release/credit-default@2")
     page.get_by_role("button", name="Promote to 50").click()
     page.wait_for_selector("text=The controller takes the further steps")
-    page.fill("#sheet-reason", "approved by the validator, going ahead")
-    page.click("#sheet-go")
+    page.fill("#dialog-reason", "approved by the validator, going ahead")
+    page.click("#dialog-go")
     page.wait_for_selector("text=Recorded as #")
     last = home.ledger.release("credit-default@2")["facts"][-1]
     assert (last["kind"], last["data"]["share"], last["actor"]["name"]) == ("RolloutStepped", 0.5, "operator")
@@ -229,7 +230,7 @@ def test_every_page_is_accessible(seat: Any, scheme: str, viewport: dict[str, in
     assert found == {}
 
 
-def test_the_sheet_is_accessible(seat: Any) -> None:
+def test_the_dialog_is_accessible(seat: Any) -> None:
     from axe_playwright_python.sync_playwright import Axe
 
     page = seat("operator", bypass_csp=True).open("/drift")
@@ -259,7 +260,8 @@ def test_one_person_kills_and_a_second_one_lets_go(seat: Any, home: Home) -> Non
     panel = page.locator("section.panel").filter(has=page.get_by_role("heading", name="Kill switch"))
     own = panel.get_by_role("button", name="Release card-fraud")
     playwright.expect(own).to_be_disabled(timeout=8_000)
-    assert page.get_by_text("You asked for the release. A second person has to confirm.").count() == 1
+    why = "operator asked for the release of card-fraud; a second person has to confirm"
+    assert page.get_by_text(why).count() == 1
     other = validator.open("/")
     other.wait_for_selector(".need >> text=operator asks to release the kill switch: scores vary again")
     other.locator(".stop.killed").get_by_role("button", name="Release card-fraud").click()
@@ -275,8 +277,8 @@ SWITCH = "KillSwitchPulled,KillReleaseRequested,KillSwitchReleased"
 
 
 def _send(page: Any, reason: str) -> None:
-    page.fill("#sheet-reason", reason)
-    page.click("#sheet-go")
+    page.fill("#dialog-reason", reason)
+    page.click("#dialog-go")
     page.wait_for_selector("text=Recorded as #")
 
 
