@@ -68,11 +68,11 @@ def one_model(model: ModelSummary, records: list[Json]) -> html.Div | None:
     for record in records:
         newest.setdefault((record["data"]["attribute"], record["data"]["stage"]), record)
     order = sorted(newest, key=lambda key: (key[0], key[1] != "live"))
-    panels = [measurement(newest[key]) for key in order]
+    panels = html.Div([measurement(newest[key]) for key in order], className="grid two")
     alerts = [alert for alert in model.alerts if alert.alert == "fairness"]
-    if alerts:
-        panels.insert(0, panel(f"{model.model} · open alerts", *alert_lines(alerts)))
-    return html.Div(panels, className="grid two") if panels else None
+    if not alerts:
+        return panels if order else None
+    return html.Div([panel(f"{model.model} · open alerts", *alert_lines(alerts)), panels], className="stack")
 
 
 def measurement(record: Json) -> html.Section:

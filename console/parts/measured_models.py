@@ -1,4 +1,4 @@
-"""The models that a page of measurements shows: one that was chosen, or six at a time by name."""
+"""The models that a page of measurements shows: one that was chosen, or four at a time by name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from console.person_ledger import PersonLedger
 from lineage.state.entities import ModelSummary
 
 Json = dict[str, Any]
-SIZE = 6
+SIZE = 4
 
 
 async def models_of_page(at: PersonLedger, path: str, chosen: Json) -> tuple[list[ModelSummary], Any, Interest]:

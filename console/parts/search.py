@@ -26,7 +26,7 @@ def search_box(id_: str, label: str, value: str | None) -> Any:
         clearable=True,
         searchable=True,
         debounce=250,
-        placeholder="Type a part of the name",
+        placeholder="Part of a name",
         nothingFoundMessage="No such name",
         clearButtonProps={"aria-label": f"Clear {label.lower()}"},
     )

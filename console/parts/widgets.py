@@ -66,7 +66,8 @@ def tone_icon(tone: str) -> html.Span:
 def status(word: str, text: str | None = None) -> html.Span:
     """A status label; an unknown word is shown as it is, without a colour."""
     tone, shape = STATUS.get(word, ("quiet", "question"))
-    return html.Span([icon(shape), html.Span(text or word)], className=f"status {tone}")
+    # One element with its icon from the style sheet: a list of a hundred releases has to be on screen at once.
+    return html.Span(text or word, className=f"status {tone} icon-{shape}")
 
 
 def panel(title: str, *children: Children, aside: Children = None, **props: Any) -> html.Section:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -14,12 +11,12 @@ import pytest
 from playwright import sync_api as playwright
 
 from plimsoll import Client
+from tests.support.console_browser import WIDE, Seat, chromium, console_process
 from tests.support.console_home import Home, running
 
 pytestmark = pytest.mark.acceptance
-ARGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 PAGES = ("/", "/releases", "/release/credit-default@2", "/drift", "/fairness", "/reviews", "/audit")
-WIDE, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
+PHONE = {"width": 390, "height": 844}
 AXE = """async () => (await axe.run()).violations.filter(v => ['serious', 'critical'].includes(v.impact))
   .map(v => v.id + ': ' + v.nodes.slice(0, 3).map(n => n.html.slice(0, 160)).join(' | '))"""
 
@@ -33,66 +30,14 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
 
 @pytest.fixture(scope="module")
 def served(home: Home) -> Iterator[str]:
-    """The console as its own process."""
-    settings = home.settings
-    environment = os.environ | {
-        "PLIMSOLL_HOME": str(settings.home),
-        "PLIMSOLL_LEDGER_PORT": str(settings.ledger_port),
-        "PLIMSOLL_CONSOLE_PORT": str(settings.console_port),
-    }
-    process = subprocess.Popen([sys.executable, "-m", "console.server"], env=environment)
-    try:
-        _answers(f"{settings.console_url}/healthz", process)
-        yield settings.console_url
-    finally:
-        process.terminate()
-        process.wait(15)
-
-
-def _answers(url: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        assert process.poll() is None, "the console ended"
-        try:
-            if httpx.get(url, timeout=1.0).status_code == 200:
-                return
-        except httpx.TransportError:
-            time.sleep(0.2)
-    raise AssertionError(f"{url} does not answer")
+    with console_process(home.settings) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as runner:
-        chromium = runner.chromium.launch(executable_path="/usr/bin/chromium", args=ARGS)
-        yield chromium
-        chromium.close()
-
-
-class Seat:
-    """A signed-in person's tab that notes every request and every complaint of the browser."""
-
-    def __init__(self, browser: Any, base: str, home: Home, name: str, **options: Any) -> None:
-        self.base = base
-        self.context = browser.new_context(**({"viewport": WIDE} | options))
-        self.page = self.context.new_page()
-        self.requests: list[str] = []
-        self.complaints: list[str] = []
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.on("websocket", lambda socket: self.requests.append(socket.url))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("console", lambda m: self.complaints.append(m.text) if m.type == "error" else None)
-        self.page.goto(f"{base}/sign-in")
-        self.page.fill("#name", name)
-        self.page.fill("#password", home.passwords[name])
-        self.page.click("button[type=submit]")
-        self.page.wait_for_selector("#chip")
-
-    def open(self, path: str) -> Any:
-        self.page.goto(self.base + path)
-        self.page.wait_for_selector("h1", timeout=20_000)
-        playwright.expect(self.page.locator("#chip")).to_have_text("Live", timeout=20_000)
-        return self.page
+    with chromium() as opened:
+        yield opened
 
 
 @pytest.fixture
