@@ -201,6 +201,13 @@ def test_the_chain_is_verified(sign_in: SignIn) -> None:
     assert "No witness" in said
 
 
+def test_a_long_record_is_verified_when_it_is_asked_for(sign_in: SignIn) -> None:
+    sign_in("auditor").get("/audit")
+    from console.pages.audit import not_verified
+
+    assert "Not verified yet 1,000,000 records" in text(not_verified(1_000_000))
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
