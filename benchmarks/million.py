@@ -34,11 +34,15 @@ _GOLDEN: Json = {"count": 32, "matched": 32}
 Fact = tuple[str, str, str | None, tuple[str, str], Json]  # kind, model, release, actor, data
 
 
-def build(settings: Settings, count: int = RECORDS) -> int:
-    """Write a log of `count` records that the rules of release would let pass; return its bytes."""
+def build(settings: Settings, count: int = RECORDS, releases: int = RELEASES) -> int:
+    """Write a log of `count` records that the rules of release would let pass; return its bytes.
+
+    Args:
+        releases: of each model.
+    """
     log = Log(settings.log_folder, signer=signer_at(settings.log_key))
     list(log.replay())
-    facts = islice(_facts(count), count)
+    facts = islice(_facts(count, releases), count)
     number = 0
     while group := list(islice(facts, _GROUP)):
         for fact in group:
@@ -63,12 +67,12 @@ def _envelope(number: int, fact: Fact) -> Json:
     }
 
 
-def _facts(count: int) -> Iterator[Fact]:
+def _facts(count: int, releases: int) -> Iterator[Fact]:
     """Each model gets release after release; between two of them it is watched."""
-    life = sum(1 for number in range(1, RELEASES + 1) for _ in _life("m", number)) * MODELS
-    ticks = max(1, -(-(count - life) // (RELEASES * MODELS)))
+    life = sum(1 for number in range(1, releases + 1) for _ in _life("m", number)) * MODELS
+    ticks = max(1, -(-(count - life) // (releases * MODELS)))
     names = [f"model-{number:03d}" for number in range(MODELS)]
-    for number in range(1, RELEASES + 1):
+    for number in range(1, releases + 1):
         for name in names:
             yield from _life(name, number)
         for tick in range(ticks):

@@ -1,4 +1,4 @@
-"""The console's outer door: session, CSRF and security headers for every request and socket.
+"""Access middleware: session, CSRF and security headers for every request and socket.
 
 A plain ASGI class, because `BaseHTTPMiddleware` never sees a websocket. Without a session there are only the sign-in
 page, static assets and `/healthz`.
@@ -14,7 +14,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from console.ledger_client import DOOR, Door
+from console.ledger_client import CLIENT, LedgerClient
 from console.session import COOKIE, WHO, Person, Sessions
 
 OPEN = ("/assets/", "/healthz", "/sign-in", "/favicon.ico", "/_favicon.ico")
@@ -45,16 +45,16 @@ def content_policy(hashes: list[str]) -> str:
     )
 
 
-class Gate:
-    """Wraps the whole application.
+class AccessMiddleware:
+    """Lets requests and sockets through to the application; it wraps all of it.
 
     Args:
         hashes: gives the inline scripts' hashes. Asked at response time: Dash adds one at its first request.
     """
 
-    def __init__(self, app: ASGIApp, sessions: Sessions, door: Door, hashes: Callable[[], list[str]]) -> None:
+    def __init__(self, app: ASGIApp, sessions: Sessions, client: LedgerClient, hashes: Callable[[], list[str]]) -> None:
         self.app = app
-        self._door = door
+        self._client = client
         self._sessions = sessions
         self._hashes = hashes
 
@@ -67,10 +67,10 @@ class Gate:
             await self.app(scope, receive, send)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        person, path = self._who(scope), scope["path"]
+        person, path = self._person_of(scope), scope["path"]
         guarded = self._headers(scope, send)
         if person is None and not path.startswith(OPEN):
-            await self._turn_away(scope, receive, guarded)
+            await self._refuse(scope, receive, guarded)
             return
         changes = scope["method"] not in ("GET", "HEAD", "OPTIONS") and path not in FORMS
         if changes and (person is None or not person.sent(Headers(scope=scope).get(CSRF_HEADER))):
@@ -80,7 +80,7 @@ class Gate:
         await self._as(person, scope, receive, guarded)
 
     async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        person = self._who(scope)
+        person = self._person_of(scope)
         if person is None:
             await receive()
             await send({"type": "websocket.close", "code": 4001, "reason": "sign in"})
@@ -89,14 +89,14 @@ class Gate:
         await self._as(person, scope, receive, send)
 
     async def _as(self, person: Person | None, scope: Scope, receive: Receive, send: Send) -> None:
-        before, door = WHO.set(person), DOOR.set(self._door)
+        before, client = WHO.set(person), CLIENT.set(self._client)
         try:
             await self.app(scope, receive, send)
         finally:
-            DOOR.reset(door)
+            CLIENT.reset(client)
             WHO.reset(before)
 
-    def _who(self, scope: Scope) -> Person | None:
+    def _person_of(self, scope: Scope) -> Person | None:
         jar: SimpleCookie = SimpleCookie()
         try:
             jar.load(Headers(scope=scope).get("cookie", ""))
@@ -104,7 +104,7 @@ class Gate:
             return None
         return self._sessions.open(jar[COOKIE].value) if COOKIE in jar else None
 
-    async def _turn_away(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
         if scope["method"] != "GET" or path.startswith("/_dash-"):
             await JSONResponse({"error": "sign in first"}, 401)(scope, receive, send)

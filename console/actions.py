@@ -1,38 +1,34 @@
-"""What a person can do to a release or model: when it is possible, who may, what it does and what undoes it.
+"""Buttons, their words and their calls for what a person may do to a release or a model.
 
-Pure. The ledger is the authority; these texts explain its rules beforehand and never replace them.
+Pure. Which actions there are, which are possible and why not is the ledger's answer; the words are the console's.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from console.formatting import NB, percent
-from console.review import REASON_LEAST, Call, decide, roles, why_not
-from lineage.lifecycle import IN_FLIGHT
-from lineage.rules.roles import PEOPLE_MAY
+from console.judgement_text import reasons
+from console.model_now import ModelNow
+from console.review import Call, Decision, decide, reason_given
+from lineage.rules.views import Action, Offers
+from lineage.state.entities import Release
 
 Json = dict[str, Any]
-#: verb -> kind of fact it states; the order is the order of buttons
-VERBS = {
-    "rollback": "RollbackOrdered",
-    "approve": "ReviewDecided",
-    "reject": "ReviewDecided",
-    "promote": "RolloutStepped",
-    "canary": "CanaryStarted",
-    "abort": "CanaryAborted",
-    "shadow": "ShadowStarted",
-    "unshadow": "ShadowStopped",
-    "retrain": "RetrainRequested",
-}
+#: The order of buttons.
+ORDER = ("rollback", "approve", "reject", "promote", "canary", "abort", "shadow-start", "shadow-stop")
+VERBS = frozenset({*ORDER, "retrain"})
 #: Actions that lead to a safer place carry the filled button; the last two are of `console.kill_switch`.
 SAFE = frozenset({"rollback", "abort", "reject", "kill", "silence"})
 GONE = "None for these bytes: train a new release."
+_DECISIONS: dict[str, Decision] = {"approve": "approve", "reject": "reject"}
+_PATHS = {"shadow-start": "shadow/start", "shadow-stop": "shadow/stop"}
 
 
 @dataclass(frozen=True)
-class Option:
+class Button:
     """One button: what it says, and why it cannot be used (None when it can)."""
 
     verb: str
@@ -42,8 +38,8 @@ class Option:
 
 
 @dataclass(frozen=True)
-class Sheet:
-    """What the review sheet says before anything is done. `button` repeats the effect."""
+class Preview:
+    """What the review dialog says before anything is done. `button` repeats the effect."""
 
     title: str
     before: list[str]
@@ -54,191 +50,145 @@ class Sheet:
     button: str
 
 
-def next_share(release: Json, section: str) -> float | None:
-    """The share that the policy's next step of `canary` or `rollout` gives; None at the end."""
-    here = 0.0 if section == "canary" and release["state"] == "registered" else release.get("share") or 0.0
-    steps = release.get("policy", {}).get(section, {}).get("steps", [])
-    return next((step for step in steps if step > here), None)
-
-
-def label(verb: str, release: Json, model: Json) -> str:
+def label(action: Action, subject: str) -> str:
     """The button's words: the verb with its effect."""
-    match verb:
+    match action.verb:
         case "rollback":
-            return f"Roll back to {model.get('previous') or 'the baseline'}"
+            return f"Roll back to {_target(action)}"
         case "abort":
             return "Abort, all traffic back"
         case "promote":
-            return f"Promote to {percent(next_share(release, 'rollout'))}"
+            return f"Promote to {percent(action.next_share)}"
         case "canary":
-            return f"Start canary at {percent(next_share(release, 'canary'))}"
-        case "retrain":
-            return f"Retrain {model['model']}"
-        case "shadow":
+            return f"Start canary at {percent(action.next_share)}"
+        case "shadow-start":
             return "Start in the shadow"
-        case "unshadow":
+        case "shadow-stop":
             return "Stop the shadow"
         case _:
-            return f"{verb.capitalize()} {release['release']}"
+            return f"{action.verb.capitalize()} {subject}"
 
 
-def _not_now(verb: str, release: Json, model: Json) -> str | None:
-    name, state = release["release"], release["state"]
-    if verb in ("canary", "promote") and model.get("stopped"):
-        return f"{model['model']} is killed: no release takes traffic until two people let go."
-    match verb:
-        case "rollback":
-            return None if model.get("champion") == name else f"{name} is not the champion."
-        case "abort":
-            return None if state in IN_FLIGHT else f"{name} carries no trial traffic."
-        case "promote":
-            needs_review = release.get("policy", {}).get("review", {}).get("required", True)
-            if state == "approved" or (state == "review" and not needs_review):
-                return None
-            return f"{name} has no approval by a second person yet." if state == "review" else f"{name} is {state}."
-        case "canary":
-            if state != "registered":
-                return f"{name} is {state}; a canary starts from registered."
-            return _other(name, model)
-        case "shadow":
-            return _other(name, model)
-    return None
+def _target(action: Action) -> str:
+    return "the baseline" if action.to in (None, "baseline") else str(action.to)
 
 
-def _other(name: str, model: Json) -> str | None:
-    """The release that is scored beside the champion already; there is room for one."""
-    flying, shadow = model.get("challenger"), model.get("shadow")
-    if flying:
-        return f"{flying} is in flight; one release of a model at a time."
-    return f"{shadow} scores in the shadow; stop that first." if shadow not in (None, name) else None
+def button(action: Action, subject: str) -> Button:
+    """The button of an action on a release or model."""
+    return Button(action.verb, subject, label(action, subject), action.why_not)
 
 
-def refusal(verb: str, release: Json, model: Json, name: str, role: str) -> str | None:
-    """Why this person cannot use the verb now, and who can; None when they can."""
-    if verb in ("approve", "reject"):
-        return why_not(release, name, role)
-    if reason := _not_now(verb, release, model):
-        return reason
-    kind = VERBS[verb]
-    return None if role in PEOPLE_MAY[kind] else f"Your role is {role}. An {roles(kind)} can."
+def release_buttons(release: str, now: ModelNow, of_release: Offers, of_model: Offers) -> list[Button]:
+    """The buttons of a release page: what applies to the release, and the rollback on the page of the champion."""
+    offered = {action.verb: (action, release) for action in of_release.actions}
+    if now.model.champion == release:
+        offered |= {action.verb: (action, now.model.model) for action in of_model.actions}
+    known = (offered[verb] for verb in ORDER if verb in offered)
+    return [button(action, subject) for action, subject in known if action.applies]
 
 
-def _fits(verb: str, release: Json, model: Json) -> bool:
-    """The verb belongs on the page of a release in this state, whether or not this person may use it."""
-    state = release["state"]
-    return {
-        "rollback": model.get("champion") == release["release"],
-        "abort": state in IN_FLIGHT,
-        "approve": state == "review",
-        "reject": state == "review",
-        "promote": state in ("review", "approved"),
-        "canary": state == "registered",
-        "shadow": state == "registered" and model.get("shadow") != release["release"],
-        "unshadow": model.get("shadow") == release["release"],
-    }.get(verb, False)
+def buttons(verbs: Iterable[str], subject: str, offers: Offers) -> list[Button]:
+    """The buttons of some verbs on a subject, where they apply."""
+    found = (offers.get(verb) for verb in verbs)
+    return [button(action, subject) for action in found if action is not None and action.applies]
 
 
-def options(release: Json, model: Json, name: str, role: str) -> list[Option]:
-    """The buttons of a release page for this person, safe ones first."""
-    return [
-        Option(verb, release["release"], label(verb, release, model), refusal(verb, release, model, name, role))
-        for verb in VERBS
-        if _fits(verb, release, model)
-    ]
-
-
-def traffic(model: Json, hourly: float | None, challenger: float | None = None) -> list[str]:
-    """Who answers how much, challenger first: `["credit-default@2 25 %", …]`, with decisions an hour where known.
+def traffic(now: ModelNow, hourly: float | None) -> list[str]:
+    """Which release answers how much, challenger first: `["credit-default@2 25 %", …]`.
 
     Args:
-        challenger: the challenger's share to assume; the model's own when absent.
+        hourly: decisions an hour of the model; None where that is not known.
     """
-    if stopped := model.get("stopped"):
-        return ["nobody answers, killed" if stopped == "nothing" else f"baseline {percent(1.0)}, killed"]
-    share = model.get("share", 0.0) if challenger is None else challenger
-    rest = model.get("champion") or "baseline"
+    model = now.model
+    if now.stopped:
+        return ["nobody answers, killed" if now.stopped == "nothing" else f"baseline {percent(1.0)}, killed"]
+    rest = model.champion or "baseline"
 
-    def part(who: str, portion: float) -> str:
-        return f"{who} {percent(portion)}" + (f", about {hourly * portion:,.0f}{NB}decisions/h" if hourly else "")
+    def part(release: str, portion: float) -> str:
+        return f"{release} {percent(portion)}" + (f", about {hourly * portion:,.0f}{NB}decisions/h" if hourly else "")
 
-    if not model.get("challenger") or share == 0:
+    if not model.challenger or model.share == 0:
         return [part(rest, 1.0)]
-    if share >= 1:
-        return [part(model["challenger"], 1.0)]
-    return [part(model["challenger"], share), part(rest, 1 - share)]
+    if model.share >= 1:
+        return [part(model.challenger, 1.0)]
+    return [part(model.challenger, model.share), part(rest, 1 - model.share)]
 
 
-def sheet(verb: str, release: Json, model: Json, hourly: float | None = None) -> Sheet:
-    """The review sheet of a verb."""
-    name, text = release["release"], label(verb, release, model)
-    now = traffic(model, hourly)
-    failure = "; ".join((release.get("judgement") or {}).get("reasons", [])) or "None on record."
-    stand_in = model.get("champion") or "the baseline"
-    match verb:
+def preview(action: Action, subject: str, now: ModelNow, release: Release | None, hourly: float | None) -> Preview:
+    """What the review dialog says about an action.
+
+    Args:
+        release: the release that it is about; the champion for a rollback.
+    """
+    text, before = label(action, subject), traffic(now, hourly)
+    failure = "; ".join(reasons(release.judgement if release else None)) or "None on record."
+    name = release.release if release else subject
+    match action.verb:
         case "rollback":
-            to = model.get("previous") or "baseline"
-            after = traffic({**model, "champion": to, "share": 0.0}, hourly)
+            to = action.to or "baseline"
             effect = f"{to} answers on every replica within about a second. {name} never answers again."
-            return Sheet(text, now, after, effect, failure, GONE, text)
+            return Preview(text, before, traffic(now.with_champion(to), hourly), effect, failure, GONE, text)
         case "abort":
-            after = traffic(model, hourly, 0.0)
-            effect = f"{stand_in} answers everything. {name} is quarantined and never answers again."
-            return Sheet(f"Abort {name}", now, after, effect, failure, GONE, text)
+            after = traffic(now.with_challenger(now.model.challenger, 0.0), hourly)
+            effect = f"{now.champion} answers everything. {name} is quarantined and never answers again."
+            return Preview(f"Abort {name}", before, after, effect, failure, GONE, text)
         case "approve":
             effect = "Traffic does not change. An operator may then promote it."
             undo = "Abort it before or during the rollout, or roll back after."
-            return Sheet(text, [f"{name} in review"], [f"{name} approved"], effect, failure, undo, text)
+            return Preview(text, [f"{name} in review"], [f"{name} approved"], effect, failure, undo, text)
         case "reject":
-            effect = f"{stand_in} answers everything. {name} is rejected and never answers again."
-            return Sheet(text, [f"{name} in review"], [f"{name} rejected"], effect, failure, GONE, text)
+            effect = f"{now.champion} answers everything. {name} is rejected and never answers again."
+            return Preview(text, [f"{name} in review"], [f"{name} rejected"], effect, failure, GONE, text)
+        case "retrain":
+            effect = (
+                "A training job starts. Nothing a customer sees changes until its release passes the whole journey."
+            )
+            after = [f"a new candidate of {subject}"]
+            return Preview(text, [now.model.champion or "baseline"], after, effect, "–", "Stop the job.", text)
+        case "shadow-start" | "shadow-stop":
+            return _shadow(action, text, name, before, failure)
         case _:
-            return _forward(verb, release, model, hourly)
+            return _forward(action, text, name, now, hourly, failure)
 
 
-def _forward(verb: str, release: Json, model: Json, hourly: float | None) -> Sheet:
-    name, text = release["release"], label(verb, release, model)
-    failure = "; ".join((release.get("judgement") or {}).get("reasons", [])) or "None on record."
-    now = traffic(model, hourly)
-    if verb in ("shadow", "unshadow"):
-        starts = verb == "shadow"
-        copies = f"{name} scores copies of live requests" if starts else f"{name} scores no copies"
-        effect = "Nothing a customer sees changes: nothing of what it says is used."
-        undo = "Stop the shadow." if starts else "Start it again."
-        return Sheet(f"{text}: {name}", now, [*now, copies], effect, failure, undo, text)
-    if verb == "retrain":
-        effect = "A training job starts. Nothing a customer sees changes until its release passes the whole journey."
-        after = [f"a new candidate of {model['model']}"]
-        return Sheet(text, [model.get("champion") or "baseline"], after, effect, "–", "Stop the job.", text)
-    section = "canary" if verb == "canary" else "rollout"
-    share = next_share(release, section) or 0.0
-    after = traffic({**model, "challenger": name}, hourly, share)
+def _shadow(action: Action, text: str, name: str, before: list[str], failure: str) -> Preview:
+    starts = action.verb == "shadow-start"
+    copies = f"{name} scores copies of live requests" if starts else f"{name} scores no copies"
+    effect = "Nothing a customer sees changes: nothing of what it says is used."
+    undo = "Stop the shadow." if starts else "Start it again."
+    return Preview(f"{text}: {name}", before, [*before, copies], effect, failure, undo, text)
+
+
+def _forward(action: Action, text: str, name: str, now: ModelNow, hourly: float | None, failure: str) -> Preview:
+    after = traffic(now.with_challenger(name, action.next_share or 0.0), hourly)
     effect = (
         "Real decisions for customers. The judge watches and takes the traffic back if a limit is crossed."
-        if verb == "canary"
+        if action.verb == "canary"
         else "The controller takes the further steps while the judge agrees, one step at a time."
     )
     undo = "Abort at any moment: all traffic goes back within about a second."
-    return Sheet(f"{text}: {name}", now, after, effect, failure, undo, text)
+    return Preview(f"{text}: {name}", traffic(now, hourly), after, effect, failure, undo, text)
 
 
-def call(verb: str, release: Json, model: Json, reason: str, folder: str | None = None) -> Call:
+def call(verb: str, subject: str, reason: str, *, to: str | None = None, folder: str | None = None) -> Call:
     """The ledger call of a verb.
+
+    Args:
+        to: the target of a rollback, as the dialog showed it.
+        folder: the model folder to retrain from.
 
     Raises:
         ValueError: the reason is too short, the folder is missing, or there is no such verb.
     """
-    if verb in ("approve", "reject"):
-        return decide(release, verb, reason)  # type: ignore[arg-type]
     if verb not in VERBS:
         raise ValueError(f"there is no verb {verb!r}")
-    if len(reason.strip()) < REASON_LEAST:
-        raise ValueError(f"Give a reason of at least {REASON_LEAST} characters.")
-    body: Json = {"reason": reason.strip()}
+    if verb in _DECISIONS:
+        return decide(subject, _DECISIONS[verb], reason)
+    body: Json = {"reason": reason_given(reason)}
     if verb == "rollback":
-        return Call(f"/v1/models/{model['model']}/rollback", body | {"to": model.get("previous") or "baseline"})
+        return Call(f"/v1/models/{subject}/rollback", body | {"to": to})
     if verb == "retrain":
         if not (folder or "").strip():
             raise ValueError("Name the model folder to train from, e.g. examples/credit_default.")
-        return Call(f"/v1/models/{model['model']}/retrain", body | {"folder": folder, "options": {}})
-    path = {"shadow": "shadow/start", "unshadow": "shadow/stop"}.get(verb, verb)
-    return Call(f"/v1/releases/{release['release']}/{path}", body)
+        return Call(f"/v1/models/{subject}/retrain", body | {"folder": folder, "options": {}})
+    return Call(f"/v1/releases/{subject}/{_PATHS.get(verb, verb)}", body)

@@ -1,107 +1,105 @@
-"""What a person can do to a kill switch, of one model or of all: the button, the sheet and the call of each verb.
+"""Buttons, words and calls of a kill switch, of one model or of all.
 
-Pure. The ledger is the authority; these texts explain its rules beforehand and never replace them.
+Pure. Which actions there are and which are possible is the ledger's answer; the words are the console's.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
-from console import safety_text as stops
-from console.actions import Option, Sheet, traffic
+from console import safety_text
+from console.actions import Button, Preview, traffic
 from console.formatting import plural
-from console.review import REASON_LEAST, Call, roles
-from lineage.rules.roles import PEOPLE_MAY
+from console.model_now import ModelNow
+from console.person_ledger import ALL_MODELS, path_of
+from console.review import Call, reason_given
+from lineage.rules.views import Action, Offers
+from lineage.state.safety import Kill
 
 Json = dict[str, Any]
-#: verb -> kind of fact it states; the order is the order of buttons
-VERBS = {
-    "kill": "KillSwitchPulled",
-    "silence": "KillSwitchPulled",
-    "ask-release": "KillReleaseRequested",
-    "confirm-release": "KillSwitchReleased",
-}
-#: Stopping must always be possible: these are sent without the etag.
+#: The order of buttons.
+VERBS = ("kill", "silence", "ask-release", "confirm-release")
+#: These stop something.
 STOPS = frozenset({"kill", "silence"})
-#: The subject that stands for all models; no model has this name.
-EVERYBODY = "*"
+LETS_GO = ("ask-release", "confirm-release")
 _ANSWER = {"kill": "baseline", "silence": "nothing"}
 _UNDO = "Two people: one asks for its release, a second person confirms."
 
 
-def name_of(subject: str) -> str:
-    """The model, or `all models`."""
-    return stops.ALL if subject == EVERYBODY else subject
+@dataclass(frozen=True)
+class Switch:
+    """A kill switch and what it is about.
+
+    Attributes:
+        subject: the model, or `ALL_MODELS`.
+        kill: how it is pulled, None where it is not.
+        now: the model; None for all models.
+        running: how many models answer while all models are not stopped, and how many are stopped by their own switch.
+    """
+
+    subject: str
+    kill: Kill | None
+    now: ModelNow | None = None
+    running: tuple[int, int] = (0, 0)
+
+    @property
+    def name(self) -> str:
+        """The model, or `all models`."""
+        return safety_text.ALL if self.subject == ALL_MODELS else self.subject
 
 
-def kill_of(state: Json, subject: str) -> Json | None:
-    """The switch that is pulled, or None."""
-    kill: Json | None = state["kill"] if subject == EVERYBODY else state["models"][subject].get("kill")
-    return kill
-
-
-def etag_of(state: Json, subject: str) -> int:
-    """What the ledger wants to be told was seen."""
-    return int(state["etag"] if subject == EVERYBODY else state["models"][subject]["etag"])
-
-
-def label(verb: str, subject: str, kill: Json | None) -> str:
+def label(verb: str, switch: Switch) -> str:
     """The button's words: the verb with its effect."""
-    whose = name_of(subject)
     match verb:
+        case "kill" if switch.kill:
+            return f"Keep {switch.name} killed, take the request back"
         case "kill":
-            return f"Kill {whose}, baseline answers"
+            return f"Kill {switch.name}, baseline answers"
+        case "silence" if switch.kill and switch.kill.answer == "nothing":
+            return f"Keep {switch.name} without answers, take the request back"
         case "silence":
-            return f"Answer nothing for {whose}" if kill else f"Kill {whose}, no answers"
+            return f"Answer nothing for {switch.name}" if switch.kill else f"Kill {switch.name}, no answers"
         case "ask-release":
-            return f"Ask to release {whose}"
+            return f"Ask to release {switch.name}"
         case _:
-            return f"Release {whose}"
+            return f"Release {switch.name}"
 
 
-def options(subject: str, kill: Json | None, name: str, role: str) -> list[Option]:
-    """The buttons of a switch for this person."""
-    fits = ["kill", "silence"] if kill is None else ["silence"] if kill["answer"] == "baseline" else []
-    if kill is not None:
-        fits.append("ask-release" if kill["asked_by"] is None else "confirm-release")
-    return [Option(verb, subject, label(verb, subject, kill), refusal(verb, kill, name, role)) for verb in fits]
+def buttons(switch: Switch, offers: Offers) -> list[Button]:
+    """The buttons of a switch: what applies as it stands."""
+    known = [(verb, offers.get(verb)) for verb in VERBS]
+    return [
+        Button(verb, switch.subject, label(verb, switch), action.why_not)
+        for verb, action in known
+        if action is not None and action.applies
+    ]
 
 
-def refusal(verb: str, kill: Json | None, name: str, role: str) -> str | None:
-    """Why this person cannot use the verb now, and who can; None when they can."""
-    kind = VERBS[verb]
-    if role not in PEOPLE_MAY[kind]:
-        return f"Your role is {role}. An {roles(kind)} can."
-    if verb == "confirm-release" and kill is not None and kill["asked_by"] == name:
-        return "You asked for the release. A second person has to confirm."
-    return None
-
-
-def sheet(verb: str, subject: str, state: Json, hourly: float | None = None) -> Sheet:
-    """The review sheet of a verb."""
-    kill, whose = kill_of(state, subject), name_of(subject)
-    text, now = label(verb, subject, kill), _now(state, subject, hourly)
-    if verb in STOPS:
-        after = _after(state, subject, _ANSWER[verb], hourly)
+def preview(action: Action, switch: Switch, hourly: float | None = None) -> Preview:
+    """What the review dialog says about an action on a switch."""
+    kill, text, before = switch.kill, label(action.verb, switch), _before(switch, hourly)
+    if action.verb in STOPS:
         said = {
             "kill": "The baseline answers every request, and each decision says so.",
             "silence": "Customers get no decision: every request is refused.",
-        }[verb]
-        more = " New models are stopped too." if subject == EVERYBODY else ""
-        return Sheet(text, now, after, f"{said}{more} No release takes traffic meanwhile.", "", _UNDO, text)
-    pulled = f"{stops.killed(kill)} (“{kill['reason']}”)" if kill else "not pulled"
-    if verb == "ask-release":
+        }[action.verb]
+        more = " New models are stopped too." if switch.subject == ALL_MODELS else ""
+        after = _after(switch, _ANSWER[action.verb], hourly)
+        return Preview(text, before, after, f"{said}{more} No release takes traffic meanwhile.", "", _UNDO, text)
+    pulled = f"{safety_text.killed(kill)} (“{kill.reason}”)" if kill else "not pulled"
+    if action.verb == "ask-release":
         effect = "Nothing changes until a second person confirms."
         undo = "Kill it again: that takes the request back."
-        return Sheet(text, [pulled], [pulled, "a second person is asked"], effect, "", undo, text)
-    asked = stops.waiting(kill) if kill else ""
+        return Preview(text, [pulled], [pulled, "a second person is asked"], effect, "", undo, text)
+    asked = safety_text.waiting(kill) if kill else ""
     effect = "The champion answers again, and releases may take traffic."
-    if subject == EVERYBODY:
+    if switch.now is None:
         effect = "Champions answer again where no switch of their own is pulled, and releases may take traffic."
-    elif state["kill"]:
-        effect = f"The switch of {whose} is released; the one of all models stays pulled."
-    after = _after(state, subject, None, hourly)
-    return Sheet(text, [pulled, asked], after, effect, "", "Kill it again at any moment.", text)
+    elif switch.now.kill_of_all:
+        effect = f"The switch of {switch.name} is released; the one of all models stays pulled."
+    after = _after(switch, None, hourly)
+    return Preview(text, [pulled, asked], after, effect, "", "Kill it again at any moment.", text)
 
 
 def call(verb: str, subject: str, reason: str) -> Call:
@@ -110,33 +108,27 @@ def call(verb: str, subject: str, reason: str) -> Call:
     Raises:
         ValueError: the reason is too short.
     """
-    if len(reason.strip()) < REASON_LEAST:
-        raise ValueError(f"Give a reason of at least {REASON_LEAST} characters.")
-    path = "/v1/kill" if subject == EVERYBODY else f"/v1/models/{subject}/kill"
-    body: Json = {"reason": reason.strip()}
+    path = path_of(subject) if subject == ALL_MODELS else f"{path_of(subject)}/kill"
+    body: Json = {"reason": reason_given(reason)}
     if verb in STOPS:
         return Call(path, body | {"answer": _ANSWER[verb]})
     return Call(f"{path}/{'ask-release' if verb == 'ask-release' else 'release'}", body)
 
 
-def _now(state: Json, subject: str, hourly: float | None) -> list[str]:
-    if subject != EVERYBODY:
-        return traffic(stops.view(state, subject), hourly)
-    kill = state["kill"]
-    return [stops.killed(kill) if kill else _running(state)]
+def _before(switch: Switch, hourly: float | None) -> list[str]:
+    if switch.now is not None:
+        return traffic(switch.now, hourly)
+    return [safety_text.killed(switch.kill) if switch.kill else _running(switch)]
 
 
-def _after(state: Json, subject: str, answer: str | None, hourly: float | None) -> list[str]:
-    """Who answers once the switch of this subject is pulled to this answer, or released (None)."""
-    kill = {"answer": answer} if answer else None
-    if subject == EVERYBODY:
-        return [f"{stops.answers(answer)}, for every model" if answer else _running(state)]
-    models = state["models"]
-    after = {**state, "models": {**models, subject: {**models[subject], "kill": kill}}}
-    return traffic(stops.view(after, subject), hourly)
+def _after(switch: Switch, answer: str | None, hourly: float | None) -> list[str]:
+    """What answers once the switch is pulled to this answer, or released (None)."""
+    if switch.now is None:
+        return [f"{safety_text.answers(answer)}, for every model" if answer else _running(switch)]
+    kill = Kill("", "", 0, None, answer, "") if answer else None
+    return traffic(switch.now.with_kill(kill), hourly)
 
 
-def _running(state: Json) -> str:
-    own = sum(1 for model in state["models"].values() if model.get("kill"))
-    count = len(state["models"]) - own
-    return f"{plural(count, 'model')} running" + (f", {own} stopped by a switch of their own" if own else "")
+def _running(switch: Switch) -> str:
+    running, own = switch.running
+    return f"{plural(running, 'model')} running" + (f", {own} stopped by a switch of their own" if own else "")

@@ -1,4 +1,4 @@
-"""What stands around every page: header, navigation, the sheet, notices and the stores that news arrives in."""
+"""What is around every page: header, navigation, review dialog, notices and the stores that news arrives in."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import dash
 import dash_mantine_components as dmc
 from dash import ClientsideFunction, Input, Output, State, clientside_callback, dcc, html
 
-from console import review_dialog as sheet
-from console.parts import safety_banner as stops
+from console import review_dialog
+from console.parts import safety_banner
 from console.parts.widgets import icon, link
 from console.session import WHO, Person
 
@@ -25,7 +25,7 @@ THEME: dict[str, Any] = {
     "respectReducedMotion": True,
 }
 
-#: Dash checks the layout once at start, before anybody can be signed in; the gate lets nobody see that one.
+#: Dash checks the layout once at start, before any person can be signed in; that one is never sent.
 NOBODY = Person("", "", "", "", "")
 
 clientside_callback(
@@ -62,7 +62,7 @@ def layout() -> Any:
             html.Div(
                 [navigation(), html.Main([stale(), stopped(), dash.page_container], id="main")], className="frame"
             ),
-            sheet.modal(),
+            review_dialog.modal(),
             dmc.NotificationContainer(id="notices", position="bottom-right", limit=4),
             html.Div(palette(), id="palette-links", hidden=True),
             *stores,
@@ -123,13 +123,14 @@ def navigation() -> html.Nav:
 
 
 def palette() -> list[Any]:
-    """What Ctrl-K offers at once; releases are added as the page learns of them."""
+    """What Ctrl-K offers at once; releases are searched for as it is typed."""
     return [link(page["name"], page["relative_path"]) for page in listed()]
 
 
-def stopped() -> html.Section:
+def stopped() -> html.Div:
     """What is killed and which breakers are open, above every page."""
-    return html.Section(id=stops.ID, className="stops", **{"aria-label": "What is stopped"})
+    part = safety_banner.PART
+    return html.Div([*part.stores(), html.Section(id=part.id, className="stops", **{"aria-label": "What is stopped"})])
 
 
 def stale() -> html.Div:

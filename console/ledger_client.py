@@ -1,25 +1,30 @@
-"""The ledger as one signed-in person sees it: asynchronous, with their own token and nothing else.
+"""HTTP client of the ledger service: asynchronous, one connection pool for the whole console.
 
-Callbacks run on the server's event loop, so every read and write is awaited; a blocking client would stop
-all tabs.
+Callbacks run on the server's event loop, so every read and write is awaited; a blocking client would stop all tabs.
 """
 
 from __future__ import annotations
 
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any, cast
 
 import httpx
+import orjson
 
-from console.session import Person, signed_in
+from console.answer_cache import Answer, AnswerCache
 from plimsoll.errors import Unavailable, error_from
 
 Json = dict[str, Any]
+#: Seconds that one read may take. A late answer is shown late: a page that gives up asks again and is later still.
+READ_SECONDS = 30.0
+SEQ_HEADER = "X-Ledger-Seq"
 
 
-class Door:
+class LedgerClient:
     """One HTTP pool to the ledger service; the token travels with each call.
+
+    Args:
+        transport: how to reach the ledger; HTTP to `url` when absent.
 
     Raises (every call):
         plimsoll.errors.Error: see there for which status is which; `message` is the ledger's own text.
@@ -27,7 +32,11 @@ class Door:
 
     def __init__(self, url: str, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
         # trust_env off: a proxy set for browsing must never see a bank's records.
-        self._http = httpx.AsyncClient(base_url=url, timeout=8.0, transport=transport, trust_env=False)
+        limits = httpx.Limits(max_connections=40, max_keepalive_connections=40)
+        self._http = httpx.AsyncClient(
+            base_url=url, timeout=READ_SECONDS, transport=transport, trust_env=False, limits=limits
+        )
+        self._cache = AnswerCache()
         self.url = url
 
     async def send(
@@ -39,14 +48,13 @@ class Door:
         json: Any = None,
         params: Json | None = None,
         headers: dict[str, str] | None = None,
-        timeout: float = 8.0,
+        timeout: float = READ_SECONDS,
     ) -> httpx.Response:
         """Send one request; the answer has a status below 400."""
         bearer = {"Authorization": f"Bearer {token}"} if token else {}
-        given = {name: value for name, value in (params or {}).items() if value not in (None, "")}
         try:
             response = await self._http.request(
-                method, path, json=json, params=given, headers=bearer | (headers or {}), timeout=timeout
+                method, path, json=json, params=_given(params), headers=bearer | (headers or {}), timeout=timeout
             )
         except httpx.TimeoutException as error:
             raise Unavailable("The ledger did not answer in time.", code="timeout") from error
@@ -58,19 +66,23 @@ class Door:
             raise error_from(response.status_code, _json(response), response.text[:300])
         return response
 
-    async def get(self, token: str, path: str, **params: Any) -> Json:
-        """GET and parse a JSON object."""
-        return cast(Json, (await self.send(token, "GET", path, params=params)).json())
+    async def read(self, token: str, path: str, params: Json | None = None) -> tuple[Json, int]:
+        """GET a JSON object, and the number of the newest record that it includes (0 where the ledger gives none).
 
-    async def state(self, token: str) -> Json:
-        """The fold: `{"seq", "models", "releases"}`."""
-        return await self.get(token, "/v1/state")
+        The last body for this person and question is sent again by the ledger only when it has changed.
+        """
+        key = (token, path, *sorted(_given(params).items()))
+        known = self._cache.get(key)
+        headers = {"If-None-Match": known.etag} if known else None
+        response = await self.send(token, "GET", path, params=params, headers=headers)
+        seq = int(response.headers.get(SEQ_HEADER, "0"))
+        if known is not None and response.status_code == httpx.codes.NOT_MODIFIED:
+            return cast(Json, orjson.loads(known.body)), seq
+        if etag := response.headers.get("ETag"):
+            self._cache.put(key, Answer(etag, response.content))
+        return cast(Json, orjson.loads(response.content)), seq
 
-    async def newest(self, token: str, limit: int, offset: int = 0, **filters: Any) -> Json:
-        """Records newest first: `{"records", "head", "total"}`; filters are kind, model, release, actor."""
-        return await self.get(token, "/v1/records", order="newest", limit=limit, offset=offset, **filters)
-
-    async def act(self, token: str, path: str, body: Json, *, key: str, etag: str | None) -> Json:
+    async def act(self, token: str, path: str, body: Json, *, key: str, etag: int | None) -> Json:
         """A mutating call: it carries what the person saw (`etag`) and is safe to repeat (`key`)."""
         headers = {"Idempotency-Key": key} | ({"If-Match": f'"{etag}"'} if etag is not None else {})
         return cast(Json, (await self.send(token, "POST", path, json=body, headers=headers, timeout=20.0)).json())
@@ -80,41 +92,12 @@ class Door:
         await self._http.aclose()
 
 
-#: The console's one door, set by the gate for each request and socket.
-DOOR: ContextVar[Door] = ContextVar("door")
+#: The console's client, set by the access middleware for each request and socket.
+CLIENT: ContextVar[LedgerClient] = ContextVar("ledger client")
 
 
-@dataclass(frozen=True)
-class Desk:
-    """The door with one person's token in hand: what pages and callbacks work with."""
-
-    door: Door
-    person: Person
-
-    async def get(self, path: str, **params: Any) -> Json:
-        """GET and parse a JSON object."""
-        return await self.door.get(self.person.token, path, **params)
-
-    async def state(self) -> Json:
-        """The fold: `{"seq", "models", "releases"}`."""
-        return await self.door.state(self.person.token)
-
-    async def newest(self, limit: int, offset: int = 0, **filters: Any) -> Json:
-        """Records newest first: `{"records", "head", "total"}`; filters are kind, model, release, actor."""
-        return await self.door.newest(self.person.token, limit, offset, **filters)
-
-    async def act(self, path: str, body: Json, *, key: str, etag: str | None) -> Json:
-        """A mutating call; the record it left."""
-        return await self.door.act(self.person.token, path, body, key=key, etag=etag)
-
-
-def desk() -> Desk:
-    """The desk of this request's person.
-
-    Raises:
-        LookupError: nobody is signed in.
-    """
-    return Desk(DOOR.get(), signed_in())
+def _given(params: Json | None) -> Json:
+    return {name: value for name, value in (params or {}).items() if value not in (None, "")}
 
 
 def _json(response: httpx.Response) -> Any:

@@ -5,15 +5,15 @@ A model is stopped by its own switch or by the one of all models; a breaker stop
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 from console.formatting import NB, clock, plural
-from lineage.state.safety import stricter
+from lineage.state.entities import ModelSummary
+from lineage.state.safety import Breaker, Kill
 
-Json = dict[str, Any]
 ALL = "all models"
 _ANSWERS = {"baseline": "the baseline answers", "nothing": "nothing is answered"}
-#: Why a breaker opened; a cause that is not here is told by its own name.
+#: Why a breaker opened; a cause that is not here is shown by its own name.
 _CAUSES = {
     "errors": "errors",
     "slow": "too slow",
@@ -30,58 +30,47 @@ def answers(answer: str) -> str:
     return _ANSWERS[answer]
 
 
-def view(state: Json, name: str) -> Json:
-    """A model of the fold with `stopped` beside it: what answers under the switches, or None where none is pulled."""
-    model: Json = state["models"][name]
-    return model | {"stopped": stopped(model, state.get("kill"))}
+def killed(kill: Kill) -> str:
+    """`KILLED by operator since 14:05 UTC: the baseline answers`, and who pulled last where it was pulled again."""
+    since = f"since {clock(kill.since)}{NB}UTC"
+    by = f"KILLED by {kill.by} {since}" if kill.since == kill.at else f"KILLED {since}, last by {kill.by}"
+    return f"{by}: {_ANSWERS[kill.answer]}"
 
 
-def killed(kill: Json) -> str:
-    """`KILLED by operator since 14:05 UTC: the baseline answers`, and who stopped more, where somebody did."""
-    first = kill["since"] == kill["at"]
-    since = f"since {clock(kill['since'])}{NB}UTC"
-    by = f"KILLED by {kill['by']} {since}" if first else f"KILLED {since}, last by {kill['by']}"
-    return f"{by}: {_ANSWERS[kill['answer']]}"
-
-
-def waiting(kill: Json) -> str:
-    """Whether somebody asked to release it, and who is needed now."""
-    if kill["asked_by"] is None:
+def waiting(kill: Kill) -> str:
+    """Whether its release was asked for, and who is needed now."""
+    if kill.asked_by is None:
         return "Two people release it: one asks, a second person confirms."
-    reason = f" ({kill['asked_reason']})" if kill.get("asked_reason") else ""
-    asked = f"Release asked for by {kill['asked_by']} at {clock(kill['asked_at'])}{NB}UTC{reason}"
+    reason = f" ({kill.asked_reason})" if kill.asked_reason else ""
+    asked = f"Release asked for by {kill.asked_by} at {clock(kill.asked_at)}{NB}UTC{reason}"
     return f"{asked}; a second person must confirm."
 
 
-def switches(state: Json) -> list[tuple[str, Json]]:
+def switches(kill_of_all: Kill | None, models: Iterable[ModelSummary]) -> list[tuple[str, Kill]]:
     """Every switch that is pulled, that of all models first: `(whose, kill)`."""
-    pulled = [(ALL, state["kill"])] if state.get("kill") else []
-    return pulled + [(name, model["kill"]) for name, model in sorted(state["models"].items()) if model.get("kill")]
+    pulled = [(ALL, kill_of_all)] if kill_of_all else []
+    own = sorted(models, key=lambda model: model.model)
+    return pulled + [(model.model, model.kill) for model in own if model.kill]
 
 
-def breakers(model: Json) -> list[str]:
+def breakers(opened: Mapping[str, Breaker]) -> list[str]:
     """Where the baseline answers because a breaker is open: a sentence for each cause, the oldest first."""
-    causes: dict[str, list[Json]] = {}
-    for one in sorted((model.get("breakers") or {}).values(), key=lambda one: str(one["since"])):
-        causes.setdefault(one["cause"], []).append(one)
+    causes: dict[str, list[Breaker]] = {}
+    for breaker in sorted(opened.values(), key=lambda one: one.since):
+        causes.setdefault(breaker.cause, []).append(breaker)
     return [
         f"the baseline answers on {plural(len(ones), 'replica')}: "
-        f"{_CAUSES.get(cause, cause.replace('_', ' '))} since {clock(ones[0]['since'])}{NB}UTC"
+        f"{_CAUSES.get(cause, cause.replace('_', ' '))} since {clock(ones[0].since)}{NB}UTC"
         for cause, ones in causes.items()
     ]
 
 
-def stopped(model: Json, all_: Json | None) -> str | None:
-    """What answers for a model under its switches, stricter first: `nothing`, `baseline`, or None where it runs."""
-    return stricter([model.get("kill"), all_]) or None
-
-
-def who_answers(model: Json, all_: Json | None) -> str:
-    """Who answers for a model now, in a few words."""
-    match stopped(model, all_):
+def who_answers(model: ModelSummary, kill_of_all: Kill | None) -> str:
+    """Which release answers for a model now, in a few words."""
+    match model.stopped(kill_of_all):
         case "nothing":
             return "nobody, killed"
         case "baseline":
             return "the baseline, killed"
         case _:
-            return model.get("champion") or "the baseline"
+            return model.champion or "the baseline"

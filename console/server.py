@@ -12,20 +12,20 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Annotated
 from urllib.parse import quote
 
 import httpx
 import structlog
 import uvicorn
 from dash import Dash
-from fastapi import FastAPI
+from fastapi import FastAPI, Query
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 
-from console import layout as shell
-from console import live_updates as live
-from console import pages, signin
-from console.access import Gate
-from console.ledger_client import Door, desk
+from console import layout, live_updates, pages, signin
+from console.access import AccessMiddleware
+from console.ledger_client import LedgerClient
+from console.person_ledger import person_ledger
 from console.session import Sessions
 from lineage.settings import Settings
 from plimsoll.errors import Error
@@ -33,6 +33,7 @@ from plimsoll.errors import Error
 HERE = Path(__file__).parent
 #: A report is a document of its own: no script, no network, its own origin.
 REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox; frame-ancestors 'none'"
+_PLACES = 12
 log = structlog.get_logger("plimsoll.console")
 
 
@@ -43,8 +44,8 @@ def build(settings: Settings, *, transport: httpx.AsyncBaseTransport | None = No
         transport: how to reach the ledger; HTTP to `settings.ledger_url` when absent.
     """
     sessions = Sessions(settings.secrets / "console.key")
-    door = Door(settings.ledger_url, transport=transport)
-    feed = live.Feed(door, build=secrets.token_hex(4))
+    client = LedgerClient(settings.ledger_url, transport=transport)
+    feed = live_updates.Feed(client, build=secrets.token_hex(4))
     held: list[Dash] = []
 
     @asynccontextmanager
@@ -52,18 +53,18 @@ def build(settings: Settings, *, transport: httpx.AsyncBaseTransport | None = No
         await warm_up(held[0])
         yield
         await feed.close()
-        await door.close()
+        await client.close()
 
     # No interactive docs: their pages load scripts from elsewhere.
     server = FastAPI(title="Plimsoll console", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
-    server.state.door, server.state.feed = door, feed
-    server.include_router(signin.routes(door, sessions))
+    server.state.client, server.state.feed = client, feed
+    server.include_router(signin.routes(client, sessions))
     _own_routes(server)
     app = _dash(server)
     held.append(app)
     pages.register()
-    live.register(feed)
-    server.add_middleware(Gate, sessions=sessions, door=door, hashes=lambda: list(app.csp_hashes()))
+    live_updates.register(feed)
+    server.add_middleware(AccessMiddleware, sessions=sessions, client=client, hashes=lambda: list(app.csp_hashes()))
     return server
 
 
@@ -86,7 +87,7 @@ def _dash(server: FastAPI) -> Dash:
         enable_mcp=False,
         index_string=(HERE / "page.html").read_text(),
     )
-    app.layout = shell.layout
+    app.layout = layout.layout
     return app
 
 
@@ -123,28 +124,28 @@ def _own_routes(server: FastAPI) -> None:
     async def beat() -> Response:
         """The beat for browsers without a socket; the ledger is asked for this person, so an ended session gets 401."""
         try:
-            page = await desk().newest(1)
+            page = await person_ledger().records(1)
         except Error as error:
             return JSONResponse({"error": error.message}, error.status or 503)
         return JSONResponse({"head": page["head"], "silent": 0, "at": time.time()})
 
     @server.get("/places")
-    async def places() -> Response:
-        """Releases for the palette, newest first."""
+    async def places(search: Annotated[str, Query(max_length=200)] = "") -> Response:
+        """Releases for the palette whose name has this part, the one that moved last first."""
         try:
-            releases = (await desk().state())["releases"].values()
+            found = (await person_ledger().releases(search=search, limit=_PLACES)).releases
         except Error as error:
             return JSONResponse({"error": error.message}, error.status or 503)
-        found = sorted(releases, key=lambda release: release["trained_at"], reverse=True)
         return JSONResponse(
-            [{"name": r["release"], "href": f"/release/{r['release']}", "note": r["state"]} for r in found]
+            [{"name": one.release, "href": f"/release/{one.release}", "note": one.state} for one in found]
         )
 
     @server.get("/report/{release}")
     async def report(release: str) -> Response:
         headers = {"Content-Security-Policy": REPORT_POLICY}
         try:
-            answer = await desk().door.send(desk().person.token, "GET", f"/v1/reports/{quote(release)}")
+            at = person_ledger()
+            answer = await at.client.send(at.person.token, "GET", f"/v1/reports/{quote(release)}")
         except Error as error:
             return Response(error.message, error.status or 503, headers, "text/plain; charset=utf-8")
         return HTMLResponse(answer.content, headers=headers)

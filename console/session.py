@@ -1,4 +1,4 @@
-"""Who is signed in: the person's ledger token in an encrypted cookie, so that a restart keeps sessions.
+"""Sessions of people: their ledger token in an encrypted cookie, so that a restart of the console keeps them.
 
 The cookie is HttpOnly and SameSite=Strict. Its key lies in the secrets folder, readable by its owner only. Signing out
 ends the token at the ledger, which is why a copied cookie is worth nothing afterwards.
@@ -51,11 +51,11 @@ def signed_in() -> Person:
     """The person of this request.
 
     Raises:
-        LookupError: nobody is signed in. The gate lets no such request through to a page or callback.
+        LookupError: the request has no session. The access middleware lets none of these through to a page.
     """
     person = WHO.get()
     if person is None:
-        raise LookupError("nobody is signed in")
+        raise LookupError("this request has no session")
     return person
 
 

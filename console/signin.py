@@ -10,7 +10,7 @@ from urllib.parse import parse_qs
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from console.ledger_client import Door
+from console.ledger_client import LedgerClient
 from console.session import COOKIE, CSRF_COOKIE, WHO, Person, Sessions
 from plimsoll.errors import Error
 
@@ -42,8 +42,8 @@ _PAGE = """<!doctype html>
 
 def page(form: str, target: str, *, name: str = "", problem: str = "", status: int = 200) -> HTMLResponse:
     """The sign-in page; `problem` is shown as an alert."""
-    said = f'<p class="refusal" role="alert">{escape(problem)}</p>' if problem else ""
-    body = _PAGE.format(problem=said, form=escape(form), target=escape(target), name=escape(name))
+    shown = f'<p class="refusal" role="alert">{escape(problem)}</p>' if problem else ""
+    body = _PAGE.format(problem=shown, form=escape(form), target=escape(target), name=escape(name))
     return HTMLResponse(body, status)
 
 
@@ -54,7 +54,7 @@ def local(target: str | None) -> str:
     return target if plain and not any(ord(c) < 32 for c in target) else "/"
 
 
-def routes(door: Door, sessions: Sessions) -> APIRouter:
+def routes(client: LedgerClient, sessions: Sessions) -> APIRouter:
     """`/sign-in` and `/sign-out`."""
     router = APIRouter()
 
@@ -77,7 +77,7 @@ def routes(door: Door, sessions: Sessions) -> APIRouter:
             return RedirectResponse("/sign-in?again=1", 303)
         try:
             sent = {"name": name, "password": form.get("password", "")}
-            answer = (await door.send(None, "POST", "/v1/session", json=sent)).json()
+            answer = (await client.send(None, "POST", "/v1/session", json=sent)).json()
         except Error as error:
             return page(cookie, target, name=name, problem=error.message, status=error.status or 503)
         sealed, person = sessions.seal(answer)
@@ -85,17 +85,17 @@ def routes(door: Door, sessions: Sessions) -> APIRouter:
 
     @router.post("/sign-out")
     async def sign_out(request: Request) -> Response:
-        return await _leave(door, request)
+        return await _leave(client, request)
 
     return router
 
 
-async def _leave(door: Door, request: Request) -> Response:
+async def _leave(client: LedgerClient, request: Request) -> Response:
     person, form = WHO.get(), await _form(request)
     if person is None or not person.sent(form.get("csrf")):
         return RedirectResponse("/", 303)
     try:
-        await door.send(person.token, "DELETE", "/v1/session")
+        await client.send(person.token, "DELETE", "/v1/session")
     except Error as error:
         # Only 401 means that the token is gone; anything else leaves it alive and must be seen.
         if error.status != 401:

@@ -1,6 +1,6 @@
 // Callbacks that run in the browser. Registered by name, so that the page needs no inline script.
 (function () {
-  var LIVE = 6, LOST = 20;              // seconds without a beat: Live, Reconnecting, Stale
+  var LIVE = 6, LOST = 20;              // seconds without a beat: Live, Reconnecting, Silent
   var heard = null, heardAt = null, build = null, asking = false, opened = Date.now();
 
   function chip(word, tone, shape) {
@@ -26,13 +26,29 @@
       if (reload) { window.location.reload(); return; }
       var moved = !heard || heard.head !== beat.head;
       window.dash_clientside.set_props('beat', { data: beat });
-      if (moved) window.dash_clientside.set_props('news', { data: { head: beat.head, moved: [] } });
+      if (moved) window.dash_clientside.set_props('news', { data: { head: beat.head, moved: null } });
     }).catch(function () {}).finally(function () { asking = false; });
   }
 
   var none = function () { return window.dash_clientside.no_update; };
-  window.dash_clientside = Object.assign({}, window.dash_clientside, {
-    plimsoll: {
+
+  // Filters are in the address; writing it through the router would draw the page again.
+  function remember(path, names) {
+    return function () {
+      var before = arguments[names.length] || {}, chosen = {};
+      for (var index = 0; index < names.length; index += 1) {
+        if (arguments[index]) chosen[names[index]] = arguments[index];
+      }
+      var same = names.every(function (name) { return (chosen[name] || '') === (before[name] || ''); });
+      if (same) return none();                 // so a page number in the address stays
+      var query = new URLSearchParams(chosen).toString();
+      window.history.replaceState({}, '', path + (query ? '?' + query : ''));
+      return chosen;
+    };
+  }
+
+  window.dash_clientside = Object.assign({}, window.dash_clientside);
+  window.dash_clientside.plimsoll = Object.assign({}, window.dash_clientside.plimsoll, {
       beat: function (beat) {
         if (beat && beat.signed_out) { window.location.assign('/sign-in?next=' +
           encodeURIComponent(window.location.pathname + window.location.search)); }
@@ -43,9 +59,11 @@
         }
         var quiet = silence();
         var made;
-        if (quiet < LIVE) made = heard ? chip('Live', 'good', 'tick') : chip('Connecting', 'quiet', 'dot');
+        var slow = window.plimsollReads && window.plimsollReads.slow();
+        if (quiet < LIVE && heard && slow) made = chip('Slow', 'warn', 'clock');
+        else if (quiet < LIVE) made = heard ? chip('Live', 'good', 'tick') : chip('Connecting', 'quiet', 'dot');
         else if (quiet < LOST) made = chip('Reconnecting', 'warn', 'clock');
-        else made = chip('Stale ' + 5 * Math.round(quiet / 5) + '\u00a0s', 'bad', 'octagon');
+        else made = chip('Silent ' + 5 * Math.round(quiet / 5) + '\u00a0s', 'bad', 'octagon');
         if (quiet >= LOST && heard && Math.round(quiet) % 5 === 0) ask((Date.now() - heardAt) / 1000 >= LOST);
         document.documentElement.classList.toggle('is-stale', quiet >= LOST);
         return [made[0], made[1], quiet < LOST];
@@ -62,26 +80,16 @@
           : have < least ? 'At least ' + least + ' characters; ' + (least - have) + ' to go.' : '';
         return [stale || Boolean(busy) || have < least, note];
       },
-      // The filters stand in the address; writing it through the router would draw the page again.
-      remember: function (kind, model, release, actor, before) {
-        var chosen = {}, given = { kind: kind, model: model, release: release, actor: actor };
-        Object.keys(given).forEach(function (name) { if (given[name]) chosen[name] = given[name]; });
-        if (JSON.stringify(chosen) === JSON.stringify(before || {})) return none();
-        var query = new URLSearchParams(chosen).toString();
-        window.history.replaceState({}, '', '/audit' + (query ? '?' + query : ''));
-        return chosen;
-      },
+      filter_audit: remember('/audit', ['kind', 'model', 'release', 'actor']),
+      filter_releases: remember('/releases', ['model', 'state', 'search']),
+      filter_drift: remember('/drift', ['model']),
+      filter_fairness: remember('/fairness', ['model']),
       regrid: function () {
-        var fresh = window.dash_clientside.callback_context.triggered.some(function (t) {
-          return t.prop_id.indexOf('audit-query') === 0; });
-        try {
-          var api = window.dash_ag_grid.getApi('audit-grid');
-          if (fresh) api.purgeInfiniteCache(); else api.refreshInfiniteCache();
-        } catch (e) { /* the grid is not up yet; it asks for its first block by itself */ }
+        try { window.dash_ag_grid.getApi('audit-grid').purgeInfiniteCache(); }
+        catch (e) { /* the grid is not up yet; it asks for its first block by itself */ }
         return none();
       },
-      close_sheet: function (n) { return n ? false : none(); },
-    },
+      close_dialog: function (n) { return n ? false : none(); },
   });
 
   var grid = (window.dashAgGridFunctions = window.dashAgGridFunctions || {});

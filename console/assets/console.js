@@ -1,4 +1,4 @@
-// Behaviour that needs no server: theme switch, menu, palette, and the step from a button to its review sheet.
+// Behaviour that needs no server: theme switch, menu, palette, and the step from a button to its review dialog.
 (function () {
   var KEY = 'mantine-color-scheme-value';
 
@@ -49,12 +49,12 @@
     else if (hit('#menu')) menu(!document.documentElement.classList.contains('menu-open'));
     else if (hit('#search')) openPalette();
     else if ((button = hit('button.ask')) && !button.disabled) { lastAsked = button; ask(button); }
-    else if (hit('#sheet-again') && lastAsked) ask(lastAsked);
+    else if (hit('#dialog-again') && lastAsked) ask(lastAsked);
     else if (hit('#nav a') || !hit('#nav')) menu(false);
   });
 
-  // ---- palette: a native dialog; pages and whatever releases the page knows of
-  var dialog, input, list, places = [], at = 0;
+  // ---- palette: a native dialog; pages, and releases that the ledger finds
+  var dialog, input, list, places = [], releases = [], at = 0, typing = null;
 
   function build() {
     dialog = document.createElement('dialog');
@@ -66,7 +66,11 @@
     document.body.appendChild(dialog);
     input = dialog.querySelector('input');
     list = dialog.querySelector('ul');
-    input.addEventListener('input', function () { at = 0; show(); });
+    input.addEventListener('input', function () {
+      at = 0; show();
+      clearTimeout(typing);
+      typing = setTimeout(find, 150);
+    });
     dialog.addEventListener('click', function (event) {
       if (event.target === dialog) dialog.close();
       var item = event.target.closest('li[data-href]');
@@ -89,14 +93,23 @@
     input.value = ''; at = 0;
     if (!dialog.open) dialog.showModal();
     show();
-    // Read when it opens, never kept: the list is as fresh as the ledger.
-    fetch('/places', { credentials: 'same-origin' }).then(function (a) { return a.ok ? a.json() : []; })
-      .then(function (more) { places = places.concat(more); show(); }).catch(function () {});
+    find();
+  }
+
+  // Searched when it opens and as it is typed, never kept: the list is as fresh as the ledger.
+  function find() {
+    var words = input.value.trim();
+    fetch('/places?search=' + encodeURIComponent(words.slice(0, 200)), { credentials: 'same-origin' })
+      .then(function (a) { return a.ok ? a.json() : []; })
+      .then(function (more) {
+        if (input.value.trim() !== words) return;   // a later search is under way
+        releases = more; show();
+      }).catch(function () {});
   }
 
   function show() {
     var words = input.value.trim().toLowerCase();
-    var found = places.filter(function (p) { return p.name.toLowerCase().indexOf(words) >= 0; }).slice(0, 12);
+    var found = places.concat(releases).filter(function (p) { return p.name.toLowerCase().indexOf(words) >= 0; }).slice(0, 12);
     at = Math.max(0, Math.min(at, found.length - 1));
     list.replaceChildren();
     found.forEach(function (place, index) {

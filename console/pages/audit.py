@@ -1,4 +1,4 @@
-"""Audit: every record of the ledger, filtered by what stands in the address, with the chain's verification."""
+"""Audit: every record of the ledger, filtered by what is in the address, with the chain's verification."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from dash import ClientsideFunction, Input, Output, State, callback, clientside_
 from dash.exceptions import PreventUpdate
 
 from console.formatting import clock, line, number, subject
-from console.ledger_client import Desk, desk
-from console.parts.frame import fill, frame
+from console.parts.live_part import NOTHING, Interest, LivePart, described
+from console.parts.search import search_box
 from console.parts.widgets import empty, page_head, panel, release_link, status
+from console.person_ledger import person_ledger
 from lineage.facts.registry import FACTS
 from plimsoll.errors import Error
 
@@ -23,6 +24,8 @@ Json = dict[str, Any]
 FILTERS = ("kind", "model", "release", "actor")
 BLOCK = 200
 _MOST_BLOCK = 1_000
+_VERIFY_SECONDS = 600.0
+_AT_ONCE = 50_000  # records; verifying more keeps the ledger busy for seconds
 _COLUMNS = [
     {"field": "seq", "headerName": "#", "width": 80, "type": "rightAligned"},
     {"field": "when", "headerName": "Time (UTC)", "width": 170},
@@ -33,8 +36,11 @@ _COLUMNS = [
     {"field": "reason", "headerName": "Reason", "flex": 1, "minWidth": 160},
 ]
 
+#: The rows of the grid: its gate has the grid ask for its blocks again.
+ROWS = LivePart("audit-rows", "gate_grid")
+
 clientside_callback(
-    ClientsideFunction("plimsoll", "remember"),
+    ClientsideFunction("plimsoll", "filter_audit"),
     Output("audit-query", "data"),
     *[Input(f"audit-{name}", "value") for name in FILTERS],
     State("audit-query", "data"),
@@ -43,7 +49,6 @@ clientside_callback(
     ClientsideFunction("plimsoll", "regrid"),
     Output("audit-regrid", "data"),
     Input("audit-query", "data"),
-    Input("news", "data"),
     prevent_initial_call=True,
 )
 
@@ -51,49 +56,34 @@ clientside_callback(
 def layout(
     kind: str | None = None, model: str | None = None, release: str | None = None, actor: str | None = None, **_: Any
 ) -> html.Div:
-    """The page; filters come from the address."""
+    """The page: filters from the address, grid, detail and verification. Rows are asked for by the grid."""
     given = {"kind": kind, "model": model, "release": release, "actor": actor}
     chosen = {name: value for name, value in given.items() if value}
-    return frame("audit", dcc.Store(id="audit-ready"), dcc.Store(id="audit-query", data=chosen))
-
-
-@callback(Output("audit", "children"), Input("audit-ready", "data"), State("audit-query", "data"))
-async def draw(_ready: Any, chosen: dict[str, str]) -> Any:
-    """Draw the page once; the grid asks for its rows itself."""
-    return await fill(body, desk(), chosen)
-
-
-async def body(at: Desk, chosen: dict[str, str]) -> list[Any]:
-    """Filters, grid and detail. Rows are asked for by the grid."""
-    state = await at.state()
     badge = html.Div(status("Running", "Verifying the chain"), id="audit-verified", role="status")
-    again = html.Button("Verify again", id="audit-verify", type="button", className="button")
-    return [
-        page_head("Audit", "every record of the ledger, newest first", html.Div([badge, again], className="badge")),
-        filters(state, chosen),
-        html.Div([panel("Records", grid(), aside=html.Span(id="audit-count")), detail()], className="stack"),
-        dcc.Store(id="audit-regrid"),
-    ]
+    press = html.Button("Verify", id="audit-verify", type="button", className="button")
+    stores = [dcc.Store(id="audit-query", data=chosen), dcc.Store(id="audit-regrid"), *ROWS.stores()]
+    head = page_head("Audit", "every record of the ledger, newest first", html.Div([badge, press], className="badge"))
+    records = panel("Records", grid(), aside=html.Span(id="audit-count"), id=ROWS.id)
+    return html.Div([*stores, head, filters(chosen), html.Div([records, detail()], className="stack")])
 
 
-def filters(state: Json, chosen: dict[str, str]) -> html.Div:
-    """Four filters whose values stand in the address."""
-    known = {"kind": list(FACTS), "model": sorted(state["models"]), "release": sorted(state["releases"])}
-    chosen_kinds = set(known["kind"]) | ({chosen["kind"]} if "kind" in chosen else set())
-    known["kind"] = sorted(chosen_kinds)
+def filters(chosen: dict[str, str]) -> html.Div:
+    """Four filters whose values are in the address; models and releases are searched for as they are typed."""
+    kinds = sorted({*FACTS, *([chosen["kind"]] if "kind" in chosen else [])})
     boxes: list[Any] = [
         dmc.Select(
-            id=f"audit-{name}",
-            label=name.capitalize(),
-            data=values,
-            value=chosen.get(name),
+            id="audit-kind",
+            label="Kind",
+            data=kinds,
+            value=chosen.get("kind"),
             clearable=True,
             searchable=True,
-            clearButtonProps={"aria-label": f"Clear {name}"},
-        )
-        for name, values in known.items()
+            clearButtonProps={"aria-label": "Clear kind"},
+        ),
+        search_box("audit-model", "Model", chosen.get("model")),
+        search_box("audit-release", "Release", chosen.get("release")),
+        dmc.TextInput(id="audit-actor", label="By", value=chosen.get("actor", ""), debounce=400),
     ]
-    boxes.append(dmc.TextInput(id="audit-actor", label="By", value=chosen.get("actor", ""), debounce=400))
     return html.Div([html.Div(box) for box in boxes], className="filters")
 
 
@@ -142,8 +132,10 @@ def row(record: Json) -> Json:
 @callback(
     Output("audit-grid", "getRowsResponse"),
     Output("audit-count", "children"),
+    ROWS.shown_output,
     Input("audit-grid", "getRowsRequest"),
     State("audit-query", "data"),
+    running=ROWS.running,
     prevent_initial_call=True,
 )
 async def rows(request: Json | None, chosen: dict[str, str] | None) -> Any:
@@ -154,11 +146,15 @@ async def rows(request: Json | None, chosen: dict[str, str] | None) -> Any:
     limit = min(_MOST_BLOCK, max(1, int(request["endRow"]) - start))
     wanted = {name: value for name, value in (chosen or {}).items() if name in FILTERS and value}
     try:
-        page = await desk().newest(limit, start, **wanted)
+        page = await person_ledger().records(limit, start, **wanted)
     except Error as error:
-        return {"rowData": [], "rowCount": 0}, error.message
+        return {"rowData": [], "rowCount": 0}, error.message, described(0, NOTHING)
     found = [row(record) for record in page["records"]]
-    return {"rowData": found, "rowCount": page["total"]}, f"{number(page['total'])} records"
+    shows = Interest(
+        frozenset({wanted["kind"]} if "kind" in wanted else FACTS), (wanted["model"],) if "model" in wanted else None
+    )
+    answer = {"rowData": found, "rowCount": page["total"]}
+    return answer, f"{number(page['total'])} records", described(page["head"], shows)
 
 
 @callback(Output("audit-detail", "children"), Input("audit-grid", "selectedRows"), prevent_initial_call=True)
@@ -170,7 +166,7 @@ async def show(selected: list[Json] | None) -> Any:
     about = release_link(record["release"]) if record.get("release") else subject(record)
     text = json.dumps(record, indent=2, ensure_ascii=False)
     try:
-        shown: Any = proved(await desk().get(f"/v1/proof/{record['seq']}"))
+        shown: Any = proved(await person_ledger().get(f"/v1/proof/{record['seq']}"))
     except Error as error:
         shown = html.P(error.message, className="note")
     return [
@@ -183,11 +179,11 @@ async def show(selected: list[Json] | None) -> Any:
 def proved(bundle: Json) -> html.P:
     """What leads from the record to a checkpoint that others have, and the proof to take away."""
     seen = ", which the witness has cosigned" if bundle["witness_vkey"] else ""
-    told = f"{len(bundle['proof'])} hashes lead to the checkpoint of {number(bundle['size'])} records{seen}. "
+    text = f"{len(bundle['proof'])} hashes lead to the checkpoint of {number(bundle['size'])} records{seen}. "
     content = base64.b64encode(json.dumps(bundle, indent=1).encode()).decode()
     name = f"record-{bundle['index'] + 1}.json"
     link = html.A("Download the proof", href=f"data:application/json;base64,{content}", download=name)
-    return html.P([told, link], className="note")
+    return html.P([text, link], className="note")
 
 
 @callback(
@@ -195,28 +191,36 @@ def proved(bundle: Json) -> html.P:
     Input("audit-verify", "n_clicks"),
     running=[(Output("audit-verify", "disabled"), True, False)],
 )
-async def verify(_clicks: int | None) -> Any:
-    """Let the ledger verify itself, at the page's opening and at each press."""
-    at = desk()
+async def verify(clicks: int | None) -> Any:
+    """Let the ledger verify itself, at each press, and at the page's opening where that takes a moment only."""
+    at = person_ledger()
     try:
-        answer = (await at.door.send(at.person.token, "GET", "/v1/verify", timeout=120.0)).json()
+        if not clicks and (records := (await at.records(1))["total"]) > _AT_ONCE:
+            return not_verified(records)
+        answer = (await at.client.send(at.person.token, "GET", "/v1/verify", timeout=_VERIFY_SECONDS)).json()
         witness = (await at.get("/healthz"))["witness"]
     except Error as error:
         return [status("Warning", "Not verified"), html.Span(f" {error.message}", className="note")]
     return [*verified(answer), html.Br(), *cosigned(witness)]
 
 
+def not_verified(records: int) -> list[Any]:
+    """The badge of a record that is too long to be verified each time that the page is opened."""
+    note = f" {number(records)} records take the ledger a while; press the button"
+    return [status("Queued", "Not verified yet"), html.Span(note, className="note")]
+
+
 def cosigned(witness: Json | None) -> list[Any]:
-    """The badge of the witness: how much of the record somebody else vouches for."""
+    """The badge of the witness: how much of the record another party vouches for."""
     if witness is None:
-        return [status("Warning", "No witness"), html.Span(" nobody else has seen this record", className="note")]
+        return [status("Warning", "No witness"), html.Span(" no other party has seen this record", className="note")]
     if witness["refused"]:
         return [status("Blocked", "The witness refuses"), html.Span(f" {witness['refused']}", className="ink-bad")]
-    told = f" {number(witness['cosigned_size'])} records, {number(witness['lag'])} to come"
+    text = f" {number(witness['cosigned_size'])} records, {number(witness['lag'])} to come"
     if witness["unreachable_since"]:
-        told += f"; it does not answer since {clock(witness['unreachable_since'])} UTC"
-        return [status("Warning", "Cosigned by the witness"), html.Span(told, className="note")]
-    return [status("Passed", "Cosigned by the witness"), html.Span(told, className="note")]
+        text += f"; it does not answer since {clock(witness['unreachable_since'])} UTC"
+        return [status("Warning", "Cosigned by the witness"), html.Span(text, className="note")]
+    return [status("Passed", "Cosigned by the witness"), html.Span(text, className="note")]
 
 
 def verified(answer: Json) -> list[Any]:

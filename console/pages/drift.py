@@ -2,67 +2,88 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
-from dash import Input, Output, State, callback, dcc, html
+from dash import ClientsideFunction, Input, Output, State, callback, clientside_callback, dcc, html
 
-from console.actions import Option, refusal
+from console.actions import Button, buttons
 from console.formatting import clock, number, percent, plural
-from console.inbox import open_alerts
-from console.ledger_client import Desk, desk
-from console.pages.overview import drift_series
+from console.parts.alerts import alert_lines
+from console.parts.buttons import action_buttons
 from console.parts.charts import chart
-from console.parts.frame import fill, frame
-from console.parts.widgets import VERDICT_STATUS, actions, empty, page_head, panel, release_link, status, tone_icon
+from console.parts.live_part import LivePart, Made
+from console.parts.measured_models import models_of_page
+from console.parts.measurements import drift_series
+from console.parts.search import search_box
+from console.parts.widgets import VERDICT_STATUS, empty, page_head, panel, release_link, status, tone_icon
+from console.person_ledger import PersonLedger, person_ledger
+from lineage.state.entities import Job, ModelSummary
 
 PAGE = {"path": "/drift", "name": "Drift", "title": "Drift · Plimsoll", "icon": "wave", "order": 2}
 Json = dict[str, Any]
-_KINDS = "DriftMeasured,AlertRaised"
-_FEATURES = 12
+PART = LivePart("drift")
+#: Measurements in a history, features of a measurement.
+_HISTORY, _FEATURES = 60, 12
+
+clientside_callback(
+    ClientsideFunction("plimsoll", "filter_drift"),
+    Output("drift-query", "data"),
+    Input("drift-model", "value"),
+    State("drift-query", "data"),
+)
 
 
-def layout(model: str | None = None, **_: Any) -> html.Div:
-    """The page, filled; `?model=` narrows it."""
-    return frame("drift", dcc.Store(id="drift-model", data=model))
+def layout(model: str | None = None, page: str | None = None, **_: Any) -> html.Div:
+    """The page's frame; `?model=` narrows it."""
+    chosen = {name: value for name, value in {"model": model, "page": page}.items() if value}
+    box = html.Div(html.Div(search_box("drift-model", "Model", model)), className="filters")
+    head = page_head("Drift", "live inputs against the reference of the release that answers")
+    return html.Div([head, box, PART.frame(dcc.Store(id="drift-query", data=chosen))])
 
 
-@callback(Output("drift", "children"), Input("news", "data"), State("drift-model", "data"))
-async def refresh(_news: Json | None, model: str | None) -> Any:
-    """Read again at any news: an alert, a measurement or a retrain request may be about any model."""
-    return await fill(body, desk(), model)
+@callback(
+    Output("drift", "children"),
+    PART.shown_output,
+    PART.turn,
+    Input("drift-query", "data"),
+    PART.shown,
+    running=PART.running,
+)
+async def refresh(_turn: Json | None, chosen: Json | None, shown: Json | None) -> Any:
+    """Read again when something was measured or asked for about a model on this page."""
+    return await PART.fill(person_ledger(), shown, lambda at: body(at, chosen or {}))
 
 
-async def body(at: Desk, only: str | None) -> list[Any]:
-    """One section a model."""
-    state = await at.state()
-    models = [name for name in sorted(state["models"]) if only in (None, name)]
-    sections: list[tuple[bool, str, Any]] = []
-    for name in models:
-        records = (await at.newest(300, kind=_KINDS, model=name))["records"]
-        measured = any(record["kind"] == "DriftMeasured" for record in records)
-        sections.append((not measured, name, one_model(state, state["models"][name], records, at)))
-    found = [section for _, _, section in sorted(sections, key=lambda one: one[:2])]
+async def body(at: PersonLedger, chosen: Json) -> Made:
+    """One section a model, those with open alerts first."""
+    models, links, interest = await models_of_page(at, "/drift", chosen)
+    models.sort(key=lambda model: not any(alert.alert == "drift" for alert in model.alerts))
+    sections = await asyncio.gather(*(one_model(at, model) for model in models))
     nothing = panel("Drift", empty("Nothing is measured yet.", "Measurements begin with the first champion."))
-    return [page_head("Drift", "live inputs against the reference of the release that answers"), *(found or [nothing])]
+    return [*(sections or [nothing]), links], interest
 
 
-def one_model(state: Json, model: Json, records: list[Json], at: Desk) -> html.Div:
+async def one_model(at: PersonLedger, model: ModelSummary) -> html.Div:
     """Latest measurement, its history, and what was done about it."""
-    measured = [record for record in records if record["kind"] == "DriftMeasured"]
+    measured, offers = await asyncio.gather(
+        at.newest(_HISTORY, kind="DriftMeasured", model=model.model), at.offers(model.model)
+    )
+    did = response(model, buttons(["retrain"], model.model, offers))
     if not measured:
         text = "The first measurement needs a full window of decisions by one release."
-        return html.Div(panel(model["model"], empty("No drift measurement yet.", text)), className="grid")
-    latest = measured[0]["data"]
+        return html.Div([panel(model.model, empty("No drift measurement yet.", text)), did], className="grid two")
     history = chart(
         "History",
-        drift_series(measured[:120]),
-        limit=latest["limit"],
+        drift_series(measured),
+        limit=measured[0]["data"]["limit"],
         share=True,
         note="Share of features over their limit",
         why_empty="No measurement had enough data yet.",
     )
-    right = html.Div([history, response(state, model, records, at)], className="stack")
-    return html.Div([features(model["model"], measured[0]), right], className="grid two")
+    return html.Div(
+        [features(model.model, measured[0]), html.Div([history, did], className="stack")], className="grid two"
+    )
 
 
 def features(name: str, record: Json) -> html.Section:
@@ -111,20 +132,14 @@ def bar(feature: Json) -> html.Li:
     return html.Li([name, drawn, html.Span(text, className="note")], className="score")
 
 
-def response(state: Json, model: Json, records: list[Json], at: Desk) -> html.Section:
+def response(model: ModelSummary, offered: list[Button]) -> html.Section:
     """Open alerts, the training that was asked for, and the button to ask for one."""
-    alerts = [alert for alert in open_alerts(state, records) if "drift" in alert["data"]["alert"].lower()]
-    said: list[Any] = [
-        html.P([tone_icon("bad"), f" {alert['data']['summary']} ({clock(alert['at'])} UTC, #{alert['seq']})"])
-        for alert in alerts
-    ] or [html.P("No open alert.", className="note")]
-    jobs = sorted(model.get("jobs", {}).items(), key=lambda pair: -int(pair[0]))[:3]
-    said += [html.P(_job(seq, job), className="note") for seq, job in jobs]
-    nobody = {"release": model["model"], "state": "none", "author": ""}
-    why = refusal("retrain", nobody, model, at.person.name, at.person.role)
-    return panel("What was done", *said, actions([Option("retrain", model["model"], f"Retrain {model['model']}", why)]))
+    drifted = [alert for alert in model.alerts if alert.alert == "drift"]
+    said = alert_lines(drifted)
+    said += [html.P(_job(model.last_job), className="note")] if model.last_job else []
+    return panel("What was done", *said, action_buttons(offered))
 
 
-def _job(seq: str, job: Json) -> str:
-    message = f", {job['message']}" if job.get("message") else ""
-    return f"Retraining #{seq} by {job.get('author', '–')}: {job['status']}{message} ({job.get('why', '')})"
+def _job(job: Job) -> str:
+    message = f", {job.message}" if job.message else ""
+    return f"Retraining #{job.request} by {job.author}: {job.status}{message} ({job.why})"

@@ -2,47 +2,77 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
-from dash import Input, Output, State, callback, dcc, html
+from dash import ClientsideFunction, Input, Output, State, callback, clientside_callback, dcc, html
 
 from console.formatting import clock, interval, number, percent
-from console.ledger_client import Desk, desk
-from console.parts.frame import fill, frame
+from console.parts.alerts import alert_lines
+from console.parts.live_part import LivePart, Made
+from console.parts.measured_models import models_of_page
+from console.parts.search import search_box
 from console.parts.widgets import VERDICT_STATUS, empty, page_head, panel, release_link, status, table
+from console.person_ledger import PersonLedger, person_ledger
+from lineage.state.entities import ModelSummary
 
 PAGE = {"path": "/fairness", "name": "Fairness", "title": "Fairness · Plimsoll", "icon": "scale", "order": 3}
 Json = dict[str, Any]
+PART = LivePart("fairness")
+_MEASURED = 60  # the newest of a model, in which the newest of each attribute and stage is looked for
 _STAGES = {"validation": "At validation", "live": "Live"}
 _SAYS = {"ok": "Within limit", "breach": "Breach", "not_enough_data": "Not enough data"}
 
-
-def layout(model: str | None = None, **_: Any) -> html.Div:
-    """The page, filled; `?model=` narrows it."""
-    return frame("fairness", dcc.Store(id="fairness-model", data=model))
-
-
-@callback(Output("fairness", "children"), Input("news", "data"), State("fairness-model", "data"))
-async def refresh(_news: Json | None, model: str | None) -> Any:
-    """Read again at any news."""
-    return await fill(body, desk(), model)
+clientside_callback(
+    ClientsideFunction("plimsoll", "filter_fairness"),
+    Output("fairness-query", "data"),
+    Input("fairness-model", "value"),
+    State("fairness-query", "data"),
+)
 
 
-async def body(at: Desk, only: str | None) -> list[Any]:
-    """One panel for each model, attribute and stage: the newest measurement."""
-    records = (await at.newest(500, kind="FairnessMeasured", model=only))["records"]
-    newest: dict[tuple[str, str, str], Json] = {}
+def layout(model: str | None = None, page: str | None = None, **_: Any) -> html.Div:
+    """The page's frame; `?model=` narrows it."""
+    chosen = {name: value for name, value in {"model": model, "page": page}.items() if value}
+    box = html.Div(html.Div(search_box("fairness-model", "Model", model)), className="filters")
+    head = page_head("Fairness", "rates of the favourable decision by group")
+    return html.Div([head, box, PART.frame(dcc.Store(id="fairness-query", data=chosen))])
+
+
+@callback(
+    Output("fairness", "children"),
+    PART.shown_output,
+    PART.turn,
+    Input("fairness-query", "data"),
+    PART.shown,
+    running=PART.running,
+)
+async def refresh(_turn: Json | None, chosen: Json | None, shown: Json | None) -> Any:
+    """Read again when something was measured of a model on this page."""
+    return await PART.fill(person_ledger(), shown, lambda at: body(at, chosen or {}))
+
+
+async def body(at: PersonLedger, chosen: Json) -> Made:
+    """For each model its open alerts, and a panel for each attribute and stage: the newest measurement."""
+    models, links, interest = await models_of_page(at, "/fairness", chosen)
+    found = await asyncio.gather(*(at.newest(_MEASURED, kind="FairnessMeasured", model=one.model) for one in models))
+    sections = [one_model(model, records) for model, records in zip(models, found, strict=True)]
+    text = "Groups are compared at validation and then live, when enough decisions have been made."
+    nothing = panel("Fairness", empty("Nothing is measured yet.", text))
+    return [*([one for one in sections if one is not None] or [nothing]), links], interest
+
+
+def one_model(model: ModelSummary, records: list[Json]) -> html.Div | None:
+    """The panels of a model; None where nothing is measured."""
+    newest: dict[tuple[str, str], Json] = {}
     for record in records:
-        newest.setdefault((record["model"], record["data"]["attribute"], record["data"]["stage"]), record)
-    order = sorted(newest, key=lambda key: (key[0], key[1], key[2] != "live"))
-    panels = [measurement(newest[key]) for key in order]
-    if not panels:
-        text = "Groups are compared at validation and then live, when enough decisions have been made."
-        panels = [panel("Fairness", empty("Nothing is measured yet.", text))]
-    return [
-        page_head("Fairness", "rates of the favourable decision by group"),
-        html.Div(panels, className="grid two"),
-    ]
+        newest.setdefault((record["data"]["attribute"], record["data"]["stage"]), record)
+    order = sorted(newest, key=lambda key: (key[0], key[1] != "live"))
+    panels = html.Div([measurement(newest[key]) for key in order], className="grid two")
+    alerts = [alert for alert in model.alerts if alert.alert == "fairness"]
+    if not alerts:
+        return panels if order else None
+    return html.Div([panel(f"{model.model} · open alerts", *alert_lines(alerts)), panels], className="stack")
 
 
 def measurement(record: Json) -> html.Section:

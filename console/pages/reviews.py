@@ -2,77 +2,89 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
-from dash import Input, Output, callback, html
+from dash import Output, callback, html
 
-from console.actions import Option, label
+from console.actions import buttons
 from console.formatting import age, clock, moment, percent, plural, span
-from console.inbox import evidence
-from console.ledger_client import Desk, desk
-from console.parts.frame import fill, frame
-from console.parts.judgement import metrics
-from console.parts.widgets import VERDICT_STATUS, actions, empty, facts, page_head, panel, release_link, status
-from console.review import why_not
+from console.judgement_text import evidence
+from console.parts.buttons import action_buttons
+from console.parts.interests import OF_RELEASES, OF_STOPS
+from console.parts.judgement import metrics, verdict_label
+from console.parts.live_part import Interest, LivePart, Made
+from console.parts.widgets import empty, facts, page_head, panel, release_link, status
+from console.person_ledger import PersonLedger, person_ledger
+from lineage.rules.views import Offers
+from lineage.state.entities import Release, ReleaseSummary
+from lineage.state.views import ReleasesPage
 
 PAGE = {"path": "/reviews", "name": "Reviews", "title": "Reviews · Plimsoll", "icon": "person", "order": 4}
 Json = dict[str, Any]
+PART = LivePart("reviews")
 _PAST = {"approve": "approved", "reject": "rejected"}
+#: Waiting releases that are read to find the most urgent, and those shown with their evidence.
+_READ, _SHOWN = 500, 12
 
 
 def layout(**_: Any) -> html.Div:
-    """The page, filled."""
-    return frame("reviews")
+    """The page, about to be filled."""
+    return PART.frame()
 
 
-@callback(Output("reviews", "children"), Input("news", "data"))
-async def refresh(_news: Json | None) -> Any:
-    """Read again at any news."""
-    return await fill(body, desk())
+@callback(Output("reviews", "children"), PART.shown_output, PART.turn, PART.shown, running=PART.running)
+async def refresh(_turn: Json | None, shown: Json | None) -> Any:
+    """Read again when a release moved."""
+    return await PART.fill(person_ledger(), shown, body)
 
 
-async def body(at: Desk) -> list[Any]:
-    """Waiting reviews by due time, then the decisions of late."""
-    state = await at.state()
-    waiting = [release for release in state["releases"].values() if release["state"] == "review"]
-    waiting.sort(key=lambda release: (release.get("review") or {}).get("due_at") or "")
+async def body(at: PersonLedger) -> Made:
+    """Waiting reviews by due time, then the latest decisions."""
+    page, decided = await asyncio.gather(at.releases(state="review", limit=_READ), at.newest(8, kind="ReviewDecided"))
+    waiting = sorted(page.releases, key=_due)[:_SHOWN]
+    read = await asyncio.gather(*(_read(at, release.release) for release in waiting))
     now = datetime.now(UTC)
-    cards: list[Any] = [card(release, state["models"][release["model"]], at, now) for release in waiting]
+    cards: list[Any] = [card(release, page, offers, now) for release, offers in read]
     if not cards:
         text = "A release comes here when its canary's evidence suffices and its policy wants a second person."
         cards = [panel("Waiting", empty("No review waits.", text))]
-    note = f"{plural(len(waiting), 'release')} waiting" if waiting else "nobody is waiting"
-    decided = (await at.newest(8, kind="ReviewDecided"))["records"]
-    return [page_head("Reviews", note), html.Div([*cards, past(decided)], className="stack")]
+    if page.total > len(waiting):
+        more = plural(page.total - len(waiting), "more release")
+        cards.append(html.P(f"and {more}, due later", className="note"))
+    note = f"{plural(page.total, 'release')} waiting" if page.total else "nothing waits"
+    shown = [page_head("Reviews", note), html.Div([*cards, past(decided)], className="stack")]
+    return shown, Interest(OF_RELEASES | OF_STOPS)
 
 
-def card(release: Json, model: Json, at: Desk, now: datetime) -> html.Section:
+async def _read(at: PersonLedger, release: str) -> tuple[Release, Offers]:
+    file, offers = await asyncio.gather(at.release(release), at.offers(release))
+    return file.release, offers
+
+
+def _due(release: ReleaseSummary) -> str:
+    return release.review.due_at if release.review else ""
+
+
+def card(release: Release, page: ReleasesPage, offers: Offers, now: datetime) -> html.Section:
     """One waiting release: who asks, until when, the evidence, and this person's two buttons."""
-    review, name = release.get("review") or {}, release["release"]
-    due = moment(review["due_at"]) if review.get("due_at") else None
-    late = due is not None and due < now
-    left = span(abs((due - now).total_seconds())) if due else "–"
-    word = status("Blocked", f"Overdue by {left}") if late else status("Waiting for you", f"Due in {left}")
-    last = release.get("judgement") or {}
-    verdict = status(
-        VERDICT_STATUS.get(last.get("verdict", ""), "Warning"), str(last.get("verdict", "None")).capitalize()
-    )
-    told = facts(
+    name, due = release.release, moment(_due(release)) if release.review else now
+    left = span(abs((due - now).total_seconds()))
+    word = status("Blocked", f"Overdue by {left}") if due < now else status("Waiting for you", f"Due in {left}")
+    champion = page.models[release.model].champion or "the baseline"
+    asked, until = (release.review.requested_at, release.review.due_at) if release.review else (None, None)
+    pairs = facts(
         [
-            ("Author", release["author"]),
-            ("Waiting", f"{age(review.get('requested_at'), now)}, due {clock(review.get('due_at'))} UTC"),
-            (
-                "Traffic",
-                f"{name} carries {percent(release.get('share'))}; {model.get('champion') or 'the baseline'} the rest",
-            ),
-            ("Judgement", html.Span([verdict, f" {evidence(release)}"])),
+            ("Author", release.author),
+            ("Waiting", f"{age(asked, now)}, due {clock(until)} UTC"),
+            ("Traffic", f"{name} carries {percent(release.share)}; {champion} the rest"),
+            ("Judgement", html.Span([verdict_label(release.judgement), f" {evidence(release.judgement)}"])),
         ]
     )
-    why = why_not(release, at.person.name, at.person.role)
-    buttons = actions([Option(verb, name, label(verb, release, model), why) for verb in ("approve", "reject")])
-    left_side = html.Div([html.P([word, " ", release_link(name)], className="verdict"), told, buttons])
-    grid = html.Div([left_side, metrics(last)], className="review-card")
+    offered = action_buttons(buttons(("approve", "reject"), name, offers))
+    left_side = html.Div([html.P([word, " ", release_link(name)], className="verdict"), pairs, offered])
+    grid = html.Div([left_side, metrics(release.judgement)], className="review-card")
     return panel(name, grid)
 
 

@@ -1,17 +1,15 @@
-"""The step rail: the eight verbs of the journey, each with its state and time, for one release."""
+"""The steps of the journey: its eight verbs, each with its state and time, for one release."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from dash import html
 
 from console.formatting import clock, percent
 from console.parts.widgets import icon
-from lineage.lifecycle import JOURNEY
-
-Json = dict[str, Any]
+from lineage.lifecycle import JOURNEY, State
+from lineage.state.entities import ReleaseSummary, Step
 
 _ENDED = {"rejected", "quarantined", "rolled_back", "retired"}
 _NOW = {
@@ -26,12 +24,22 @@ _NOW = {
     "rolling_back": "rollback",
 }
 _BAD_KINDS = {"CandidateRejected", "CanaryAborted", "ReleaseRolledBack"}
+#: Bars of the journey in one line: how many, their width and the gap between them in pixels, and their colours.
+_BARS, _BAR, _GAP = 6, 22, 3
+_PITCH = _BAR + _GAP
+_COLOURS = {
+    "done": "var(--info)",
+    "now": "color-mix(in srgb, var(--info) 45%, var(--panel))",
+    "bad": "var(--bad)",
+    "todo": "var(--line)",
+    "none": "var(--line)",
+}
 _WORDS = {"done": "done", "now": "under way", "bad": "stopped here", "todo": "to come", "none": "not needed"}
 
 
 @dataclass(frozen=True)
-class Step:
-    """One verb on the rail. `state` is done, now, bad, todo or none (was not and will not be taken)."""
+class VerbStep:
+    """One verb of the journey. `state` is done, now, bad, todo or none (was not and will not be taken)."""
 
     verb: str
     state: str
@@ -39,54 +47,50 @@ class Step:
     note: str
 
 
-def steps(release: Json) -> list[Step]:
-    """The rail of a release, from its own history."""
-    state = release["state"]
-    return [_step(verb.name, set(verb.facts), release, state) for verb in JOURNEY]
+def steps(release: ReleaseSummary) -> list[VerbStep]:
+    """The journey of a release, from its own history."""
+    return [_step(verb.name, set(verb.facts), release) for verb in JOURNEY]
 
 
-def _step(verb: str, kinds: set[str], release: Json, state: str) -> Step:
-    mine = [step for step in release["steps"] if step["kind"] in kinds]
-    at = mine[-1]["at"] if mine else None
-    note = _note(verb, release, mine)
-    if _stopped(verb, mine, release):
-        return Step(verb, "bad", at, note)
+def _step(verb: str, kinds: set[str], release: ReleaseSummary) -> VerbStep:
+    own, state = [step for step in release.steps if step.kind in kinds], release.state
+    at, note = own[-1].at if own else None, _note(verb, release, own)
+    if _stopped(verb, own, release):
+        return VerbStep(verb, "bad", at, note)
     if _NOW.get(state) == verb:
-        return Step(verb, "now", at, note)
+        return VerbStep(verb, "now", at, note)
     if verb == "monitor":
-        return Step(verb, "done" if release.get("promoted_at") else _later(state), release.get("promoted_at"), note)
-    if mine and (verb != "rollback"):
-        return Step(verb, "done", at, note)
-    return Step(verb, "none" if verb == "rollback" else _later(state), at, note)
+        done = "done" if release.promoted_at else _later(state)
+        return VerbStep(verb, done, release.promoted_at, note)
+    if own and verb != "rollback":
+        return VerbStep(verb, "done", at, note)
+    return VerbStep(verb, "none" if verb == "rollback" else _later(state), at, note)
 
 
-def _later(state: str) -> str:
-    return "none" if state in _ENDED or state == "champion" else "todo"
+def _later(state: State) -> str:
+    return "none" if state in _ENDED or state is State.CHAMPION else "todo"
 
 
-def _stopped(verb: str, mine: list[Json], release: Json) -> bool:
-    if verb == "review" and release["state"] == "rejected":
-        return any(approval["decision"] == "reject" for approval in release.get("approvals", []))
-    return bool(mine) and mine[-1]["kind"] in _BAD_KINDS
+def _stopped(verb: str, own: list[Step], release: ReleaseSummary) -> bool:
+    if verb == "review" and release.state is State.REJECTED:
+        return any(approval.decision == "reject" for approval in release.approvals)
+    return bool(own) and own[-1].kind in _BAD_KINDS
 
 
-def _note(verb: str, release: Json, mine: list[Json]) -> str:
-    if verb in ("canary", "promote") and mine and (share := mine[-1].get("share")) is not None:
-        return percent(share)
+def _note(verb: str, release: ReleaseSummary, own: list[Step]) -> str:
+    if verb in ("canary", "promote") and own and own[-1].share is not None:
+        return percent(own[-1].share)
     if verb == "validate":
-        checks = release.get("checks") or {}
-        passed = sum(check["status"] == "pass" for check in checks.values())
-        return f"{passed} of {len(checks)} checks passed" if checks else ""
-    if verb == "review" and release.get("approvals"):
-        last = release["approvals"][-1]
-        return f"{'approved' if last['decision'] == 'approve' else 'rejected'} by {last['by']}"
-    if verb == "train":
-        return f"by {release['author']}"
-    return ""
+        passed = sum(check.status == "pass" for check in release.checks.values())
+        return f"{passed} of {len(release.checks)} checks passed" if release.checks else ""
+    if verb == "review" and release.approvals:
+        last = release.approvals[-1]
+        return f"{'approved' if last.decision == 'approve' else 'rejected'} by {last.by}"
+    return f"by {release.author}" if verb == "train" else ""
 
 
-def rail(release: Json) -> html.Ol:
-    """The rail as a list; the step under way is marked for eyes and for screen readers."""
+def rail(release: ReleaseSummary) -> html.Ol:
+    """The journey as a list; the step under way is marked for eyes and for screen readers."""
     marks = {"done": "tick", "now": "clock", "bad": "cross", "todo": "dot", "none": "dash"}
     items = []
     for step in steps(release):
@@ -101,9 +105,16 @@ def rail(release: Json) -> html.Ol:
     return html.Ol(items, className="rail", **{"aria-label": "Journey of the release"})
 
 
-def progress(release: Json) -> html.Span:
-    """The rail in one line of six bars, from train to promote."""
-    line = steps(release)[:6]
+def progress(release: ReleaseSummary) -> html.Span:
+    """The journey in one line of six bars, from train to promote."""
+    line = steps(release)[:_BARS]
     done = sum(step.state == "done" for step in line)
-    bars = [html.Span(className=f"bar {step.state}") for step in line]
-    return html.Span(bars, className="progress", role="img", **{"aria-label": f"{done} of {len(line)} steps done"})
+    # One element with six colours: a list of a hundred releases has to be on screen at once.
+    edges = [(index * _PITCH, index * _PITCH + _BAR, _COLOURS[step.state]) for index, step in enumerate(line)]
+    stops = ", ".join(f"{colour} {start}px {end}px, transparent {end}px {end + _GAP}px" for start, end, colour in edges)
+    return html.Span(
+        className="progress",
+        style={"backgroundImage": f"linear-gradient(90deg, {stops})"},
+        role="img",
+        **{"aria-label": f"{done} of {len(line)} steps done"},
+    )

@@ -1,4 +1,7 @@
-"""The judge's evidence as tables: champion beside challenger, failing metrics first; and the checks with findings."""
+"""What the judge and the checks recorded, as tables: champion beside challenger, what failed first.
+
+With `console.judgement_text` the one place where the console reads the JSON of judgements, metrics and findings.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from typing import Any
 from dash import html
 
 from console.formatting import clock, interval, number, percent, plural, span
+from console.judgement_text import reasons, verdict
 from console.parts.widgets import VERDICT_STATUS, Children, empty, status, table
 
 Json = dict[str, Any]
@@ -35,9 +39,9 @@ def _limit(metric: Json) -> str:
     return ", ".join(parts) or "–"
 
 
-def metrics(judgement: Json) -> html.Div:
+def metrics(judgement: Json | None) -> html.Div:
     """Champion and challenger, one metric a row, worst verdict first."""
-    found = sorted(judgement.get("metrics", []), key=lambda metric: _ORDER.get(metric["verdict"], 0))
+    found = sorted((judgement or {}).get("metrics", []), key=lambda metric: _ORDER.get(metric["verdict"], 0))
     heads = ["Metric", "Verdict", "Control", "Challenger", "Limit", "Why"]
     rows = [
         [
@@ -53,13 +57,12 @@ def metrics(judgement: Json) -> html.Div:
     return table(heads, rows, caption="Metrics of control and challenger", className="wide-cells")
 
 
-def judgement(release: Json) -> list[Children]:
+def judged(last: Json | None) -> list[Children]:
     """The last judgement: verdict largest, its reasons, the split between the arms, the metrics."""
-    last = release.get("judgement")
     if not last:
         return [empty("No judgement yet.", "The judge speaks once a canary carries traffic.")]
     ratio = last.get("sample_ratio") or {}
-    verdict = status(VERDICT_STATUS.get(last["verdict"], "Warning"), last["verdict"].capitalize())
+    word = verdict_label(last)
     split = (
         f"Traffic split {percent(ratio.get('observed'))}, expected {percent(ratio.get('expected'))}: "
         f"{'as ordered' if ratio.get('ok') else 'not as ordered'}."
@@ -67,9 +70,15 @@ def judgement(release: Json) -> list[Children]:
         else ""
     )
     window = f"At {percent(last.get('share'))}, {clock(last.get('at'))} UTC, over {span(last.get('seconds') or 0)}."
-    reasons = [html.Li(reason) for reason in last.get("reasons", [])]
-    head = html.Div([verdict, html.Span(f"{window} {split}", className="note")], className="verdict")
-    return [head, html.Ul(reasons, className="reasons") if reasons else None, metrics(last)]
+    said = [html.Li(reason) for reason in reasons(last)]
+    head = html.Div([word, html.Span(f"{window} {split}", className="note")], className="verdict")
+    return [head, html.Ul(said, className="reasons") if said else None, metrics(last)]
+
+
+def verdict_label(judgement: Json | None) -> html.Span:
+    """The verdict as a status label."""
+    word = verdict(judgement)
+    return status(VERDICT_STATUS.get(word, "Warning"), (word or "None").capitalize())
 
 
 def _finding(finding: Json) -> list[Children]:

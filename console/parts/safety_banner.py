@@ -2,85 +2,115 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
 from typing import Any
 
-from dash import Input, Output, callback, html
-from dash.exceptions import PreventUpdate
+from dash import Output, callback, html
 
-from console import kill_switch as switch
-from console import safety_text as stops
+from console import kill_switch, safety_text
 from console.formatting import plural
-from console.ledger_client import desk
-from console.parts.widgets import actions, button, icon, panel, release_link
-from console.session import Person
-from plimsoll.errors import Error
+from console.kill_switch import Switch
+from console.model_now import ModelNow
+from console.parts.buttons import action_button, action_buttons
+from console.parts.interests import OF_STOPS
+from console.parts.live_part import Interest, LivePart, Made
+from console.parts.widgets import icon, panel, release_link
+from console.person_ledger import ALL_MODELS, PersonLedger, person_ledger
+from lineage.rules.views import Offers
+from lineage.state.entities import ModelSummary
+from lineage.state.safety import Kill
+from lineage.state.views import ModelsPage
 
 Json = dict[str, Any]
-ID = "stops"
 _MOST = 4  # lines of each kind; the pages of the models show the rest
-_LETS_GO = ("ask-release", "confirm-release")
+_READ = 100  # models that are looked through for those lines
+PART = LivePart("stops")
 
 
-@callback(Output(ID, "children"), Input("news", "data"))
-async def refresh(_news: Json | None) -> Any:
-    """Read again at any news; while the ledger is silent what was read last stays."""
-    at = desk()
-    try:
-        return banner(await at.state(), at.person)
-    except Error as error:
-        raise PreventUpdate from error
+@callback(Output("stops", "children"), PART.shown_output, PART.turn, PART.shown, running=PART.running)
+async def refresh(_turn: Json | None, shown: Json | None) -> Any:
+    """Read again when a switch or a breaker moved."""
+    return await PART.fill(person_ledger(), shown, read_banner)
 
 
-def banner(state: Json, person: Person) -> list[Any]:
+async def read_banner(at: PersonLedger) -> Made:
+    """What is stopped now, with this person's actions on the switches that are shown."""
+    page = await at.stopped(_READ)
+    subjects = [_subject(whose) for whose, _ in safety_text.switches(page.kill, page.models)[:_MOST]]
+    offers = await asyncio.gather(*(at.offers(subject) for subject in subjects))
+    return banner(page, dict(zip(subjects, offers, strict=True))), Interest(OF_STOPS)
+
+
+def _subject(whose: str) -> str:
+    return ALL_MODELS if whose == safety_text.ALL else whose
+
+
+def banner(page: ModelsPage, offers: Mapping[str, Offers]) -> list[Any]:
     """A line for each switch that is pulled, with the button that lets go, then for each model with open breakers."""
-    pulled = [_killed(whose, kill, person) for whose, kill in stops.switches(state)]
-    broken = [_broken(model) for _, model in sorted(state["models"].items()) if model.get("breakers")]
-    return [*_some(pulled, "kill switch", "kill switches"), *_some(broken, "model", "models with open breakers")]
+    pulled = safety_text.switches(page.kill, page.models)
+    lines = [_killed(whose, kill, offers.get(_subject(whose))) for whose, kill in pulled[:_MOST]]
+    broken = [model for model in sorted(page.models, key=lambda one: one.model) if model.breakers]
+    own = sum(1 for whose, _ in pulled if whose != safety_text.ALL)
+    unseen = page.total - sum(1 for model in page.models if model.kill or model.breakers)
+    rest = max(0, own + (page.kill is not None) + unseen - _MOST)
+    more = [_more(plural(rest, "more kill switch", "more kill switches"))] if rest else []
+    opened = [_broken(model) for model in broken[:_MOST]]
+    hidden = len(broken) - len(opened)
+    text = plural(hidden, "more model with open breakers", "more models with open breakers")
+    return [*lines, *more, *opened, *([_more(text)] if hidden else [])]
 
 
-def switch_panel(subject: str, state: Json, person: Person) -> html.Section:
+def switch_panel(switch: Switch, offers: Offers) -> html.Section:
     """The kill switch of a model, or of all: how it stands, and this person's buttons."""
-    kill, whose = switch.kill_of(state, subject), switch.name_of(subject)
-    parts: list[Any] = []
+    kill, parts = switch.kill, []
     if kill is None:
-        parts.append(html.P(f"Not pulled: {whose} may answer." if subject != switch.EVERYBODY else "Not pulled."))
+        parts.append(html.P("Not pulled." if switch.now is None else f"Not pulled: {switch.name} may answer."))
     else:
-        parts += [html.P(stops.killed(kill), className="strong"), html.P(f"“{kill['reason']}”")]
-        parts.append(html.P(stops.waiting(kill)))
-    if subject != switch.EVERYBODY:
-        parts += _beside(state, subject)
-    return panel("Kill switch", *parts, actions(switch.options(subject, kill, person.name, person.role)))
+        parts += [html.P(safety_text.killed(kill), className="strong"), html.P(f"“{kill.reason}”")]
+        parts.append(html.P(safety_text.waiting(kill)))
+    if switch.now is not None:
+        parts += _beside(switch.now)
+    return panel("Kill switch", *parts, action_buttons(kill_switch.buttons(switch, offers)))
 
 
-def _beside(state: Json, name: str) -> list[Any]:
+def answering(now: ModelNow) -> str:
+    """Which release of a model answers, in a sentence."""
+    if now.stopped:
+        return f"Killed: {safety_text.answers(now.stopped)}"
+    return f"{now.model.champion or 'The baseline'} answers"
+
+
+def _beside(now: ModelNow) -> list[Any]:
     """What else keeps the champion from answering, and what scores in the shadow."""
-    model, parts = state["models"][name], []
-    if state["kill"]:
-        parts.append(html.P(f"All models: {stops.killed(state['kill'])}", className="strong"))
-    parts += [html.P([icon("octagon", "ink-bad"), f" Breaker open: {text}."]) for text in stops.breakers(model)]
-    if model.get("shadow"):
-        parts.append(html.P([icon("clock", "ink-info"), " ", release_link(model["shadow"]), " scores in the shadow."]))
+    parts: list[Any] = []
+    if now.kill_of_all:
+        parts.append(html.P(f"All models: {safety_text.killed(now.kill_of_all)}", className="strong"))
+    opened = safety_text.breakers(now.model.breakers)
+    parts += [html.P([icon("octagon", "ink-bad"), f" Breaker open: {text}."]) for text in opened]
+    if now.model.shadow:
+        shadow = release_link(now.model.shadow)
+        parts.append(html.P([icon("clock", "ink-info"), " ", shadow, " scores in the shadow."]))
     return parts
 
 
-def _killed(whose: str, kill: Json, person: Person) -> html.Div:
-    subject = switch.EVERYBODY if whose == stops.ALL else whose
-    offered = [one for one in switch.options(subject, kill, person.name, person.role) if one.verb in _LETS_GO]
-    words = [html.Span(f"{whose[:1].upper()}{whose[1:]} " if whose == stops.ALL else f"{whose} ", className="subject")]
-    why = html.P(f"“{kill['reason']}”. {stops.waiting(kill)}")
-    said = html.Div([html.P([*words, stops.killed(kill)], className="strong"), why])
-    buttons = [button(one, filled=False) for one in offered if one.why_not is None]
-    return html.Div([icon("octagon"), said, *buttons], className="stop killed")
+def _killed(whose: str, kill: Kill, offers: Offers | None) -> html.Div:
+    shown = f"{whose[:1].upper()}{whose[1:]} " if whose == safety_text.ALL else f"{whose} "
+    words = [html.Span(shown, className="subject"), safety_text.killed(kill)]
+    why = html.P(f"“{kill.reason}”. {safety_text.waiting(kill)}")
+    offered = kill_switch.buttons(Switch(_subject(whose), kill), offers) if offers else []
+    lets_go = [one for one in offered if one.verb in kill_switch.LETS_GO and one.why_not is None]
+    buttons = [action_button(one, filled=False) for one in lets_go]
+    return html.Div(
+        [icon("octagon"), html.Div([html.P(words, className="strong"), why]), *buttons], className="stop killed"
+    )
 
 
-def _broken(model: Json) -> html.Div:
-    name = html.Span(model["model"], className="subject")
-    said = [html.P([name, f" breaker open, {text}"]) for text in stops.breakers(model)]
+def _broken(model: ModelSummary) -> html.Div:
+    name = html.Span(model.model, className="subject")
+    said = [html.P([name, f" breaker open, {text}"]) for text in safety_text.breakers(model.breakers)]
     return html.Div([icon("triangle"), html.Div(said)], className="stop broken")
 
 
-def _some(rows: list[html.Div], one: str, many: str) -> list[html.Div]:
-    if len(rows) <= _MOST:
-        return rows
-    more = f"and {plural(len(rows) - _MOST, f'more {one}', f'more {many}')}; see the models"
-    return [*rows[:_MOST], html.Div([icon("octagon"), html.P(more)], className="stop killed")]
+def _more(text: str) -> html.Div:
+    return html.Div([icon("octagon"), html.P(f"and {text}; see the models")], className="stop killed")

@@ -6,12 +6,9 @@ from typing import Any
 
 from dash import dcc, html
 
-from console.actions import SAFE, Option
-
 Children = Any
-Json = dict[str, Any]
 
-#: The seven words of status, each with a tone and an icon whose shapes differ, so that grey print still tells them.
+#: The seven words of status, each with a tone and an icon whose shapes differ, so that they differ in grey print too.
 STATUS = {
     "Blocked": ("bad", "octagon"),
     "Failed": ("bad", "cross"),
@@ -69,15 +66,8 @@ def tone_icon(tone: str) -> html.Span:
 def status(word: str, text: str | None = None) -> html.Span:
     """A status label; an unknown word is shown as it is, without a colour."""
     tone, shape = STATUS.get(word, ("quiet", "question"))
-    return html.Span([icon(shape), html.Span(text or word)], className=f"status {tone}")
-
-
-def standing(release: Json, model: Json, text: str | None = None) -> html.Span:
-    """The status label of a release: what would carry traffic is killed where its model is."""
-    carries = release["state"] in ("champion", "canary", "review", "approved", "rollout")
-    if model.get("stopped") and carries:
-        return status("Blocked", f"{text}, killed" if text else "Killed")
-    return status(STATE_STATUS[release["state"]], text)
+    # One element with its icon from the style sheet: a list of a hundred releases has to be on screen at once.
+    return html.Span(text or word, className=f"status {tone} icon-{shape}")
 
 
 def panel(title: str, *children: Children, aside: Children = None, **props: Any) -> html.Section:
@@ -116,37 +106,6 @@ def link(text: Children, href: str, className: str = "") -> dcc.Link:
 def release_link(name: str | None) -> Children:
     """A release's name as a link to its page; the baseline is not a release."""
     return link(name, f"/release/{name}") if name and "@" in name else (name or "–")
-
-
-def actions(offered: list[Option], *, filled: str | None = None) -> html.Div:
-    """Buttons that open the review sheets of their verbs, each with why it cannot be used and who can.
-
-    Args:
-        filled: the verb whose button is filled; none when absent.
-    """
-    parts: list[Children] = []
-    for index, option in enumerate(offered):
-        parts.append(button(option, filled=option.verb == filled))
-        last = index + 1 == len(offered) or offered[index + 1].why_not != option.why_not
-        if option.why_not and last:
-            parts.append(html.P(option.why_not, id=_why(option), className="why"))
-    return html.Div(parts, className="actions")
-
-
-def _why(option: Option) -> str:
-    # One id for one text: buttons that share a reason point at the same line.
-    return f"why-{option.subject}-{abs(hash(option.why_not)) % 10_000}"
-
-
-def button(option: Option, *, filled: bool) -> html.Button:
-    """The button that opens the review sheet of a verb."""
-    blocked = option.why_not is not None
-    tone = ("filled danger" if option.verb in SAFE else "filled") if filled and not blocked else ""
-    named = {"data-verb": option.verb, "data-subject": option.subject}
-    described = {"aria-describedby": _why(option)} if blocked else {}
-    return html.Button(
-        option.label, className=f"button ask {tone}".strip(), type="button", disabled=blocked, **named, **described
-    )
 
 
 def table(heads: list[str], rows: list[list[Children]], *, caption: str, className: str = "") -> html.Div:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
 
-from console import safety_text as stops
+from console import safety_text
 from console.terminal.output import out, plain, print_json, print_rows, told
 from console.terminal.session import client
 from lineage.errors import InvalidError, PlimsollError
 from lineage.settings import Settings
+from lineage.state.entities import ModelSummary
+from lineage.state.safety import Kill
+from lineage.state.views import ModelsPage, models_view
 from plimsoll import Client
 from plimsoll.errors import Error
 
@@ -35,13 +39,14 @@ def models(json: Json = False) -> None:
     """Models: who answers now, what is killed, which breakers are open, what runs beside the champion."""
     with told():
         known = client(Settings())
-        found, everybody = known.models(), known.killed()["kill"]
+        found, kill_of_all = known.models(), known.killed()["kill"]
         if json:
-            print_json({"kill": everybody, "models": found})
+            print_json({"kill": kill_of_all, "models": found})
             return
-        for line in stop_lines({"kill": everybody, "models": {}}):
+        page = _page(found, kill_of_all)
+        for line in stop_lines(replace(page, models=[])):
             out.print(plain(line, "bold red"), soft_wrap=True)
-        rows = [row(found[name], everybody) for name in sorted(found)]
+        rows = [row(model, page.kill) for model in page.models]
         print_rows(rows, _COLUMNS, empty="No models yet. `plimsoll train MODEL_FOLDER --reason …` makes the first.")
 
 
@@ -61,7 +66,7 @@ def kill(
         if not yes:
             _confirm(name, answer)
         record = client(Settings()).kill(name, reason, answer=answer)
-        whose, what = name or stops.ALL, {"baseline": "the baseline answers", "nothing": "nothing is answered"}
+        whose, what = name or safety_text.ALL, {"baseline": "the baseline answers", "nothing": "nothing is answered"}
         then = f"`plimsoll kill-release {name or '--all'} --reason …` asks for its release; a second person confirms."
         _say(record, [f"{whose}: killed (record {record['seq']}); {what[answer]}.", then], json)
 
@@ -74,13 +79,12 @@ def kill_release(reason: Reason, model: Model = None, all_: All = False, json: J
         if _pulled(known, name).get("asked_seq") is None:
             record = known.ask_kill_release(name, reason)
             then = f"A second person has to confirm: `plimsoll kill-release {name or '--all'} --reason …`."
-            _say(
-                record, [f"{name or stops.ALL}: release asked for (record {record['seq']}); still killed.", then], json
-            )
+            asked = f"{name or safety_text.ALL}: release asked for (record {record['seq']}); still killed."
+            _say(record, [asked, then], json)
             return
         record = known.release_kill(name, reason)
-        lines = [f"{name or stops.ALL}: released (record {record['seq']}), as the second person."]
-        _say(record, [*lines, *stop_lines(_state(known))], json)
+        lines = [f"{name or safety_text.ALL}: released (record {record['seq']}), as the second person."]
+        _say(record, [*lines, *stop_lines(_models(known))], json)
 
 
 @shadow_app.command("start")
@@ -99,28 +103,29 @@ def shadow_stop(release: str, reason: Reason, json: Json = False) -> None:
         _say(record, [f"{release} scores no copies any more (record {record['seq']})."], json)
 
 
-def row(model: Found, everybody: Found | None) -> Found:
+def row(model: ModelSummary, kill_of_all: Kill | None) -> Found:
     """A model as a row of the listing."""
-    trial = f"{model['challenger']} at {model['share']:.0%}" if model["challenger"] else None
-    shadow = f"{model['shadow']} in the shadow" if model["shadow"] else None
-    notes = [f"{stops.killed(model['kill'])}. {stops.waiting(model['kill'])}"] if model["kill"] else []
-    notes += [f"breaker open, {text}" for text in stops.breakers(model)]
-    told = {"model": model["model"], "champion": model["champion"], "answers": stops.who_answers(model, everybody)}
-    return told | {"beside": trial or shadow, "note": "; ".join(notes)}
+    trial = f"{model.challenger} at {model.share:.0%}" if model.challenger else None
+    shadow = f"{model.shadow} in the shadow" if model.shadow else None
+    notes = [f"{safety_text.killed(model.kill)}. {safety_text.waiting(model.kill)}"] if model.kill else []
+    notes += [f"breaker open, {text}" for text in safety_text.breakers(model.breakers)]
+    shown = {"model": model.model, "champion": model.champion, "answers": safety_text.who_answers(model, kill_of_all)}
+    return shown | {"beside": trial or shadow, "note": "; ".join(notes)}
 
 
-def stop_lines(state: Found) -> list[str]:
+def stop_lines(page: ModelsPage) -> list[str]:
     """What is stopped, and by whom, a line each; breakers after switches."""
-    lines = [f"{whose}: {stops.killed(kill)}. {stops.waiting(kill)}" for whose, kill in stops.switches(state)]
-    for name, model in sorted(state["models"].items()):
-        lines += [f"{name}: breaker open, {text}." for text in stops.breakers(model)]
+    pulled = safety_text.switches(page.kill, page.models)
+    lines = [f"{whose}: {safety_text.killed(kill)}. {safety_text.waiting(kill)}" for whose, kill in pulled]
+    for model in sorted(page.models, key=lambda one: one.model):
+        lines += [f"{model.model}: breaker open, {text}." for text in safety_text.breakers(model.breakers)]
     return lines
 
 
 def known_stops(settings: Settings) -> list[str] | None:
     """What is stopped, a line each; None where nobody is signed in or the ledger does not say."""
     try:
-        return stop_lines(_state(client(settings)))
+        return stop_lines(_models(client(settings)))
     except (PlimsollError, Error):
         return None
 
@@ -133,8 +138,12 @@ def show_stops(lines: list[str] | None) -> None:
         out.print(plain(line, "bold red"), soft_wrap=True)
 
 
-def _state(known: Client) -> Found:
-    return {"kill": known.killed()["kill"], "models": known.models()}
+def _models(known: Client) -> ModelsPage:
+    return _page(known.models(), known.killed()["kill"])
+
+
+def _page(models: Found, kill_of_all: Found | None) -> ModelsPage:
+    return models_view({"models": list(models.values()), "total": len(models), "kill": kill_of_all})
 
 
 def _named(model: str | None, all_: bool) -> str | None:
@@ -144,7 +153,7 @@ def _named(model: str | None, all_: bool) -> str | None:
 
 
 def _confirm(model: str | None, answer: str) -> None:
-    word, whose = (model, model) if model is not None else ("ALL", stops.ALL)
+    word, whose = (model, model) if model is not None else ("ALL", safety_text.ALL)
     gets = "the baseline answers" if answer == "baseline" else "customers get no answer"
     question = f"Kill {whose}: {gets} until two people let go. Type {word} to go on"
     typed = typer.prompt(question, err=True)

@@ -59,13 +59,13 @@ def of_release(state: LedgerState, release: str, actor: Actor) -> list[Action]:
         UnknownError: there is no such release.
     """
     about = actions.release_named(state, release)
-    first, further = about.next_share("canary"), about.next_share("rollout")
+    further = about.next_share("rollout")
 
     def tried(verb: str, kind: str, make: Make, share: float | None = None) -> Action:
         return _tried(state, verb, kind, make, actor, author=about.author, share=share)
 
     return [
-        tried("canary", "CanaryStarted", lambda who: actions.start_canary(state, release, who, _REASON), first),
+        canary(state, release, actor),
         tried("approve", "ReviewDecided", lambda who: actions.decide_review(state, release, who, _REASON, "approve")),
         tried("reject", "ReviewDecided", lambda who: actions.decide_review(state, release, who, _REASON, "reject")),
         tried("promote", "RolloutStepped", lambda who: actions.promote(state, release, who, _REASON), further),
@@ -75,6 +75,21 @@ def of_release(state: LedgerState, release: str, actor: Actor) -> list[Action]:
             for verb, kind in (("shadow-start", "ShadowStarted"), ("shadow-stop", "ShadowStopped"))
         ),
     ]
+
+
+def canary(state: LedgerState, release: str, actor: Actor) -> Action:
+    """The action that gives a release its first live traffic.
+
+    Raises:
+        UnknownError: there is no such release.
+    """
+    about = actions.release_named(state, release)
+
+    def make(who: Actor) -> Draft:
+        return actions.start_canary(state, release, who, _REASON)
+
+    share = about.next_share("canary")
+    return _tried(state, "canary", "CanaryStarted", make, actor, author=about.author, share=share)
 
 
 def of_model(state: LedgerState, model: str, actor: Actor) -> list[Action]:

@@ -7,7 +7,7 @@ dry run, so that nothing is listed as waiting that the ledger would refuse.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,15 +16,16 @@ from lineage.lifecycle import State
 from lineage.rules import available
 from lineage.rules.proposal import Actor
 from lineage.rules.roles import PEOPLE_MAY
-from lineage.state.entities import Model, Release
+from lineage.state.alerts import Alert
+from lineage.state.entities import Approval, Job, Model, Release
 from lineage.state.fold import LedgerState
-from lineage.state.safety import Kill
+from lineage.state.safety import Breaker, Kill
 
 #: How long a quarantined or rejected release stays listed.
 RECENT = timedelta(hours=24)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Item:
     """One thing that waits.
 
@@ -34,7 +35,14 @@ class Item:
         at: since when.
         model: None for the kill switch of all models.
         release: where it is about one.
-        facts: what is known of it, by kind; see the functions of this module.
+        champion: of the model, None where the baseline answers.
+        stopped: what answers under the kill switches of the model: `baseline`, `nothing`, or empty.
+        about: of the release, where one waits.
+        kill: the switch that another person asks to release.
+        breakers: those open, by replica.
+        job: the training run that ended without success.
+        alert: the open alert.
+        requested: whether a training run of the model is asked for already.
     """
 
     kind: str
@@ -42,7 +50,40 @@ class Item:
     at: str
     model: str | None
     release: str | None
-    facts: dict[str, Any] = field(default_factory=dict)
+    champion: str | None = None
+    stopped: str = ""
+    about: Standing | None = None
+    kill: Kill | None = None
+    breakers: dict[str, Breaker] = field(default_factory=dict)
+    job: Job | None = None
+    alert: Alert | None = None
+    requested: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """What an item says of the release that waits.
+
+    Attributes:
+        due_at: of a review.
+        approved_by: who approved it.
+        held: why a canary is held.
+        shadow: whether it scores in the shadow.
+        failed_checks: those that did not pass.
+        rejected: the decision against it.
+        had_traffic: whether it ever answered customers.
+    """
+
+    author: str
+    share: float
+    judgement: dict[str, Any] | None
+    due_at: str | None = None
+    approved_by: str | None = None
+    held: str | None = None
+    shadow: bool = False
+    failed_checks: list[str] = field(default_factory=list)
+    rejected: Approval | None = None
+    had_traffic: bool = False
 
 
 def inbox(state: LedgerState, actor: Actor, now: datetime) -> list[Item]:
@@ -61,31 +102,24 @@ def _can(kind: str, actor: Actor) -> bool:
 
 
 def _of_release(state: LedgerState, release: Release, actor: Actor, now: datetime) -> Iterator[Item]:
-    model = state.models[release.model]
-    stopped, at = model.stopped(state.kill), release.steps[-1].at
-    facts = {
-        "author": release.author,
-        "share": release.share,
-        "champion": model.champion,
-        "stopped": stopped,
-        "judgement": release.judgement,
-    }
+    model, at = state.models[release.model], release.steps[-1].at
+
+    def item(kind: str, rank: int, since: str = at) -> Item:
+        about = _standing(release, model)
+        return Item(kind=kind, rank=rank, at=since, release=release.release, about=about, **_answers(state, model))
+
     match release.state:
-        case State.REVIEW if _can("ReviewDecided", actor) and actor.name != release.author and release.review:
+        case State.REVIEW if _can("ReviewDecided", actor) and not _own(release, actor) and release.review:
             late = instant(release.review.due_at) < now
-            facts["due_at"] = release.review.due_at
-            yield Item("review", 1 if late else 3, release.review.requested_at, model.model, release.release, facts)
-        case State.APPROVED if _can("RolloutStepped", actor) and not stopped:
-            facts["approved_by"] = release.approvals[-1].by if release.approvals else None
-            yield Item("approved", 4, at, model.model, release.release, facts)
+            yield item("review", 1 if late else 3, release.review.requested_at)
+        case State.APPROVED if _can("RolloutStepped", actor) and not model.stopped(state.kill):
+            yield item("approved", 4)
         case State.CANARY | State.ROLLOUT if release.hold is not None and _can("CanaryStarted", actor):
-            facts["why"] = release.hold.why
-            yield Item("held", 6, release.hold.at, model.model, release.release, facts)
+            yield item("held", 6, release.hold.at)
         case State.QUARANTINED if _recent(release, now) and (_can("CanaryAborted", actor) or _own(release, actor)):
-            yield Item("quarantined", 0, at, model.model, release.release, facts | _reasons(release))
+            yield item("quarantined", 0)
         case State.REJECTED if _recent(release, now) and _own(release, actor):
-            facts |= _reasons(release) | {"had_traffic": release.canary_started_at is not None}
-            yield Item("rejected", 2, at, model.model, release.release, facts)
+            yield item("rejected", 2)
 
 
 #: States in which something may wait for a person; registered releases are looked at by model.
@@ -96,17 +130,25 @@ _OF_STATE = frozenset(
 
 def _of_model(state: LedgerState, model: Model, actor: Actor) -> Iterator[Item]:
     yield from _registered(state, model, actor)
-    job = model.last_job
+    job, answers = model.last_job, _answers(state, model)
     if job and job.status in ("failed", "stopped") and (_can("RollbackOrdered", actor) or job.author == actor.name):
-        yield Item("job", 2, job.finished_at or job.at, model.model, None, asdict(job) | _answers(state, model))
+        yield Item(kind="job", rank=2, at=job.finished_at or job.at, release=None, job=job, **answers)
     if model.breakers and _can("RollbackOrdered", actor):
         since = min(breaker.since for breaker in model.breakers.values())
-        opened = {replica: asdict(breaker) for replica, breaker in model.breakers.items()}
-        yield Item("breaker", 1, since, model.model, model.champion, {"breakers": opened} | _answers(state, model))
+        breakers = dict(model.breakers)
+        yield Item(kind="breaker", rank=1, at=since, release=model.champion, breakers=breakers, **answers)
     for alert in model.alerts:
         if _can("CanaryAborted", actor) or (alert.alert == "drift" and _can("RetrainRequested", actor)):
-            facts = asdict(alert) | {"requested": bool(model.requests)} | _answers(state, model)
-            yield Item("alert", 2 if alert.severity == "page" else 7, alert.at, model.model, alert.release, facts)
+            rank, requested = 2 if alert.severity == "page" else 7, bool(model.requests)
+            yield Item(
+                kind="alert",
+                rank=rank,
+                at=alert.at,
+                release=alert.release,
+                alert=alert,
+                requested=requested,
+                **answers,
+            )
 
 
 def _registered(state: LedgerState, model: Model, actor: Actor) -> Iterator[Item]:
@@ -115,13 +157,16 @@ def _registered(state: LedgerState, model: Model, actor: Actor) -> Iterator[Item
         return
     names = (name for name in reversed(model.names()) if state.releases[name].state is State.REGISTERED)
     name = next(names, None)
-    if name is None:
-        return
-    canary = next(one for one in available.of_release(state, name, actor) if one.verb == "canary")
-    if canary.possible:
+    if name is not None and available.canary(state, name, actor).possible:
         release = state.releases[name]
-        facts = {"author": release.author, "shadow": model.shadow == name}
-        yield Item("registered", 5, release.steps[-1].at, model.model, name, facts)
+        yield Item(
+            kind="registered",
+            rank=5,
+            at=release.steps[-1].at,
+            release=name,
+            about=_standing(release, model),
+            **_answers(state, model),
+        )
 
 
 def _kill_releases(state: LedgerState, actor: Actor) -> Iterator[Item]:
@@ -132,18 +177,28 @@ def _kill_releases(state: LedgerState, actor: Actor) -> Iterator[Item]:
     pulled += [(name, model.kill) for name, model in state.models.items()]
     for name, kill in pulled:
         if kill is not None and kill.asked_by not in (None, actor.name) and kill.asked_at is not None:
-            champion = state.models[name].champion if name is not None else None
-            yield Item("kill_release", 1, kill.asked_at, name, champion, asdict(kill))
+            answers = _answers(state, state.models[name]) if name is not None else {"model": None}
+            release = state.models[name].champion if name is not None else None
+            yield Item(kind="kill_release", rank=1, at=kill.asked_at, release=release, kill=kill, **answers)
 
 
 def _answers(state: LedgerState, model: Model) -> dict[str, Any]:
-    return {"champion": model.champion, "stopped": model.stopped(state.kill)}
+    return {"model": model.model, "champion": model.champion, "stopped": model.stopped(state.kill)}
 
 
-def _reasons(release: Release) -> dict[str, Any]:
-    failed = [name for name, outcome in release.checks.items() if outcome.status != "pass"]
-    rejected = next((asdict(one) for one in reversed(release.approvals) if one.decision == "reject"), None)
-    return {"failed_checks": failed, "rejected": rejected}
+def _standing(release: Release, model: Model) -> Standing:
+    return Standing(
+        author=release.author,
+        share=release.share,
+        judgement=release.judgement,
+        due_at=release.review.due_at if release.review else None,
+        approved_by=release.approvals[-1].by if release.approvals else None,
+        held=release.hold.why if release.hold else None,
+        shadow=model.shadow == release.release,
+        failed_checks=[name for name, outcome in release.checks.items() if outcome.status != "pass"],
+        rejected=next((one for one in reversed(release.approvals) if one.decision == "reject"), None),
+        had_traffic=release.canary_started_at is not None,
+    )
 
 
 def _own(release: Release, actor: Actor) -> bool:

@@ -1,7 +1,7 @@
-"""Routes for what a page shows: models and releases in pages, the inbox, the actions of a person, and changes.
+"""Routes for what a page shows: models and releases in pages, what is stopped, the inbox, and the actions of a person.
 
 Every answer has an ETag that stays the same until something that it shows changes; with `If-None-Match` the answer is
-304 without a body.
+304 without a body. The header `X-Ledger-Seq` is the number of the newest record that the answer includes.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from lineage.lifecycle import State
 from lineage.rules import available
 from lineage.rules.actions import model_named, release_named
 from lineage.rules.inbox import inbox
-from lineage.service.reads import PROBLEMS, Caller, context_of, reader
+from lineage.service.reads import PROBLEMS, SEQ_HEADER, Caller, context_of, reader
 from lineage.state.fold import LedgerState
-from lineage.state.summaries import changes_since, models_page, releases_page
+from lineage.state.summaries import Page, changes_since, model_summary, models_page, releases_page, stopped_page
 
 router = APIRouter(dependencies=[Depends(reader)], responses=PROBLEMS)
 _MOST = 500
@@ -54,7 +54,7 @@ def releases(
     limit: Limit = 100,
     seen: IfNoneMatch = None,
 ) -> Response:
-    """Releases, the one that moved last first: `releases` and `total`."""
+    """Releases, the one that moved last first: `releases`, `total`, their `models` by name, and `kill`."""
     states = [one for one in state.split(",") if one]
     unknown = set(states) - {str(one) for one in State}
     if unknown:
@@ -63,7 +63,19 @@ def releases(
 
     def look(fold: LedgerState) -> bytes:
         page = releases_page(fold, models=names, states=states, search=search, offset=offset, limit=limit)
-        return orjson.dumps({"releases": page.entries, "total": page.total})
+        shown = {"releases": page.entries, "total": page.total, "models": _models_of(fold, page), "kill": fold.kill}
+        return orjson.dumps(shown)
+
+    return _answer(request, look, seen)
+
+
+@router.get("/v1/stopped")
+def stopped(request: Request, limit: Limit = 100, seen: IfNoneMatch = None) -> Response:
+    """What is stopped: `kill` (of all models), `models` that are killed or have open breakers, and `total` of them."""
+
+    def look(state: LedgerState) -> bytes:
+        page = stopped_page(state, limit=limit)
+        return orjson.dumps({"models": page.entries, "total": page.total, "kill": state.kill})
 
     return _answer(request, look, seen)
 
@@ -128,11 +140,16 @@ def changes(request: Request, who: Caller, after: Annotated[int, Query(ge=0)] = 
     return Response(orjson.dumps(found), media_type="application/json")
 
 
+def _models_of(state: LedgerState, page: Page) -> dict[str, dict[str, object]]:
+    names = sorted({str(entry["model"]) for entry in page.entries})
+    return {name: model_summary(state.models[name]) for name in names}
+
+
 def _answer(request: Request, look: Callable[[LedgerState], bytes], seen: str | None) -> Response:
     """The JSON that `look` gives, or 304 where the caller has these very bytes."""
-    body = context_of(request).ledger.read(look)
+    seq, body = context_of(request).ledger.read(lambda state: (state.seq, look(state)))
     etag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
-    headers = {"ETag": etag, "Cache-Control": "no-cache"}
+    headers = {"ETag": etag, "Cache-Control": "no-cache", SEQ_HEADER: str(seq)}
     if seen is not None and etag in [one.strip().removeprefix("W/") for one in seen.split(",")]:
         return Response(status_code=304, headers=headers)
     return Response(body, headers=headers, media_type="application/json")

@@ -30,6 +30,8 @@ _MOST_RECORDS = 1_000
 _DIGITS = 18
 _PAGE_BYTES = 64 * 1024
 _ALIVE_SECONDS = 10.0
+#: The number of the newest record that an answer includes.
+SEQ_HEADER = "X-Ledger-Seq"
 
 
 def context_of(request: Request) -> Context:
@@ -75,8 +77,9 @@ router = APIRouter(dependencies=[Depends(reader)], responses=PROBLEMS)
 open_router = APIRouter(responses=PROBLEMS)
 
 
-def _json(value: Any, etag: int | None = None) -> Response:
-    headers = {"ETag": f'"{etag}"'} if etag is not None else None
+def _json(value: Any, etag: int | None = None, seq: int | None = None) -> Response:
+    headers = {"ETag": f'"{etag}"'} if etag is not None else {}
+    headers |= {SEQ_HEADER: str(seq)} if seq is not None else {}
     return Response(orjson.dumps(value), headers=headers, media_type="application/json")
 
 
@@ -117,17 +120,18 @@ def _fold(state: LedgerState) -> tuple[int, bytes]:
 @router.get("/v1/models/{model}")
 def one_model(request: Request, model: str) -> Response:
     """One model of the fold, with the kill switch of all models beside it as `kill_of_all`."""
-    view, kill = context_of(request).ledger.read(lambda fold: (asdict(model_named(fold, model)), fold.kill))
-    return _json(view | {"kill_of_all": kill}, view["etag"])
+    ledger = context_of(request).ledger
+    seq, view, kill = ledger.read(lambda fold: (fold.seq, asdict(model_named(fold, model)), fold.kill))
+    return _json(view | {"kill_of_all": kill}, view["etag"], seq)
 
 
 @router.get("/v1/releases/{release}")
 def one_release(request: Request, release: str) -> Response:
     """One release of the fold with its facts."""
     ledger = context_of(request).ledger
-    etag, view = ledger.read(lambda fold: _release_view(fold, release))
+    seq, etag, view = ledger.read(lambda fold: (fold.seq, *_release_view(fold, release)))
     facts = ledger.records.find(release=release).records
-    return _json({**view, "facts": facts, "etag": etag}, etag)
+    return _json({**view, "facts": facts, "etag": etag}, etag, seq)
 
 
 def _release_view(fold: LedgerState, release: str) -> tuple[int, dict[str, Any]]:

@@ -56,6 +56,13 @@ def models_page(state: LedgerState, *, search: str = "", offset: int = 0, limit:
     return Page([model_summary(state.models[name]) for name in found[offset : offset + limit]], len(found))
 
 
+def stopped_page(state: LedgerState, *, limit: int = 100) -> Page:
+    """Models that are killed by a switch of their own, by name, then those with open breakers."""
+    found = [model for model in state.models.values() if model.kill or model.breakers]
+    found.sort(key=lambda model: (model.kill is None, model.model))
+    return Page([model_summary(model) for model in found[:limit]], len(found))
+
+
 def releases_page(
     state: LedgerState,
     *,

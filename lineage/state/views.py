@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -11,8 +12,31 @@ from lineage.errors import InvalidError
 from lineage.state.entities import Model, ModelSummary, Release, ReleaseSummary
 from lineage.state.safety import Kill
 
-_MODEL, _RELEASE, _KILL = TypeAdapter(Model), TypeAdapter(Release), TypeAdapter(Kill | None)
-_MODELS, _RELEASES = TypeAdapter(list[ModelSummary]), TypeAdapter(list[ReleaseSummary])
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ModelsPage:
+    """Some models, how many there are in all, and the kill switch of all of them."""
+
+    models: list[ModelSummary]
+    total: int
+    kill: Kill | None
+
+
+@dataclass(frozen=True)
+class ReleasesPage:
+    """Some releases with their models by name, how many match in all, and the kill switch of all models."""
+
+    releases: list[ReleaseSummary]
+    total: int
+    models: dict[str, ModelSummary] = field(default_factory=dict)
+    kill: Kill | None = None
+
+
+_MODEL, _RELEASE = TypeAdapter(Model), TypeAdapter(Release)
+_KILL: TypeAdapter[Kill | None] = TypeAdapter(Kill | None)
+_MODELS, _RELEASES = TypeAdapter(ModelsPage), TypeAdapter(ReleasesPage)
 
 
 def model_view(content: Mapping[str, Any]) -> Model:
@@ -21,8 +45,7 @@ def model_view(content: Mapping[str, Any]) -> Model:
     Raises:
         InvalidError: it is not one, e.g. because the ledger service is of another version.
     """
-    view: Model = _parsed(_MODEL, content)
-    return view
+    return parsed(_MODEL, content)
 
 
 def release_view(content: Mapping[str, Any]) -> Release:
@@ -31,8 +54,7 @@ def release_view(content: Mapping[str, Any]) -> Release:
     Raises:
         InvalidError: it is not one.
     """
-    view: Release = _parsed(_RELEASE, content)
-    return view
+    return parsed(_RELEASE, content)
 
 
 def kill_view(content: Mapping[str, Any] | None) -> Kill | None:
@@ -41,11 +63,33 @@ def kill_view(content: Mapping[str, Any] | None) -> Kill | None:
     Raises:
         InvalidError: it is not one.
     """
-    view: Kill | None = _parsed(_KILL, content)
-    return view
+    return parsed(_KILL, content)
 
 
-def _parsed(adapter: TypeAdapter[Any], content: Any) -> Any:
+def models_view(content: Mapping[str, Any]) -> ModelsPage:
+    """A page of models, as `GET /v1/models` and `GET /v1/stopped` give it.
+
+    Raises:
+        InvalidError: it is not one.
+    """
+    return parsed(_MODELS, content)
+
+
+def releases_view(content: Mapping[str, Any]) -> ReleasesPage:
+    """A page of releases, as `GET /v1/releases` gives it.
+
+    Raises:
+        InvalidError: it is not one.
+    """
+    return parsed(_RELEASES, content)
+
+
+def parsed(adapter: TypeAdapter[T], content: Any) -> T:
+    """An answer of the ledger service as the type of `adapter`.
+
+    Raises:
+        InvalidError: it is none, e.g. because the ledger service is of another version.
+    """
     try:
         return adapter.validate_python(content)
     except ValidationError as error:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -14,12 +11,12 @@ import pytest
 from playwright import sync_api as playwright
 
 from plimsoll import Client
+from tests.support.console_browser import WIDE, Seat, chromium, console_process
 from tests.support.console_home import Home, running
 
 pytestmark = pytest.mark.acceptance
-ARGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 PAGES = ("/", "/releases", "/release/credit-default@2", "/drift", "/fairness", "/reviews", "/audit")
-WIDE, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
+PHONE = {"width": 390, "height": 844}
 AXE = """async () => (await axe.run()).violations.filter(v => ['serious', 'critical'].includes(v.impact))
   .map(v => v.id + ': ' + v.nodes.slice(0, 3).map(n => n.html.slice(0, 160)).join(' | '))"""
 
@@ -33,66 +30,14 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
 
 @pytest.fixture(scope="module")
 def served(home: Home) -> Iterator[str]:
-    """The console as its own process."""
-    settings = home.settings
-    environment = os.environ | {
-        "PLIMSOLL_HOME": str(settings.home),
-        "PLIMSOLL_LEDGER_PORT": str(settings.ledger_port),
-        "PLIMSOLL_CONSOLE_PORT": str(settings.console_port),
-    }
-    process = subprocess.Popen([sys.executable, "-m", "console.server"], env=environment)
-    try:
-        _answers(f"{settings.console_url}/healthz", process)
-        yield settings.console_url
-    finally:
-        process.terminate()
-        process.wait(15)
-
-
-def _answers(url: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        assert process.poll() is None, "the console ended"
-        try:
-            if httpx.get(url, timeout=1.0).status_code == 200:
-                return
-        except httpx.TransportError:
-            time.sleep(0.2)
-    raise AssertionError(f"{url} does not answer")
+    with console_process(home.settings) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as runner:
-        chromium = runner.chromium.launch(executable_path="/usr/bin/chromium", args=ARGS)
-        yield chromium
-        chromium.close()
-
-
-class Seat:
-    """A signed-in person's tab that notes every request and every complaint of the browser."""
-
-    def __init__(self, browser: Any, base: str, home: Home, name: str, **options: Any) -> None:
-        self.base = base
-        self.context = browser.new_context(**({"viewport": WIDE} | options))
-        self.page = self.context.new_page()
-        self.requests: list[str] = []
-        self.complaints: list[str] = []
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.on("websocket", lambda socket: self.requests.append(socket.url))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("console", lambda m: self.complaints.append(m.text) if m.type == "error" else None)
-        self.page.goto(f"{base}/sign-in")
-        self.page.fill("#name", name)
-        self.page.fill("#password", home.passwords[name])
-        self.page.click("button[type=submit]")
-        self.page.wait_for_selector("#chip")
-
-    def open(self, path: str) -> Any:
-        self.page.goto(self.base + path)
-        self.page.wait_for_selector("h1", timeout=20_000)
-        playwright.expect(self.page.locator("#chip")).to_have_text("Live", timeout=20_000)
-        return self.page
+    with chromium() as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -120,7 +65,7 @@ def test_a_change_is_on_screen_within_two_seconds_without_reload(seat: Any, home
 
 def _seen_after(page: Any, home: Home, summary: str) -> float:
     """Seconds from the ledger's acknowledgement to the row being visible."""
-    alert = {"alert": "slow", "severity": "page", "summary": summary, "evidence": None}
+    alert = {"alert": "slow", "about": summary, "severity": "page", "summary": summary, "evidence": None}
     home.ledger.append("AlertRaised", model="card-fraud", data=alert)
     began = time.monotonic()
     page.wait_for_selector(f".need >> text={summary}", timeout=8_000)
@@ -132,7 +77,8 @@ def test_the_author_sees_why_they_cannot_approve(seat: Any) -> None:
     own = page.get_by_role("button", name="Approve fx-signal@1")
     own.wait_for()
     assert own.is_disabled()
-    assert page.get_by_text("You are the author of fx-signal@1. A second person has to decide.").count() == 1
+    why = "validator is the author of this release; a second person has to decide"
+    assert page.get_by_text(why).count() == 1
     assert page.get_by_role("button", name="Approve credit-default@2").is_enabled()
 
 
@@ -141,9 +87,9 @@ def test_an_old_view_is_refused_then_read_again_then_recorded(seat: Any, home: H
     page = validator.open("/release/credit-default@2")
     page.get_by_role("button", name="Approve credit-default@2").click()
     page.wait_for_selector("text=Traffic does not change")
-    go = page.locator("#sheet-go")
+    go = page.locator("#dialog-go")
     assert go.is_disabled()
-    page.fill("#sheet-reason", "all metrics inside their limits")
+    page.fill("#dialog-reason", "all metrics inside their limits")
     home.ledger.append(
         "CanaryHeld",
         model="credit-default",
@@ -152,10 +98,10 @@ def test_an_old_view_is_refused_then_read_again_then_recorded(seat: Any, home: H
     )
     _train_another(home)
     go.click()
-    page.wait_for_selector("#sheet-refusal .refusal")
-    page.click("#sheet-again")
-    playwright.expect(page.locator("#sheet-refusal")).to_have_text("")
-    page.fill("#sheet-reason", "all metrics inside their limits, read again")
+    page.wait_for_selector("#dialog-refusal .refusal")
+    page.click("#dialog-again")
+    playwright.expect(page.locator("#dialog-refusal")).to_have_text("")
+    page.fill("#dialog-reason", "all metrics inside their limits, read again")
     go.click()
     page.wait_for_selector("text=Recorded as #")
     page.wait_for_selector("text=approve by validator: all metrics inside their limits, read again", timeout=4_000)
@@ -174,8 +120,8 @@ def test_promote_with_a_reason(seat: Any, home: Home) -> None:
     page = seat("operator").open("/release/credit-default@2")
     page.get_by_role("button", name="Promote to 50").click()
     page.wait_for_selector("text=The controller takes the further steps")
-    page.fill("#sheet-reason", "approved by the validator, going ahead")
-    page.click("#sheet-go")
+    page.fill("#dialog-reason", "approved by the validator, going ahead")
+    page.click("#dialog-go")
     page.wait_for_selector("text=Recorded as #")
     last = home.ledger.release("credit-default@2")["facts"][-1]
     assert (last["kind"], last["data"]["share"], last["actor"]["name"]) == ("RolloutStepped", 0.5, "operator")
@@ -229,7 +175,7 @@ def test_every_page_is_accessible(seat: Any, scheme: str, viewport: dict[str, in
     assert found == {}
 
 
-def test_the_sheet_is_accessible(seat: Any) -> None:
+def test_the_dialog_is_accessible(seat: Any) -> None:
     from axe_playwright_python.sync_playwright import Axe
 
     page = seat("operator", bypass_csp=True).open("/drift")
@@ -259,7 +205,8 @@ def test_one_person_kills_and_a_second_one_lets_go(seat: Any, home: Home) -> Non
     panel = page.locator("section.panel").filter(has=page.get_by_role("heading", name="Kill switch"))
     own = panel.get_by_role("button", name="Release card-fraud")
     playwright.expect(own).to_be_disabled(timeout=8_000)
-    assert page.get_by_text("You asked for the release. A second person has to confirm.").count() == 1
+    why = "operator asked for the release of card-fraud; a second person has to confirm"
+    assert page.get_by_text(why).count() == 1
     other = validator.open("/")
     other.wait_for_selector(".need >> text=operator asks to release the kill switch: scores vary again")
     other.locator(".stop.killed").get_by_role("button", name="Release card-fraud").click()
@@ -275,8 +222,8 @@ SWITCH = "KillSwitchPulled,KillReleaseRequested,KillSwitchReleased"
 
 
 def _send(page: Any, reason: str) -> None:
-    page.fill("#sheet-reason", reason)
-    page.click("#sheet-go")
+    page.fill("#dialog-reason", reason)
+    page.click("#dialog-go")
     page.wait_for_selector("text=Recorded as #")
 
 

@@ -1,92 +1,125 @@
-"""The kill switch in the console: the lines about it, the buttons, the sheets and the calls."""
+"""The kill switch in the console: the lines about it, the buttons, the dialog and the calls."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from console import safety_text as stops
-from console.kill_switch import EVERYBODY, STOPS, VERBS, call, options, sheet
+from console import safety_text
+from console.kill_switch import STOPS, VERBS, Switch, buttons, call, preview
+from console.model_now import ModelNow
 from console.parts.safety_banner import banner, switch_panel
-from console.session import Person
-from lineage.facts.registry import FACTS
-from lineage.rules.roles import PEOPLE_MAY
+from console.person_ledger import ALL_MODELS
+from lineage.rules import available
+from lineage.rules.draft import Draft
+from lineage.rules.proposal import Actor
+from lineage.rules.views import Action, Offers
+from lineage.state.entities import ModelSummary
+from lineage.state.safety import Breaker, Kill
+from lineage.state.views import ModelsPage
 from tests.support.console_home import text
+from tests.support.ledger_in_memory import MemoryLedger
+from tests.support.sample_facts import MODEL, Teller
 
-Json = dict[str, Any]
 AT = "2026-11-23T10:05:00.000000Z"
 REASON = "scores look wrong"
-SUBJECTS = pytest.mark.parametrize("subject", ["m", EVERYBODY])
+SUBJECTS = pytest.mark.parametrize("subject", ["m", ALL_MODELS])
 
 
-def kill(answer: str = "baseline", asked_by: str | None = None, **more: Any) -> Json:
-    asked = {"asked_by": asked_by, "asked_at": AT if asked_by else None, "asked_seq": 8 if asked_by else None}
-    told = {"by": "validator", "at": AT, "since": AT, "seq": 7, "answer": answer, "reason": REASON}
-    return told | asked | {"asked_reason": "mended" if asked_by else None} | more
+def kill(answer: str = "baseline", asked_by: str | None = None, **more: Any) -> Kill:
+    made = Kill("validator", AT, 7, REASON, answer, AT)
+    if asked_by:
+        made = replace(made, asked_by=asked_by, asked_at=AT, asked_seq=8, asked_reason="mended")
+    return replace(made, **more)
 
 
-def fold(one: Json | None = None, everybody: Json | None = None, **more: Any) -> Json:
-    model = {"model": "m", "champion": "m@1", "previous": None, "challenger": None, "share": 0.0, "etag": 5}
-    model |= {"kill": one, "breakers": {}, "shadow": None} | more
-    return {"seq": 9, "etag": 6, "kill": everybody, "models": {"m": model}, "releases": {}}
+def model(own: Kill | None = None, **more: Any) -> ModelSummary:
+    return ModelSummary("m", champion="m@1", kill=own, **more)
 
 
-def of(subject: str, pulled: Json | None, **more: Any) -> Json:
-    return fold(everybody=pulled, **more) if subject == EVERYBODY else fold(pulled, **more)
+def switch(subject: str, pulled: Kill | None = None, of_all: Kill | None = None) -> Switch:
+    if subject == ALL_MODELS:
+        return Switch(subject, pulled, None, (1, 0))
+    return Switch(subject, pulled, ModelNow(model(pulled), of_all))
 
 
-def person(name: str, role: str | None = None) -> Person:
-    return Person(name, role or name, "", "2099-01-01T00:00:00Z", "")
+def action(verb: str, applies: bool = True, why_not: str | None = None) -> Action:
+    return Action(verb, "", why_not is None, why_not, None, applies, None, None, False, ("operator",))
 
 
-def offered(subject: str, pulled: Json | None, name: str) -> dict[str, str | None]:
-    return {one.verb: one.why_not for one in options(subject, pulled, name, name)}
+def all_of(*verbs: str) -> Offers:
+    return Offers(1, [action(verb, verb in verbs) for verb in VERBS])
 
 
-def test_every_verb_states_a_fact_that_people_may_state() -> None:
-    assert set(VERBS.values()) <= set(PEOPLE_MAY) & set(FACTS)
-    assert {VERBS[verb] for verb in STOPS} == {"KillSwitchPulled"}
+def offered(subject: str, pulled: tuple[str, str | None] | None, name: str) -> dict[str, str | None]:
+    """The buttons of a switch of a real ledger: answer and who asked for its release."""
+    ledger = MemoryLedger()
+    Teller(ledger).champion()  # type: ignore[arg-type]
+    whose = MODEL if subject == "m" else None
+    if pulled:
+        answer, asked_by = pulled
+        record = ledger.append(
+            Draft("KillSwitchPulled", Actor("validator", "validator"), {"answer": answer}, whose, None, REASON)
+        )
+        if asked_by:
+            asked = {"pulled": record["seq"]}
+            ledger.append(Draft("KillReleaseRequested", Actor(asked_by, asked_by), asked, whose, None, REASON))
+    state = ledger.state
+    found = Offers(1, available.of_kill_switch(state, whose, Actor(name, name)))
+    own = state.models[MODEL].kill if whose else state.kill
+    return {one.verb: one.why_not for one in buttons(Switch(subject, own), found)}
 
 
 @SUBJECTS
-def test_what_is_offered_follows_how_it_stands(subject: str) -> None:
+def test_what_is_offered_follows_the_switch(subject: str) -> None:
     assert offered(subject, None, "operator") == {"kill": None, "silence": None}
-    assert offered(subject, kill(), "operator") == {"silence": None, "ask-release": None}
-    assert offered(subject, kill("nothing"), "validator") == {"ask-release": None}
-    assert offered(subject, kill("nothing", "operator"), "validator") == {"confirm-release": None}
-    own = offered(subject, kill("nothing", "operator"), "operator")
-    assert own == {"confirm-release": "You asked for the release. A second person has to confirm."}
+    assert offered(subject, ("baseline", None), "operator") == {"silence": None, "ask-release": None}
+    assert offered(subject, ("nothing", None), "validator") == {"ask-release": None}
+    assert offered(subject, ("nothing", "operator"), "validator") == {"silence": None, "confirm-release": None}
+    own = offered(subject, ("nothing", "operator"), "operator")
+    assert own["silence"] is None, "killing again takes the request back"
+    assert "a second person has to confirm" in str(own["confirm-release"])
 
 
 @pytest.mark.parametrize("role", ["auditor", "scientist"])
 def test_others_see_who_can(role: str) -> None:
-    for pulled in (None, kill(), kill("nothing", "operator")):
-        assert set(offered("m", pulled, role).values()) == {f"Your role is {role}. An operator or validator can."}
+    for pulled in (None, ("baseline", None), ("nothing", "operator")):
+        found = offered("m", pulled, role)
+        assert found
+        assert all("role operator or validator may" in str(why_not) for why_not in found.values())
 
 
 @SUBJECTS
 @pytest.mark.parametrize("verb", list(VERBS))
-def test_every_sheet_says_what_changes_and_what_undoes_it(subject: str, verb: str) -> None:
+def test_every_preview_says_what_changes_and_what_undoes_it(subject: str, verb: str) -> None:
     pulled = None if verb in STOPS else kill(asked_by="operator" if verb == "confirm-release" else None)
-    said = sheet(verb, subject, of(subject, pulled), 1200.0)
+    said = preview(action(verb), switch(subject, pulled), 1200.0)
     assert all([said.title, said.before, said.after, said.effect, said.undo, said.button])
     assert said.failure == "", "no judge says anything about it"
-    assert ("all models" if subject == EVERYBODY else "m") in said.button
+    assert ("all models" if subject == ALL_MODELS else "m") in said.button
 
 
-def test_a_sheet_shows_who_answers_before_and_after() -> None:
-    said = sheet("kill", "m", fold(), 1000.0)
+def test_a_preview_shows_which_release_answers_before_and_after() -> None:
+    said = preview(action("kill"), switch("m"), 1000.0)
     assert (said.before, said.after) == (
         ["m@1 100\u00a0%, about 1,000\u00a0decisions/h"],
         ["baseline 100\u00a0%, killed"],
     )
-    assert sheet("silence", "m", fold(kill())).after == ["nobody answers, killed"]
-    assert sheet("confirm-release", "m", fold(kill(asked_by="operator"))).after == ["m@1 100\u00a0%"]
-    both = fold(kill(asked_by="operator"), kill("nothing"))
-    assert sheet("confirm-release", "m", both).after == ["nobody answers, killed"], "all models are stopped still"
-    assert "New models are stopped too." in sheet("kill", EVERYBODY, fold()).effect
-    assert REASON in sheet("ask-release", "m", fold(kill())).before[0]
+    assert preview(action("silence"), switch("m", kill())).after == ["nobody answers, killed"]
+    asked = kill(asked_by="operator")
+    assert preview(action("confirm-release"), switch("m", asked)).after == ["m@1 100\u00a0%"]
+    both = switch("m", asked, kill("nothing"))
+    assert preview(action("confirm-release"), both).after == ["nobody answers, killed"], "all models are stopped still"
+    assert "New models are stopped too." in preview(action("kill"), switch(ALL_MODELS)).effect
+    assert preview(action("kill"), switch(ALL_MODELS)).before == ["1\u00a0model running"]
+    assert REASON in preview(action("ask-release"), switch("m", kill())).before[0]
+
+
+def test_a_switch_that_is_asked_for_can_be_kept() -> None:
+    labels = [one.label for one in buttons(switch("m", kill(asked_by="operator")), all_of("kill", "confirm-release"))]
+    assert labels == ["Keep m killed, take the request back", "Release m"]
 
 
 @pytest.mark.parametrize(
@@ -98,65 +131,69 @@ def test_a_sheet_shows_who_answers_before_and_after() -> None:
         ("confirm-release", "/release", {}),
     ],
 )
-def test_calls_go_where_the_ledger_listens(verb: str, path: str, body: Json) -> None:
-    for subject, start in (("m", "/v1/models/m/kill"), (EVERYBODY, "/v1/kill")):
+def test_calls_go_where_the_ledger_listens(verb: str, path: str, body: dict[str, str]) -> None:
+    for subject, start in (("m", "/v1/models/m/kill"), (ALL_MODELS, "/v1/kill")):
         asked = call(verb, subject, f" {REASON} ")
         assert (asked.path, asked.body) == (start + path, {"reason": REASON} | body)
     with pytest.raises(ValueError, match="reason"):
         call(verb, "m", "oops")
 
 
+def shown(*models: ModelSummary, of_all: Kill | None = None, offers: Offers | None = None) -> list[Any]:
+    page = ModelsPage(list(models), len(models), of_all)
+    known = {one.model: offers or all_of() for one in models} | {ALL_MODELS: offers or all_of()}
+    return banner(page, known)
+
+
 def test_the_line_says_who_since_when_and_what_answers() -> None:
-    said = text(banner(fold(kill()), person("operator")))
+    said = text(shown(model(kill()), offers=all_of("ask-release", "silence")))
     assert "m KILLED by validator since 23\u00a0Nov 10:05\u00a0UTC: the baseline answers" in said
     assert "Two people release it" in said
     assert "Ask to release m" in said
-    said = text(banner(fold(everybody=kill("nothing", "operator")), person("operator")))
+    assert "Answer nothing" not in said, "the line lets go, it stops nothing more"
+    refused = Offers(1, [action("confirm-release", why_not="a second person has to confirm")])
+    said = text(shown(of_all=kill("nothing", "operator"), offers=refused))
     assert "All models KILLED by validator since" in said
     assert ": nothing is answered" in said
     assert "Release asked for by operator at" in said
     assert "(mended); a second person must confirm." in said
-    assert "Release all models" not in said, "whoever asked is offered nothing"
-    assert "Release all models" in text(banner(fold(everybody=kill(asked_by="operator")), person("validator")))
-    assert "Ask to release" not in text(banner(fold(kill()), person("auditor")))
+    assert "Release all models" not in said, "what is refused is not offered"
     more = kill("nothing", at="2026-11-23T11:00:00.000000Z")
-    assert "m KILLED since 23\u00a0Nov 10:05\u00a0UTC, last by validator" in text(banner(fold(more), person("auditor")))
-    assert banner(fold(), person("operator")) == []
+    assert "m KILLED since 23\u00a0Nov 10:05\u00a0UTC, last by validator" in text(shown(model(more)))
+    assert shown() == []
 
 
-def breaker(cause: str = "constant_scores", since: str = AT) -> Json:
-    return {"release": "m@1", "cause": cause, "since": since, "times": 1, "seq": 9}
+def breaker(cause: str = "constant_scores", since: str = AT) -> Breaker:
+    return Breaker("m@1", cause, since, 1, 9)
 
 
-def test_breakers_are_told_by_cause() -> None:
+def test_breakers_are_listed_by_cause() -> None:
     open_ = {"a": breaker(), "b": breaker(since="2026-11-23T09:00:00.000000Z"), "c": breaker("no_such_cause")}
-    assert stops.breakers({"breakers": open_}) == [
+    assert safety_text.breakers(open_) == [
         "the baseline answers on 2\u00a0replicas: constant scores since 23\u00a0Nov 09:00\u00a0UTC",
         "the baseline answers on 1\u00a0replica: no such cause since 23\u00a0Nov 10:05\u00a0UTC",
     ]
-    said = text(banner(fold(breakers={"a": breaker()}), person("auditor")))
+    said = text(shown(model(breakers={"a": breaker()})))
     assert "m breaker open, the baseline answers on 1\u00a0replica: constant scores since" in said
 
 
 def test_many_lines_do_not_hide_the_page() -> None:
-    whole = fold()
-    whole["models"] = {f"m{n}": whole["models"]["m"] | {"model": f"m{n}", "kill": kill()} for n in range(500)}
-    lines = banner(whole, person("operator"))
+    some = [replace(model(kill()), model=f"m{number}") for number in range(100)]
+    lines = banner(ModelsPage(some, 500, None), {})
     assert len(lines) == 5
     assert "and 496\u00a0more kill switches" in text(lines[-1])
 
 
-def test_the_panel_tells_all_that_keeps_a_champion_from_answering() -> None:
-    whole = fold(kill(), kill("nothing"), breakers={"a": breaker()}, shadow="m@2")
-    said = text(switch_panel("m", whole, person("operator")))
+def test_the_panel_says_all_that_keeps_a_champion_from_answering() -> None:
+    now = ModelNow(model(kill(), breakers={"a": breaker()}, shadow="m@2"), kill("nothing"))
+    said = text(switch_panel(Switch("m", now.model.kill, now), all_of()))
     for part in ("KILLED by validator", REASON, "All models: KILLED", "Breaker open:", "m@2", "scores in the shadow"):
         assert part in said
-    assert "Not pulled" in text(switch_panel(EVERYBODY, fold(), person("operator")))
+    assert "Not pulled" in text(switch_panel(switch(ALL_MODELS), all_of()))
 
 
-def test_who_answers_in_a_few_words() -> None:
-    model = fold()["models"]["m"]
-    assert stops.who_answers(model, None) == "m@1"
-    assert stops.who_answers(model | {"champion": None}, None) == "the baseline"
-    assert stops.who_answers(model, kill()) == "the baseline, killed"
-    assert stops.who_answers(model | {"kill": kill("nothing")}, kill()) == "nobody, killed"
+def test_which_release_answers_in_a_few_words() -> None:
+    assert safety_text.who_answers(model(), None) == "m@1"
+    assert safety_text.who_answers(ModelSummary("m"), None) == "the baseline"
+    assert safety_text.who_answers(model(), kill()) == "the baseline, killed"
+    assert safety_text.who_answers(model(kill("nothing")), kill()) == "nobody, killed"

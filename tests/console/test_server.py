@@ -1,4 +1,4 @@
-"""The console without a browser: the gate, sign-in, every page, every mutating callback, the socket."""
+"""The console without a browser: access, sign-in, every page, every mutating callback, the socket."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from tests.support.console_home import Home, SignIn, text
 Json = dict[str, Any]
 PAGES = {
     "overview": {},
-    "releases": {},
+    "releases": {"releases-query": {}},
     "release": {"release-name": "credit-default@2"},
-    "drift": {"drift-model": None},
-    "fairness": {"fairness-model": None},
+    "drift": {"drift-query": {}},
+    "fairness": {"fairness-query": {}},
     "reviews": {},
-    "audit": {"audit-query": {}},
 }
 
 
@@ -50,14 +49,19 @@ def fire(client: TestClient, output: str, changed: str, values: Json) -> Any:
     return client.post("/_dash-update-component", json=body)
 
 
-def page(client: TestClient, name: str, news: Json | None = None) -> str:
-    """The words of a page as its callback fills it."""
-    first = "audit-ready.data" if name == "audit" else "news.data"
-    values = {f"{id_}.data": value for id_, value in PAGES[name].items()}
-    answer = fire(client, f"{name}.children", first, values | ({"news.data": news} if news else {}))
+def filled(client: TestClient, name: str, **given: Any) -> Json:
+    """What a page's callback sets: properties by component."""
+    values = {f"{id_}.data": value for id_, value in (PAGES[name] | given).items()}
+    answer = fire(client, f"{name}.children", f"{name}-turn.data", values)
     assert answer.status_code == 200, answer.text
-    filled = answer.json()["response"]
-    return "".join(text(part["children"]) for part in filled.values())
+    found: Json = answer.json()["response"]
+    return found
+
+
+def page(client: TestClient, name: str, **given: Any) -> str:
+    """The words of a page as its callback fills it."""
+    found = filled(client, name, **given)
+    return "".join(text(part["children"]) for part in found.values() if "children" in part)
 
 
 def test_without_a_session_there_is_only_the_sign_in_page(console: TestClient) -> None:
@@ -126,8 +130,20 @@ def test_signing_out_ends_the_token_at_the_ledger(sign_in: SignIn) -> None:
 
 @pytest.mark.parametrize("name", list(PAGES))
 @pytest.mark.parametrize("role", ["operator", "auditor"])
-def test_every_page_fills_for_every_role(sign_in: SignIn, name: str, role: str) -> None:
-    assert len(page(sign_in(role), name)) > 40
+def test_every_page_fills_for_every_role(sign_in: SignIn, home: Home, name: str, role: str) -> None:
+    client = sign_in(role)
+    found = filled(client, name)
+    assert len("".join(text(part.get("children")) for part in found.values())) > 40
+    shown = found[f"{name}-shown"]["data"]
+    assert shown["version"] == home.head()
+    assert all(one["kinds"] for one in shown["shows"])
+
+
+def test_the_audit_page_is_there_before_any_row(sign_in: SignIn) -> None:
+    sign_in("auditor").get("/audit")
+    from console.pages.audit import layout
+
+    assert "every record of the ledger" in text(layout(kind="ModelTrained"))
 
 
 def test_the_overview_shows_what_waits_for_this_role(sign_in: SignIn) -> None:
@@ -139,21 +155,31 @@ def test_the_overview_shows_what_waits_for_this_role(sign_in: SignIn) -> None:
 
 
 def test_the_release_page_says_why_a_button_is_dead_and_who_can(sign_in: SignIn) -> None:
-    assert "Your role is operator. A validator can decide." in page(sign_in("operator"), "release")
+    said = page(sign_in("operator"), "release")
+    assert "operator has role operator, which may not state ReviewDecided; role validator may" in said
 
 
 def test_small_groups_are_not_enough_data(sign_in: SignIn) -> None:
     assert "not enough data" in page(sign_in("auditor"), "fairness")
 
 
-def test_news_about_another_model_does_not_draw_a_release_again(sign_in: SignIn) -> None:
+def test_a_page_says_of_which_model_its_news_are(sign_in: SignIn) -> None:
+    shown = filled(sign_in("auditor"), "release")["release-shown"]["data"]
+    assert [one["models"] for one in shown["shows"]] == [["credit-default"]]
+    assert "DecisionsSealed" not in shown["shows"][0]["kinds"], "every few seconds, and nothing of it is shown"
+
+
+def test_an_answer_older_than_what_is_shown_is_dropped(sign_in: SignIn, home: Home) -> None:
     client = sign_in("auditor")
-    values = {"release-name.data": "credit-default@2", "news.data": {"head": 9, "moved": ["card-fraud"]}}
-    assert fire(client, "release.children", "news.data", values).status_code == 204
+    later = {"release-shown.data": {"version": home.head() + 1_000, "shows": []}}
+    values = {"release-name.data": "credit-default@2", "release-turn.data": {"head": 1}} | later
+    assert fire(client, "release.children", "release-turn.data", values).status_code == 204
 
 
 def test_an_unknown_release_is_the_ledgers_refusal(sign_in: SignIn) -> None:
-    answer = fire(sign_in("auditor"), "release.children", "news.data", {"release-name.data": "credit-default@99"})
+    answer = fire(
+        sign_in("auditor"), "release.children", "release-turn.data", {"release-name.data": "credit-default@99"}
+    )
     said = text(answer.json()["response"]["release"]["children"])
     assert "there is no release 'credit-default@99'" in said
 
@@ -175,6 +201,13 @@ def test_the_chain_is_verified(sign_in: SignIn) -> None:
     assert "No witness" in said
 
 
+def test_a_long_record_is_verified_when_it_is_asked_for(sign_in: SignIn) -> None:
+    sign_in("auditor").get("/audit")
+    from console.pages.audit import not_verified
+
+    assert "Not verified yet 1,000,000 records" in text(not_verified(1_000_000))
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
@@ -193,29 +226,29 @@ def test_the_audit_page_says_what_the_witness_says(changes: Json, says: list[str
         assert words in told
 
 
-SHEET = {
+SHOWN = {
     "verb": "approve",
     "subject": "credit-default@2",
-    "etag": "1",
-    "to": "baseline",
+    "etag": 1,
+    "to": None,
     "key": "k1",
     "least": 8,
 }
 
 
 def press(client: TestClient, state: Json, reason: str, clicks: int | None = 1) -> Any:
-    values = {"sheet-go.n_clicks": clicks, "sheet-state.data": state, "sheet-reason.value": reason}
-    return fire(client, "sheet-refusal.children", "sheet-go.n_clicks", values)
+    values = {"dialog-go.n_clicks": clicks, "dialog-state.data": state, "dialog-reason.value": reason}
+    return fire(client, "dialog-refusal.children", "dialog-go.n_clicks", values)
 
 
 def said(answer: Any) -> str:
-    return text(answer.json()["response"]["sheet-refusal"]["children"])
+    return text(answer.json()["response"]["dialog-refusal"]["children"])
 
 
 def test_nothing_is_sent_without_a_click(sign_in: SignIn, home: Home) -> None:
-    before = home.ledger.state()["seq"]
-    assert press(sign_in("validator"), SHEET, "a good reason", clicks=None).status_code == 204
-    assert home.ledger.state()["seq"] == before + 1  # the sign-in itself
+    before = home.head()
+    assert press(sign_in("validator"), SHOWN, "a good reason", clicks=None).status_code == 204
+    assert home.head() == before + 1  # the sign-in itself
 
 
 def test_a_callback_without_the_sessions_token_is_refused(sign_in: SignIn) -> None:
@@ -225,36 +258,36 @@ def test_a_callback_without_the_sessions_token_is_refused(sign_in: SignIn) -> No
 
 
 def test_an_old_view_is_refused_verbatim_with_a_way_to_read_again(sign_in: SignIn) -> None:
-    told = said(press(sign_in("validator"), SHEET, "all metrics inside their limits"))
+    told = said(press(sign_in("validator"), SHOWN, "all metrics inside their limits"))
     assert "Read it again" in told
     assert len(told) > 30
 
 
 def test_a_role_that_may_not_is_refused_by_the_ledger(sign_in: SignIn, home: Home) -> None:
-    etag = str(home.ledger.release("credit-default@2")["etag"])
-    told = said(press(sign_in("auditor"), SHEET | {"etag": etag}, "all metrics inside their limits"))
+    etag = home.ledger.release("credit-default@2")["etag"]
+    told = said(press(sign_in("auditor"), SHOWN | {"etag": etag}, "all metrics inside their limits"))
     assert "has role auditor, which may not state ReviewDecided" in told
 
 
 def test_nobody_approves_their_own_release_even_past_the_button(sign_in: SignIn, home: Home) -> None:
-    own = {"subject": "fx-signal@1", "etag": str(home.ledger.release("fx-signal@1")["etag"])}
-    told = said(press(sign_in("validator"), SHEET | own, "my own work, looks fine"))
+    own = {"subject": "fx-signal@1", "etag": home.ledger.release("fx-signal@1")["etag"]}
+    told = said(press(sign_in("validator"), SHOWN | own, "my own work, looks fine"))
     assert "is the author" in told
     assert "a second person has to decide" in told
 
 
 def test_a_short_reason_never_leaves_the_console(sign_in: SignIn) -> None:
-    assert "at least 8 characters" in said(press(sign_in("validator"), SHEET, "ok"))
+    assert "at least 8 characters" in said(press(sign_in("validator"), SHOWN, "ok"))
 
 
-def test_the_sheet_says_from_and_to(sign_in: SignIn) -> None:
+def test_the_dialog_says_from_and_to(sign_in: SignIn) -> None:
     ask = {"ask.data": {"verb": "approve", "subject": "credit-default@2", "at": 1}}
-    answer = fire(sign_in("validator"), "sheet-body.children", "ask.data", ask).json()["response"]
-    words = text(answer["sheet-body"]["children"])
+    answer = fire(sign_in("validator"), "dialog-body.children", "ask.data", ask).json()["response"]
+    words = text(answer["dialog-body"]["children"])
     assert "credit-default@2 in review" in words
     assert "credit-default@2 approved" in words
-    assert answer["sheet-go"]["children"] == "Approve credit-default@2"
-    assert answer["sheet-state"]["data"]["etag"].isdecimal()
+    assert answer["dialog-go"]["children"] == "Approve credit-default@2"
+    assert answer["dialog-state"]["data"]["etag"] > 0
 
 
 def test_a_missing_report_is_plain_text_under_a_strict_policy(sign_in: SignIn) -> None:
@@ -265,8 +298,10 @@ def test_a_missing_report_is_plain_text_under_a_strict_policy(sign_in: SignIn) -
 
 
 def test_the_palette_lists_releases(sign_in: SignIn) -> None:
-    names = [place["name"] for place in sign_in("auditor").get("/places").json()]
-    assert "credit-default@2" in names
+    client = sign_in("auditor")
+    assert "credit-default@2" in [place["name"] for place in client.get("/places").json()]
+    found = client.get("/places", params={"search": "FRAUD"}).json()
+    assert [place["href"] for place in found] == ["/release/card-fraud@1"]
 
 
 def test_a_failing_callback_leaves_a_line_in_the_log(capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,11 +23,15 @@ SignIn = Callable[[str], TestClient]
 
 @dataclass
 class Home:
-    """A running ledger: settings, the four people's passwords, and the controller's door."""
+    """A running ledger: settings, the four people's passwords, and the controller's client."""
 
     settings: Settings
     passwords: dict[str, str]
     ledger: Ledger
+
+    def head(self) -> int:
+        """The number of the newest record."""
+        return int(self.ledger.records(limit=1)["head"])
 
 
 def free_port() -> int:

@@ -10,16 +10,17 @@ from console.formatting import interval, line, number, percent, span
 from console.parts.journey_steps import steps
 from lineage.facts.registry import FACTS
 from lineage.lifecycle import JOURNEY, State
-
-Json = dict[str, Any]
-
-
-def release(state: str, *kinds: str, **more: Any) -> Json:
-    history = [{"kind": kind, "seq": seq, "at": f"2026-11-23T10:0{seq}:00Z"} for seq, kind in enumerate(kinds)]
-    return {"state": state, "author": "a", "steps": history, "checks": {}, "approvals": [], "promoted_at": None} | more
+from lineage.state.entities import Approval, ReleaseSummary, Step
 
 
-def rail(one: Json) -> dict[str, str]:
+def release(state: str, *kinds: str, **more: Any) -> ReleaseSummary:
+    history = [Step(kind, seq, f"2026-11-23T10:0{seq}:00Z", "a") for seq, kind in enumerate(kinds)]
+    known = {"digest": "", "policy_digest": "", "trained_at": "", "threshold": 0.5, "family": ""}
+    known |= {"release": "m@1", "model": "m", "number": 1, "author": "a", "steps": history}
+    return ReleaseSummary(state=State(state), **(known | more))
+
+
+def rail(one: ReleaseSummary) -> dict[str, str]:
     return {step.verb: step.state for step in steps(one)}
 
 
@@ -45,7 +46,7 @@ def test_what_stopped_a_release_is_marked_and_nothing_is_to_come() -> None:
     assert (rejected["validate"], rejected["canary"]) == ("bad", "none")
     aborted = rail(release("quarantined", "ModelTrained", "CanaryStarted", "CanaryAborted"))
     assert (aborted["canary"], aborted["promote"]) == ("bad", "none")
-    refused = release("rejected", "ReviewRequested", "ReviewDecided", approvals=[{"decision": "reject", "by": "v"}])
+    refused = release("rejected", "ReviewRequested", "ReviewDecided", approvals=[Approval("v", "reject", "", None)])
     assert rail(refused)["review"] == "bad"
 
 

@@ -82,10 +82,12 @@ def test_alerts_wait_until_they_are_closed(teller: Teller, clock: Hand) -> None:
     teller.say("AlertRaised", alert="drift", about=champion)
     assert kinds(inbox(teller.ledger.state, OPERATOR, clock())) == ["alert", "alert"]
     (drift,) = inbox(teller.ledger.state, AUTHOR, clock())
-    assert drift.facts["alert"] == "drift", "a scientist can retrain, and cannot stop anything"
+    assert drift.alert is not None
+    assert drift.alert.alert == "drift", "a scientist can retrain, and cannot stop anything"
     teller.say("DriftMeasured", release=champion, verdict="ok")
     (fairness,) = inbox(teller.ledger.state, OPERATOR, clock())
-    assert (fairness.rank, fairness.facts["about"]) == (2, "SEX")
+    assert fairness.alert is not None
+    assert (fairness.rank, fairness.alert.about) == (2, "SEX")
 
 
 def test_the_worst_comes_first_and_an_overdue_review_is_worse(teller: Teller, clock: Hand) -> None:

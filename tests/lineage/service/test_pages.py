@@ -10,7 +10,7 @@ from lineage.lifecycle import State
 from lineage.settings import Settings
 from lineage.state.views import model_view, release_view
 from tests.support.ledger_service import Story, open_story
-from tests.support.sample_facts import MODEL, Hand
+from tests.support.sample_facts import MODEL, OPERATOR, Hand
 
 
 @pytest.fixture
@@ -29,8 +29,9 @@ def test_releases_are_filtered_and_paged_the_last_moved_first(story: Story) -> N
     assert [one["release"] for one in rest["releases"]] == [names[1]]
     assert [one["release"] for one in story.get("releases?state=canary,review").json()["releases"]] == [names[0]]
     assert story.get(f"releases?model={MODEL}&search=@2").json()["total"] == 1
-    assert story.get("releases?model=nobody").json() == {"releases": [], "total": 0}
+    assert story.get("releases?model=nobody").json() == {"releases": [], "total": 0, "models": {}, "kill": None}
     assert "policy" not in page["releases"][0]
+    assert (list(page["models"]), page["models"][MODEL]["challenger"]) == ([MODEL], names[0])
 
 
 def test_a_state_that_is_none_is_refused_by_name(story: Story) -> None:
@@ -50,6 +51,7 @@ def test_an_unchanged_page_is_not_sent_again(story: Story) -> None:
     for path in (
         "models",
         "releases",
+        "stopped",
         "inbox",
         f"models/{MODEL}/actions",
         f"releases/{MODEL}@1/actions",
@@ -62,6 +64,26 @@ def test_an_unchanged_page_is_not_sent_again(story: Story) -> None:
     story.teller.say("AlertRaised", alert="drift", about=f"{MODEL}@1")
     first = story.get("models")
     assert first.json()["models"][0]["alerts"][0]["about"] == f"{MODEL}@1"
+
+
+def test_an_answer_says_which_record_it_includes(story: Story) -> None:
+    champion = story.teller.champion()
+    for path in ("models", "releases", "stopped", "inbox", f"models/{MODEL}", f"releases/{champion}"):
+        assert int(story.get(path).headers["X-Ledger-Seq"]) == story.context.ledger.state.seq, path
+    first = story.get("models")
+    record = story.teller.say("DecisionsSealed")
+    again = story.http.get("/v1/models", headers=story.headers("auditor") | {"If-None-Match": first.headers["ETag"]})
+    assert (again.status_code, again.headers["X-Ledger-Seq"]) == (304, str(record["seq"]))
+
+
+def test_what_is_stopped_is_listed_and_nothing_else(story: Story) -> None:
+    champion = story.teller.champion()
+    assert story.get("stopped").json() == {"models": [], "total": 0, "kill": None}
+    story.teller.say("BreakerOpened", release=champion, replica="a")
+    page = story.get("stopped").json()
+    assert (page["total"], list(page["models"][0]["breakers"])) == (1, ["a"])
+    story.teller.say("KillSwitchPulled", None, OPERATOR)
+    assert story.get("stopped").json()["models"][0]["kill"]["by"] == OPERATOR.name
 
 
 def test_quiet_facts_leave_the_pages_as_they_were(story: Story) -> None:

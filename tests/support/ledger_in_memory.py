@@ -1,0 +1,58 @@
+"""A ledger without a disk: the same guard and the same fold, for tests that need many states quickly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from lineage.facts.eras import LATEST
+from lineage.rules.draft import Draft, model_of, parsed, permitted
+from lineage.rules.proposal import Actor
+from lineage.state.fold import LedgerState
+
+Record = dict[str, Any]
+START = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
+
+
+class MemoryLedger:
+    """Appends go into the fold and into `records`; a second passes between two of them."""
+
+    def __init__(self) -> None:
+        self.state = LedgerState(era=LATEST)
+        self.records: list[Record] = []
+
+    def append(self, draft: Draft) -> Record:
+        """Record a draft that no rule refuses."""
+        data = parsed(draft, self.state.era)
+        permitted(draft, data, self.state)
+        seq = self.state.seq + 1
+        at = (START + timedelta(seconds=seq)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        model = model_of(draft)
+        release = self.state.next_release(str(model)) if draft.kind == "ModelTrained" else draft.release
+        record = {"seq": seq, "at": at, "kind": draft.kind, "model": model, "release": release}
+        record |= {"actor": {"name": draft.actor.name, "role": draft.actor.role}, "reason": draft.reason, "data": data}
+        self.state.apply(record)
+        self.records.append(record)
+        return record
+
+    def try_(self, make: Callable[[LedgerState], Draft]) -> Record:
+        """Record a draft as `append` does, and take it back."""
+        self.state.begin()
+        try:
+            record = self.append(make(self.state))
+            self.records.pop()
+            return record
+        finally:
+            self.state.roll_back()
+
+
+#: People of every role, two operators, and the author of every release in the role of a validator.
+PEOPLE = (
+    Actor("operator", "operator"),
+    Actor("second", "operator"),
+    Actor("validator", "validator"),
+    Actor("scientist", "validator"),
+    Actor("scientist", "scientist"),
+    Actor("auditor", "auditor"),
+)
