@@ -1,1 +1,1 @@
-"""The record: what may be recorded, what it means, and where it is kept."""
+"""The ledger: facts, rules, state, log, and the services around them."""

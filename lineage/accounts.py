@@ -1,4 +1,4 @@
-"""People, machines and their tokens. Passwords are kept as scrypt, tokens as SHA-256: the file gives neither away."""
+"""Accounts of people and machines, and their tokens. The file holds passwords as scrypt and tokens as SHA-256 only."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ _SCRYPT: dict[str, int] = {"n": 2**14, "r": 8, "p": 1, "dklen": 32}
 
 
 def token_hash(token: str) -> str:
-    """SHA-256 of a bearer token, by which it is known."""
+    """SHA-256 of a bearer token, its key in the accounts file."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 
 class Accounts:
-    """The accounts file of one home folder; written whole and atomically."""
+    """The accounts file of one home folder; always replaced as a whole."""
 
     def __init__(self, settings: Settings, *, clock: Clock = now) -> None:
         self._settings = settings
@@ -50,45 +50,45 @@ class Accounts:
         self._load()
 
     def first_start(self) -> dict[str, str]:
-        """Make machine tokens and one account a role where missing; return the new people's passwords, shown once."""
-        with self._changing():
+        """Make missing machine tokens and one account per role; return the new passwords by name, to be shown once."""
+        with self._transaction():
             for name, role in MACHINES.items():
-                self._know_machine(name, role)
+                self._register_machine(name, role)
             missing = [role for role in ROLES if role not in self._data["people"]]
             return {name: self._set_password(name, role=name) for name in missing}
 
     def reset_password(self, name: str) -> str:
-        """Give a person a new random password, end their sessions, return it.
+        """Set a new random password, end the person's sessions and return the password.
 
         Raises:
-            UnknownError: nobody has that name.
+            UnknownError: there is no such account.
         """
-        with self._changing():
+        with self._transaction():
             if name not in self._data["people"]:
                 raise UnknownError(f"there is no account {name!r}; known: {', '.join(self._data['people'])}")
             password = self._set_password(name, role=self._data["people"][name]["role"])
-            self._forget_tokens(lambda token: token["name"] == name)
+            self._remove_tokens(lambda token: token["name"] == name)
             return password
 
     def sign_in(self, name: str, password: str) -> dict[str, Any]:
         """Open a session: `{"token", "name", "role", "expires_at"}`.
 
         Raises:
-            RefusedError: name or password is wrong (which one is not said), or too many attempts.
+            RefusedError: name or password is wrong (the message does not say which), or too many attempts.
         """
         with self._lock:
             self._load()
             self._throttle(name)
             known = self._data["people"].get(name)
-        # Outside the lock: it takes long on purpose, and nobody else should wait for it.
+        # Outside the lock: scrypt is slow on purpose, and other callers should not wait for it.
         given = _scrypt(password, bytes.fromhex(known["salt"]) if known else b"nobody has this")
-        with self._changing():
+        with self._transaction():
             person = self._data["people"].get(name)
             if person is None or not hmac.compare_digest(given, person["hash"]):
                 self._failures.setdefault(self._bucket(name), deque()).append(self._clock())
                 raise RefusedError("name or password is wrong", code="sign_in", status=401)
             self._failures.pop(self._bucket(name), None)
-            self._forget_tokens(self._expired)
+            self._remove_tokens(self._expired)
             token = secrets.token_urlsafe(32)
             expires_at = stamp(self._clock() + SESSION)
             session = {"name": name, "role": person["role"], "expires_at": expires_at}
@@ -99,19 +99,19 @@ class Accounts:
         """End a session.
 
         Raises:
-            RefusedError: it is a machine's token, which the platform could not go on without.
+            RefusedError: it is the token of a machine account; the platform depends on it.
         """
-        with self._changing():
+        with self._transaction():
             known = self._data["tokens"].get(token_hash(token))
             if known is not None and known["expires_at"] is None:
                 raise RefusedError(f"{known['name']} is a machine account; only people sign out", code="machine")
             self._data["tokens"].pop(token_hash(token), None)
 
     def who(self, token: str) -> Actor:
-        """Whose token it is.
+        """The account that a token belongs to.
 
         Raises:
-            RefusedError: nobody's, or it has expired.
+            RefusedError: the token is unknown or has expired (401).
         """
         with self._lock:
             self._load()
@@ -121,7 +121,7 @@ class Accounts:
             return Actor(known["name"], known["role"])
 
     def live_tokens(self) -> dict[str, dict[str, str]]:
-        """SHA-256 of every live token with its owner: what a gateway needs to know callers without asking."""
+        """SHA-256 of every live token with its owner, so that gateways authenticate callers without a request."""
         with self._lock:
             self._load()
             live = {key: value for key, value in self._data["tokens"].items() if not self._expired(value)}
@@ -146,20 +146,20 @@ class Accounts:
             )
 
     def _bucket(self, name: str) -> str:
-        """Where failures of this name are counted: names that nobody has share a bounded number of places."""
+        """The counter of failures for this name; names without an account share a bounded number of counters."""
         if name in self._data["people"]:
             return name
         return f"#{zlib.crc32(name.encode(errors='replace')) % _BUCKETS}"
 
-    def _know_machine(self, name: str, role: str) -> None:
+    def _register_machine(self, name: str, role: str) -> None:
         path = self._settings.secrets / f"{name}.token"
         if not path.exists():
             write_secret(path, secrets.token_urlsafe(32))
         known = token_hash(self._settings.token(name))
-        self._forget_tokens(lambda token: token["name"] == name)
+        self._remove_tokens(lambda token: token["name"] == name)
         self._data["tokens"][known] = {"name": name, "role": role, "expires_at": None}
 
-    def _forget_tokens(self, which: Callable[[dict[str, Any]], bool]) -> None:
+    def _remove_tokens(self, which: Callable[[dict[str, Any]], bool]) -> None:
         self._data["tokens"] = {key: value for key, value in self._data["tokens"].items() if not which(value)}
 
     def _set_password(self, name: str, *, role: str) -> str:
@@ -169,7 +169,7 @@ class Accounts:
         return password
 
     def _load(self) -> None:
-        # `plimsoll accounts` may write while the service runs: the file is the truth, memory a copy of it.
+        # `plimsoll accounts` may write while the service runs: the file is authoritative, memory is a copy.
         try:
             seen = self._path.stat()
             changed = (seen.st_mtime_ns, seen.st_ino)
@@ -182,8 +182,8 @@ class Accounts:
             raise UnavailableError(f"the accounts file cannot be read: {error}", field="accounts") from error
 
     @contextmanager
-    def _changing(self) -> Iterator[None]:
-        """Change what is known, unless an error says otherwise; no other thread or process does meanwhile."""
+    def _transaction(self) -> Iterator[None]:
+        """Change the accounts and write them unless an error is raised; excludes other threads and processes."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._lock, self._path.with_name("accounts.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -194,7 +194,7 @@ class Accounts:
             except OSError as error:
                 raise UnavailableError(f"accounts cannot be written: {error.strerror}", field="accounts") from error
             finally:
-                self._stamp = (0, 0)  # what memory holds may be half a change: read again
+                self._stamp = (0, 0)  # memory may hold half a change: read the file again
 
 
 def _scrypt(password: str, salt: bytes) -> str:

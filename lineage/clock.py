@@ -1,4 +1,4 @@
-"""The clock is injected, so that a test decides what time it is."""
+"""Clock and time stamps. The clock is a parameter, so that tests set the time."""
 
 from __future__ import annotations
 
@@ -9,15 +9,19 @@ Clock = Callable[[], datetime]
 
 
 def now() -> datetime:
-    """The present instant, in UTC."""
+    """The present time in UTC."""
     return datetime.now(UTC)
 
 
 def stamp(instant: datetime) -> str:
-    """An instant as it stands in records: RFC 3339, UTC, microseconds."""
+    """An instant as written in records: RFC 3339, UTC, microseconds."""
     return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def instant(text: str) -> datetime:
-    """The instant a record's time stands for."""
+    """The instant of a time stamp.
+
+    Raises:
+        ValueError: it is not one.
+    """
     return datetime.fromisoformat(text)

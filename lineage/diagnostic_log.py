@@ -1,4 +1,4 @@
-"""Diagnostic log of a process: structlog, one line an event on stderr. What belongs on record goes to the ledger."""
+"""Diagnostic log of a process: structlog, one line per event on stderr. Facts go to the ledger, not here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a digest is taken of: canonical JSON, one file, or a folder of files."""
+"""SHA-256 digests of JSON values, files and folders, and the reading of folders for that."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ import orjson
 
 from lineage.errors import InvalidError, UnavailableError
 
-FOLDER_MOST = 1024 * 1024 * 1024  # bytes of a folder that is read into memory
-_AT_ONCE = 4 * 1024 * 1024
-_ONCE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+FOLDER_BYTES = 1024 * 1024 * 1024  # bytes of a folder that is read into memory
+_READ_BYTES = 4 * 1024 * 1024
+_OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def canonical(value: Any) -> bytes:
     """`value` as UTF-8 JSON with sorted keys and no white space: equal values give equal bytes.
 
     Raises:
-        InvalidError: the value holds something JSON has no form for, NaN and infinity among them.
+        InvalidError: the value cannot be written as JSON, e.g. NaN or infinity.
     """
     try:
         text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
     except (TypeError, orjson.JSONEncodeError) as error:
         raise InvalidError(f"cannot be written as JSON: {error}; expected objects, lists, text and numbers") from error
     absent = list(value.values()).count(None) if isinstance(value, dict) else 0
-    if text.count(b"null") > absent:  # as which NaN would be written
+    if text.count(b"null") > absent:  # orjson writes NaN as null
         _refuse_not_finite(value, "")
     return text
 
@@ -68,14 +68,13 @@ def digest_file(path: Path) -> str:
 
 
 def digest_folder(folder: Path) -> str:
-    """The digest of a flat folder of regular files: names and contents, nothing else.
+    """The digest of a flat folder of regular files, over names and contents.
 
-    It is the SHA-256 of the lines `<sha256 of the file>  <name>`, sorted by name, which `sha256sum * | sha256sum`
-    gives too.
+    It is the SHA-256 of the lines `<sha256 of the file>  <name>`, sorted by name, as `sha256sum * | sha256sum` gives.
 
     Raises:
-        InvalidError: the folder holds a link, a folder or another thing that is not a regular file, a name that could
-            pass for two lines, or nothing.
+        InvalidError: the folder is empty or holds a link, a folder, another irregular file, or a name with control
+            characters.
         UnavailableError: a file cannot be read.
     """
     if not folder.is_dir():
@@ -90,28 +89,29 @@ def digest_folder(folder: Path) -> str:
 
 
 def digest_files(name: str, files: Mapping[str, bytes]) -> str:
-    """The digest that `digest_folder` takes of a folder called `name` with these files in it.
+    """The digest that `digest_folder` gives for a folder called `name` with these files.
 
     Raises:
-        InvalidError: a name that could pass for two lines, or no file.
+        InvalidError: there is no file, or a name holds control characters.
     """
     for one in files:
         _check_name(one)
     return _digest_of_lines(name, {one: digest_bytes(content) for one, content in files.items()})
 
 
-def read_folder(folder: Path, most: int = FOLDER_MOST) -> dict[str, bytes]:
-    """Every file of a flat folder, each opened once and read to its end, in the order of their names.
+def read_folder(folder: Path, most: int = FOLDER_BYTES) -> dict[str, bytes]:
+    """The content of every file of a flat folder by name, sorted; each file is opened once and read to its end.
 
-    Who checks these bytes and uses these bytes cannot be given others in between. A link is not followed, and a pipe or
-    a device in place of a file is not waited for.
+    The bytes returned can be checked and used without reading again. Links are not followed; pipes and devices are not
+    waited for.
 
     Args:
-        most: bytes in all.
+        folder: the folder.
+        most: largest total size in bytes.
 
     Raises:
-        InvalidError: the folder holds a thing that is not a regular file, or more than `most` bytes.
-        UnavailableError: the folder is not there or a file cannot be read.
+        InvalidError: the folder holds anything but regular files, or more than `most` bytes.
+        UnavailableError: the folder does not exist or a file cannot be read.
     """
     files: dict[str, bytes] = {}
     left = most
@@ -120,7 +120,7 @@ def read_folder(folder: Path, most: int = FOLDER_MOST) -> dict[str, bytes]:
     except OSError as error:
         raise UnavailableError(f"there is no folder {folder.name} ({error.strerror})", field=folder.name) from error
     try:
-        for name in sorted(os.listdir(place)):  # noqa: PTH208  of the folder that is open, whatever its path leads to now
+        for name in sorted(os.listdir(place)):  # noqa: PTH208  of the open folder, whatever its path now names
             files[name] = _read_once(name, place, left)
             left -= len(files[name])
     finally:
@@ -130,18 +130,18 @@ def read_folder(folder: Path, most: int = FOLDER_MOST) -> dict[str, bytes]:
 
 def _read_once(name: str, place: int, most: int) -> bytes:
     try:
-        number = os.open(name, _ONCE, dir_fd=place)
+        number = os.open(name, _OPEN_FLAGS, dir_fd=place)
         try:
             if not stat.S_ISREG(os.fstat(number).st_mode):
                 raise _irregular(name)
             parts: list[bytes] = []
-            while most >= 0 and (part := os.read(number, _AT_ONCE)):
+            while most >= 0 and (part := os.read(number, _READ_BYTES)):
                 parts.append(part)
                 most -= len(part)
         finally:
             os.close(number)
     except OSError as error:
-        if error.errno in (errno.ELOOP, errno.ENXIO, errno.ENODEV):  # a link; a socket or device without another side
+        if error.errno in (errno.ELOOP, errno.ENXIO, errno.ENODEV):  # a link; a pipe, socket or device
             raise _irregular(name) from error
         raise UnavailableError(f"cannot read {name!r}: {error.strerror}", field=name) from error
     if most < 0:

@@ -1,13 +1,13 @@
-"""The three families of errors: the caller's bug, the world failed, refused by a control.
+"""The three families of errors: invalid input, failure outside the process, refusal by a control.
 
     PlimsollError
-    ├── InvalidError      caller's bug: a value is wrong (HTTP 422; 400 for a malformed request)
-    │   └── UnknownError  caller's bug: the thing named does not exist (HTTP 404)
-    ├── UnavailableError  the world failed: disk, network, another process (HTTP 503)
+    ├── InvalidError      a value of the caller is wrong (HTTP 422; 400 for a malformed request)
+    │   └── UnknownError  the thing named does not exist (HTTP 404)
+    ├── UnavailableError  something outside failed: disk, network, another process (HTTP 503)
     │   └── TamperedError stored bytes are not what was recorded (HTTP 500)
-    └── RefusedError      a control said no (HTTP 403, 409, 412 or 428)
+    └── RefusedError      a control refused the action (HTTP 403, 409, 412 or 428)
 
-Every message says what happened, which field or value, what was expected and what to do.
+Every message states what happened, which field or value, what was expected and what to do.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class PlimsollError(Exception):
         self.detail = detail
 
     def body(self) -> dict[str, Any]:
-        """The error as the JSON body every entrance answers with."""
+        """The error as JSON body of an HTTP answer."""
         body: dict[str, Any] = {"error": self.message, "code": self.code}
         if self.field is not None:
             body["field"] = self.field
@@ -36,7 +36,7 @@ class PlimsollError(Exception):
 
 
 class InvalidError(PlimsollError):
-    """A value the caller gave is not what was expected."""
+    """A value of the caller is not what was expected."""
 
     status = 422
     code = "invalid"
@@ -50,7 +50,7 @@ class UnknownError(InvalidError):
 
 
 class UnavailableError(PlimsollError):
-    """Something outside this process failed; trying again later may work."""
+    """Something outside this process failed; a later retry may work."""
 
     status = 503
     code = "unavailable"
@@ -64,7 +64,7 @@ class TamperedError(UnavailableError):
 
 
 class RefusedError(PlimsollError):
-    """A control refused the action. The message says what would make it acceptable."""
+    """A control refused the action. The message states what would make it acceptable."""
 
     status = 409
     code = "refused"

@@ -1,8 +1,8 @@
-"""The life of a release: which fact may follow which, and how the journey reads as a table.
+"""The life cycle of a release: the table of states and facts, and the table of the journey's verbs.
 
 Invariants (each is a guard or a row below, checked inside append):
 - nothing reaches live traffic without every check of its policy passed (`CandidateValidated` needs them);
-- nothing is promoted without an approval by somebody other than its author;
+- nothing is promoted without an approval by a person other than its author;
 - a digest once quarantined, rejected or rolled back never carries traffic again;
 - every state has a way out.
 """
@@ -14,7 +14,7 @@ from enum import StrEnum
 
 
 class State(StrEnum):
-    """Where a release stands."""
+    """The state of a release."""
 
     TRAINED = "trained"
     VALIDATED = "validated"
@@ -67,20 +67,20 @@ TRANSITIONS: dict[tuple[State, str], State] = {
 
 
 def after(state: State, kind: str, decision: str | None = None) -> State | None:
-    """The state after a fact of this kind, or None where it may not follow."""
+    """The state after a fact of this kind; None if it may not follow."""
     if kind == "ReviewDecided" and decision == "reject":
         return S.REJECTED if state is S.REVIEW else None
     return TRANSITIONS.get((state, kind))
 
 
 def allowed(state: State) -> list[str]:
-    """Kinds that may follow in this state."""
+    """Kinds of facts that may follow in this state, sorted."""
     return [kind for (origin, kind) in TRANSITIONS if origin is state]
 
 
 @dataclass(frozen=True)
 class Verb:
-    """One step of the journey: one verb, one file, one family of facts, one story."""
+    """One step of the journey: a verb, its file, its actor and the facts it records."""
 
     name: str
     file: str

@@ -1,6 +1,6 @@
-"""A policy: what is acceptable for one model. One type for the ledger, the validators, the controller and the console.
+"""The policy of a model: one type for the ledger, the validators, the controller and the console.
 
-Every constant that can move a verdict stands here with its default, and the whole policy is stored with each release.
+Every constant that can move a verdict is here with its default, and the whole policy is stored with each release.
 This is the form on record: keys of later versions are ignored, and a policy without steps or checks is read as one that
 has none, so that the rules refuse to move its release. What an author may write in `policy.toml`, and the defaults of
 steps, are in `validators.policy`.
@@ -85,7 +85,7 @@ class SlowLimit(MetricLimit):
 
 
 class Canary(Part):
-    """How a challenger meets real traffic, and what makes the judge stop it."""
+    """Traffic steps of a canary and the judge's limits."""
 
     steps: Steps = ()
     alpha: Alpha = 0.05
@@ -100,7 +100,7 @@ class Canary(Part):
 
 
 class Review(Part):
-    """Whether a second person decides, and how soon."""
+    """Whether a second person has to approve, and by when."""
 
     required: bool = True
     sla_hours: float = Field(default=24, gt=0, le=24 * 365)
@@ -114,7 +114,7 @@ class Rollout(Part):
 
 
 class DriftLimits(Part):
-    """When live traffic no longer looks like the traffic the release was judged on."""
+    """Limits of drift between live traffic and the release's reference."""
 
     method: str = "psi"
     window: int = Field(default=600, ge=50, le=1_000_000, description="Decisions in one window.")
@@ -128,7 +128,7 @@ class DriftLimits(Part):
 
 
 class FairnessLimits(Part):
-    """When approvals differ too much between groups in live traffic."""
+    """Limits on the difference of approval rates between groups in live traffic."""
 
     ratio_limit: Share = 0.8
     minimum_group: int = Field(default=100, ge=10, le=1_000_000)
@@ -137,7 +137,7 @@ class FairnessLimits(Part):
 
 
 class Monitor(Part):
-    """What is watched once a release serves."""
+    """Monitoring of a release in live traffic."""
 
     seal_seconds: float = Field(default=5, gt=0, le=86_400)
     drift: DriftLimits = DriftLimits()
@@ -145,16 +145,16 @@ class Monitor(Part):
 
 
 class Records(Part):
-    """How long decisions about a person have to be kept before the person may be erased, and who says so."""
+    """Retention: how long decisions about a person have to be kept before an erasure, and the law that requires it."""
 
     retention_days: int = Field(default=762, ge=0, le=36_600, description="25 months by default.")
     retention_law: str = Field(default="12 CFR 1002.12(b) (Regulation B)", min_length=1, max_length=200)
 
 
 class BreakerLimits(Part):
-    """When a champion is taken not to be itself, so that the baseline answers, and how it comes back.
+    """Conditions on which a replica's circuit breaker opens, so that the baseline answers, and on which it closes.
 
-    Counts are of answers that one replica gave.
+    Counts are of answers of one replica.
     """
 
     window: int = Field(default=200, ge=10, le=100_000, description="The last answers that are looked at.")
@@ -172,7 +172,7 @@ class BreakerLimits(Part):
 
 
 class Serving(Part):
-    """How the release answers."""
+    """Options of a release's answers."""
 
     slow_milliseconds: float = Field(default=1000, gt=0, le=60_000, description="A score that takes longer has failed.")
     explain_milliseconds: float = Field(default=500, gt=0, le=60_000, description="As long as reasons may take.")
@@ -206,7 +206,7 @@ class Policy(Part):
 
 
 def parse_policy(content: Mapping[str, Any]) -> Policy:
-    """A policy on record, parsed once for the same content.
+    """Parse a policy on record; equal content is parsed once.
 
     Raises:
         InvalidError: names the key, its value and what was expected.

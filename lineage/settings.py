@@ -1,4 +1,4 @@
-"""Where things run: folders, hosts and ports. What is acceptable is policy and belongs elsewhere."""
+"""Settings: folders, hosts and ports. Limits on models are policy (`lineage.policy`), not settings."""
 
 from __future__ import annotations
 

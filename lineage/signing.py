@@ -1,4 +1,4 @@
-"""Bundles are signed with the OpenSSF model-signing format under the platform's own key; nothing goes online."""
+"""Signatures of bundles in the OpenSSF model-signing format under the platform's own key, without network access."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lineage.settings import Settings
 _PAYLOAD = "application/vnd.in-toto+json"
 _STATEMENT = "https://in-toto.io/Statement/v1"
 _PREDICATE = "https://model_signing/signature/v1.0"
-_SIGNATURE_MOST = 1024 * 1024  # bytes
+_SIGNATURE_BYTES = 1024 * 1024  # bytes
 
 
 def _private_key(settings: Settings) -> Path:
@@ -33,12 +33,12 @@ def _public_key(settings: Settings) -> Path:
 
 
 def signature_of(folder: Path) -> Path:
-    """Where the signature of a bundle folder lies: beside it, so that the folder's digest does not cover it."""
+    """The path of a bundle folder's signature: beside the folder, so that the folder's digest does not cover it."""
     return folder.with_name(folder.name + ".sig")
 
 
 def make_keys(settings: Settings) -> str:
-    """Make the signing key pair (ECDSA P-256) unless it is there; return the key's name, the digest of its public half.
+    """Make the signing key pair (ECDSA P-256) if it is missing; return its name, the digest of the public half.
 
     Raises:
         UnavailableError: the folder cannot be written.
@@ -50,7 +50,7 @@ def make_keys(settings: Settings) -> str:
         public.write_bytes(
             key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
         )
-        # The private half comes last and whole: once it is there, the pair is complete.
+        # The private half is written last and atomically: if it exists, the pair is complete.
         write_secret(
             private,
             key.private_bytes(
@@ -61,7 +61,7 @@ def make_keys(settings: Settings) -> str:
 
 
 def key_name(settings: Settings) -> str:
-    """The digest of the public key, by which facts name the key that signed.
+    """The digest of the public key: the name of the key in facts.
 
     Raises:
         UnavailableError: there is no key yet.
@@ -86,7 +86,7 @@ def sign(folder: Path, settings: Settings) -> str:
 
 
 def verify(folder: Path, settings: Settings) -> None:
-    """Check that every file is as signed, that none is missing and none was added.
+    """Check that every file of a bundle folder is as signed, that none is missing and none was added.
 
     Raises:
         TamperedError: the signature does not match the bytes, or there is none.
@@ -98,21 +98,23 @@ def verify(folder: Path, settings: Settings) -> None:
         raise TamperedError(f"bundle {folder.name[:12]} has no signature; it cannot be used", field="signature")
     try:
         verifying.Config().use_elliptic_key_verifier(public_key=_public_key(settings)).verify(folder, signature)
-    except Exception as error:  # whatever a forged signature makes the parsers stumble over, it does not hold
+    except Exception as error:  # a forged signature may raise any error in the parsers
         raise TamperedError(
             f"the signature of bundle {folder.name[:12]} does not hold: {error!r:.300}", field="signature"
         ) from error
 
 
 def verify_files(name: str, files: Mapping[str, bytes], signature: Path, settings: Settings) -> None:
-    """Check bytes that were read already: every file is as signed, none is missing and none was added.
+    """Check that files in memory are as signed, that none is missing and none was added.
 
-    `verify` reads the files again, so that what it checks need not be what is used. This checks what `sign` writes and
-    nothing else: a DSSE envelope under the platform's key around an in-toto statement that lists every file.
+    Unlike `verify` it does not read the files again, so that the bytes checked are the bytes used. It accepts only what
+    `sign` writes: a DSSE envelope under the platform's key around an in-toto statement that lists every file.
 
     Args:
-        name: what errors call the bundle.
+        name: name of the bundle in errors.
+        files: content by file name.
         signature: the file that `sign` wrote.
+        settings: the home folder with the public key.
 
     Raises:
         TamperedError: the signature does not match the bytes, or there is none.
@@ -120,7 +122,7 @@ def verify_files(name: str, files: Mapping[str, bytes], signature: Path, setting
     """
     try:
         with signature.open("rb") as file:
-            envelope = file.read(_SIGNATURE_MOST)
+            envelope = file.read(_SIGNATURE_BYTES)
     except OSError as error:
         raise TamperedError(f"bundle {name[:12]} has no signature; it cannot be used", field="signature") from error
     try:
@@ -145,7 +147,7 @@ def verify_files(name: str, files: Mapping[str, bytes], signature: Path, setting
 
 
 def _signed_digests(bundle: Any, key: ec.EllipticCurvePublicKey) -> dict[str, str]:
-    """File name -> SHA-256 in hexadecimal, once the signature over them holds. Raises what parsing raises."""
+    """SHA-256 in hexadecimal by file name, after checking the signature over them. Parsing errors are raised as is."""
     envelope = bundle["dsseEnvelope"]
     payload = base64.b64decode(envelope["payload"], validate=True)
     (one,) = envelope["signatures"]

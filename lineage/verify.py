@@ -1,6 +1,6 @@
-"""Verify a ledger: every record as stored, its chain, its legality, and the bytes its facts name.
+"""Verification of a ledger: stored records, hash chain, legality of each fact, and the bytes that facts name.
 
-Reads only; the service may be running or not.
+Read-only; the service may be running or not.
 """
 
 from __future__ import annotations
@@ -22,10 +22,13 @@ from lineage.state.fold import LedgerState
 
 @dataclass
 class Verification:
-    """What verifying found. `ok` is true only if nothing is wrong and there was something to verify.
+    """Result of a verification. `ok` is true only if there was at least one record and no problem.
 
-    `beyond` records are not counted by the checkpoint yet, as after a crash or while the log grows; `pinned` says
-    whether the key was known from elsewhere than the log itself.
+    Attributes:
+        checkpoint: records that the checkpoint counts.
+        beyond: records after the checkpoint, as after a crash or while the log grows.
+        pinned: whether the log's key came from another place than the log itself.
+        problems: `{"record", "problem"}` each.
     """
 
     records: int = 0
@@ -52,7 +55,7 @@ def verify_ledger(settings: Settings) -> Verification:
     bundles: dict[str, int] = {}
     try:
         _log(settings, bundles, result)
-    except PlimsollError as error:  # behind a broken link nothing can be told
+    except PlimsollError as error:  # nothing after a broken link can be verified
         number = error.detail.get("record", result.records + 1)
         result.problems.append({"record": number, "problem": error.message})
         return result
@@ -78,11 +81,13 @@ def _log(settings: Settings, bundles: dict[str, int], result: Verification) -> N
         check_record(record, state)
         state.apply(record)
         result.records = record["seq"]
-        _note_bytes(record, settings, bundles, result)
+        _check_named_bytes(record, settings, bundles, result)
     result.root, result.beyond = whole.tree.root().hex(), max(0, result.records - result.checkpoint)
 
 
-def _note_bytes(record: dict[str, Any], settings: Settings, bundles: dict[str, int], result: Verification) -> None:
+def _check_named_bytes(
+    record: dict[str, Any], settings: Settings, bundles: dict[str, int], result: Verification
+) -> None:
     if record["kind"] == "DecisionsSealed":
         _segment(settings.root / record["data"]["uri"], record, result)
     elif record["kind"] == "ReleaseRegistered":

@@ -11,8 +11,8 @@ from typing import Annotated
 import typer
 
 from console.terminal.output import out, print_json, told
-from lineage.backup.create import Made, create
-from lineage.backup.restore import Restored, begin_anew, rehearse, remove, restore
+from lineage.backup.create import BackupSummary, create
+from lineage.backup.restore import Restored, rehearse, remove, restore, start_new_log
 from lineage.clock import Clock, now
 from lineage.errors import UnavailableError
 from lineage.ledger import Ledger
@@ -150,7 +150,7 @@ def _acknowledged(settings: Settings) -> int:
 
 def _later_backup(home: Settings, folder: Path, clock: Clock, further: int) -> float:
     """Seconds of a backup when `further` records came since the one before; on the copy, under a key of its own."""
-    begin_anew(home)
+    start_new_log(home)
     ledger = Ledger(home.log_folder, clock=clock, signer=signer_at(home.log_key))
     try:
         create(home, folder, keys=False, clock=clock)
@@ -163,7 +163,7 @@ def _later_backup(home: Settings, folder: Path, clock: Clock, further: int) -> f
         ledger.close()
 
 
-def _print_backup(made: Made, dest: Path, seconds: float) -> None:
+def _print_backup(made: BackupSummary, dest: Path, seconds: float) -> None:
     out.print(
         f"Backed up {made.records} records of {made.log}: {made.files} files, {_size(made.bytes)}, "
         f"{_size(made.copied)} of them new, {seconds:.1f} s → {dest}",

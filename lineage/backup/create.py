@@ -1,15 +1,15 @@
-"""A backup of the platform's state, taken while it runs, and the way back from it.
+"""Backup of the platform's state, also while it runs.
 
-    MANIFEST.json    every file with digest, size and mode; written last and in one step
-    log/             a copy of the log up to a checkpoint, which the independent verifier reads as it lies
+    MANIFEST.json    every file with digest, size and mode; written last and atomically
+    log/             a copy of the log up to a checkpoint; the independent verifier reads it
     files/           everything else, each file under its SHA-256
-    README.md        what this is, for whoever finds it on a bad day
+    README.md        what the folder is and how to restore it
 
-A later backup into the same folder appends to the copy of the log and adds what is new. Nothing that the manifest
-names is changed before the next one is in place: whatever happens, the last finished backup can be restored.
+A later backup into the same folder appends to the copy of the log and adds new files. Nothing that the manifest names
+is changed before the next manifest is in place, so that the last finished backup can always be restored.
 
-Each decision is on record exactly once after a restore too: spools, the sealer's cursor, log and vault are taken
-between two looks at the cursor, and again if a sealing ended meanwhile.
+Each decision is on record exactly once after a restore too: spools, the sealer's cursor, log and vault are copied
+between two reads of the cursor, and again if a sealing ended in between.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ import orjson
 
 from lineage.backup.manifest import (
     CURSOR,
+    EXCLUDED,
     FORMAT,
     LOG,
     MANIFEST,
-    PASSED_OVER,
     PENDING,
     PRIVATE,
     TRIES,
     VAULT,
     Entry,
     Manifest,
-    alone,
+    as_unavailable,
+    backup_lock,
     bytes_of,
     chunks_of,
     copy_log,
-    decided_in,
+    decisions_in_spool,
     is_database,
     is_segment,
-    names_others,
     read_manifest,
-    telling,
-    unless_gone,
+    refers_to_files,
+    reraise_unless_missing,
 )
 from lineage.clock import Clock, now, stamp
 from lineage.digest import canonical, digest_of
@@ -63,32 +63,37 @@ from lineage.settings import Settings
 _README = "README.md"
 
 
-_OURS = {MANIFEST, f"{MANIFEST}.new", _README, f"{_README}.new", "log", "files", "lock"}
+_BACKUP_NAMES = {MANIFEST, f"{MANIFEST}.new", _README, f"{_README}.new", "log", "files", "lock"}
 
 
 _WITH_KEYS = "**It holds private keys and secrets: who has this folder can sign and read as the platform.**"
 
 
-_WITHOUT = "It holds no private keys and secrets: nothing goes on from it without `keys/` and `secrets/`."
+_WITHOUT_KEYS = "It holds no private keys and secrets: nothing goes on from it without `keys/` and `secrets/`."
 
 
-_TOLD = """# Backup of {log}
+_README_TEXT = """# Backup of {log}
 
 {keys} It also holds personal data: data sets, and decisions that were not sealed yet.
 
 - Put it back: `plimsoll backup restore FOLDER --home NEW_HOME`. That checks every byte and verifies the record.
 - `MANIFEST.json` names every file with its SHA-256. Where it is missing the backup was never finished.
 - `log/` is a copy of the log; the independent verifier reads it: `python verify.py log FOLDER/log`.
-- Give a newer copy of the log with `--log`, if there is one: whoever was erased since then stays erased.
+- Give a newer copy of the log with `--log`, if there is one: people erased since this backup stay erased.
 """
 
 
 @dataclass(frozen=True)
-class Made:
-    """A finished backup. `bytes` in all, `copied` of them by this one; `left_out` is what was no regular file.
+class BackupSummary:
+    """Summary of a finished backup.
 
-    Where `settled` is false a sealing ended during every attempt: after a restore some decisions may stand in two
-    segments.
+    Attributes:
+        log: name of the log.
+        bytes: size of all files.
+        copied: bytes copied by this run.
+        keys: whether it holds private keys and secrets.
+        settled: False if a sealing ended during every attempt: after a restore some decisions may be in two segments.
+        left_out: names that are not regular files.
     """
 
     log: str
@@ -107,29 +112,32 @@ class Made:
 
 def create(
     settings: Settings, folder: Path, *, keys: bool = True, clock: Clock = now, disk: Disk | None = None
-) -> Made:
+) -> BackupSummary:
     """Back up a home, whether or not the platform runs.
 
     Args:
-        folder: made when missing; with an earlier backup of the same log in it only what is new is copied.
-        keys: whether private keys and secrets go along. Who has a backup with them can sign and read as the platform.
+        settings: the home to back up.
+        folder: made when missing; if it holds an earlier backup of the same log, only new files are copied.
+        keys: whether to include private keys and secrets. With them the backup can sign and read as the platform.
+        clock: gives the time in the manifest.
+        disk: port for disk operations.
 
     Raises:
-        InvalidError: the folder lies in the home, the home in the folder, or it holds something else.
+        InvalidError: the folder is inside the home, the home inside the folder, or it holds other files.
         UnknownError: there is no log to back up.
         RefusedError: the folder holds a backup of another log or of more records, or another backup is under way.
-        TamperedError: the log or the earlier backup is not what was written.
-        UnavailableError: a file cannot be read or written; an earlier backup is as it was.
+        TamperedError: the log or the earlier backup was changed.
+        UnavailableError: a file cannot be read or written; an earlier backup is unchanged.
     """
     folder = folder.expanduser().resolve()
     if folder.is_relative_to(settings.root) or settings.root.is_relative_to(folder):
         raise InvalidError(f"{folder} and {settings.root} lie in each other; choose a folder elsewhere", field="dest")
-    with telling("the backup is not finished, an earlier one is as it was"):
+    with as_unavailable("the backup is not finished, an earlier one is unchanged"):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        foreign = {path.name for path in folder.iterdir()} - _OURS
+        foreign = {path.name for path in folder.iterdir()} - _BACKUP_NAMES
         if foreign:
             raise InvalidError(f"{folder} holds {min(foreign)}, which is no part of a backup", field="dest")
-        with alone(folder / "lock"):
+        with backup_lock(folder / "lock"):
             return _Backup(settings, folder, keys, disk or Disk()).make(stamp(clock()))
 
 
@@ -140,7 +148,7 @@ class _Backup:
         self._settings, self._folder, self._keys, self._disk = settings, folder, keys, disk
         there = (folder / MANIFEST).exists()
         self._before: Manifest = read_manifest(folder) if there else {"log": None, "records": 0, "files": {}}
-        self._verifier = self._signer()
+        self._verifier = self._checked_verifier()
         if self._before["log"] not in (None, self._verifier.name):
             raise RefusedError(f"{folder} holds a backup of {self._before['log']}; choose another", code="other_log")
         self._files: dict[str, Entry] = {}
@@ -152,30 +160,30 @@ class _Backup:
         for inner in ("log", "files"):
             (folder / inner).mkdir(exist_ok=True, mode=0o700)
 
-    def make(self, at: str) -> Made:
+    def make(self, at: str) -> BackupSummary:
         """Copy everything, the manifest last."""
-        self._take_log()  # most of it, so that the cut is short
-        settled = self._cut()
-        for first in (True, False):  # what names other files comes before them: whatever it names is there then
+        self._copy_log()  # most of it, so that the consistent copy is short
+        settled = self._copy_consistent()
+        for first in (True, False):  # files that refer to others first: those they refer to exist then
             for name, path in self._walk():
-                if name not in self._files and names_others(name) is first:
-                    self._keep(name, path)
+                if name not in self._files and refers_to_files(name) is first:
+                    self._copy_file(name, path)
         manifest = {"v": FORMAT, "at": at, "log": self._verifier.name, "records": self._records, "keys": self._keys}
         manifest |= {"settled": settled, "left_out": sorted(self._left_out)}
         manifest |= {"folders": self._folders, "files": self._files}
         for inner in ("log", "files"):
             self._disk.flush_folder(self._folder / inner)
-        told = _TOLD.format(log=self._verifier.name, keys=_WITH_KEYS if self._keys else _WITHOUT)
-        self._disk.replace(self._folder / _README, told.encode())
+        relative = _README_TEXT.format(log=self._verifier.name, keys=_WITH_KEYS if self._keys else _WITHOUT_KEYS)
+        self._disk.replace(self._folder / _README, relative.encode())
         whole = canonical(manifest | {"digest": digest_of(manifest)})
         self._disk.replace(self._folder / MANIFEST, whole + b"\n")
-        self._sweep()
+        self._remove_unnamed()
         size = sum(one["size"] for one in self._files.values())
         counts = (len(self._files), size, self._copied, self._keys, settled, sorted(self._left_out))
-        return Made(self._verifier.name, self._records, *counts)
+        return BackupSummary(self._verifier.name, self._records, *counts)
 
-    def _signer(self) -> Verifier:
-        """The log's public key; where keys go along, all of them have to be there and be the right ones."""
+    def _checked_verifier(self) -> Verifier:
+        """The log's public key; if keys are included, checks that all of them exist and fit."""
         key, log = self._settings.log_key, self._settings.log_folder
         verifier = verifier_at(key) or verifier_in(log)
         if verifier is None or not segments(log):
@@ -192,51 +200,51 @@ class _Backup:
             signer_at(key)
         return verifier
 
-    def _cut(self) -> bool:
-        """What has to fit together; whether it does."""
+    def _copy_consistent(self) -> bool:
+        """Copy the files that depend on each other; return whether no sealing ended meanwhile."""
         for _ in range(TRIES):
             sealed = self._sealed()
             self._files = {name: one for name, one in self._files.items() if not name.startswith("spool/")}
-            for name, path in self._walk("ledger"):  # before the log: nothing is told of records it does not hold
+            for name, path in self._walk("ledger"):  # before the log: they must not refer to records after its copy
                 if name != VAULT:
-                    self._keep(name, path)
+                    self._copy_file(name, path)
             for name in (CURSOR, PENDING):
                 self._files.pop(name, None)
                 if name in sealed:
-                    self._put(name, [sealed[name]])
-            spooled = self._take_spools(orjson.loads(sealed.get(CURSOR, b"{}")))
-            self._take_log()
-            self._take_vault(spooled)
+                    self._store(name, [sealed[name]])
+            spooled = self._copy_spools(orjson.loads(sealed.get(CURSOR, b"{}")))
+            self._copy_log()
+            self._copy_vault(spooled)
             if self._sealed() == sealed:
                 return True
         return False
 
     def _sealed(self) -> dict[str, bytes]:
-        """How far the spools are sealed, and what is being sealed."""
+        """Content of the sealer's cursor and of its pending file, by name; missing ones are left out."""
         found = {name: bytes_of(self._settings.root / name) for name in (CURSOR, PENDING)}
         return {name: data for name, data in found.items() if data is not None}
 
-    def _take_spools(self, cursor: dict[str, int]) -> list[tuple[str, str]]:
-        """What is not sealed yet, the rest as line ends; who was decided about, and when."""
+    def _copy_spools(self, cursor: dict[str, int]) -> list[tuple[str, str]]:
+        """Copy the unsealed part of spools, the sealed part as newlines; return (subject, time) of its decisions."""
         found: list[tuple[str, str]] = []
         for path in sorted(self._settings.spool.glob("*.jsonl")):
             data = bytes_of(path)
             if data is None:
                 continue  # sealed to its end and removed
             end = min(cursor.get(path.name, 0), len(data))
-            self._put(f"spool/{path.name}", [b"\n" * end + data[end:]])
-            found += decided_in(data[end:])
+            self._store(f"spool/{path.name}", [b"\n" * end + data[end:]])
+            found += decisions_in_spool(data[end:])
         return found
 
-    def _take_vault(self, spooled: list[tuple[str, str]]) -> None:
-        """The vault, once it knows everybody in the spools: whoever is erased later is erased by a key it holds."""
-        if spooled and (self._settings.secrets / "vault.key").exists():  # without it nobody is decided about
+    def _copy_vault(self, spooled: list[tuple[str, str]]) -> None:
+        """Copy the vault after making keys for all subjects in the spools, so that later erasures apply to the copy."""
+        if spooled and (self._settings.secrets / "vault.key").exists():  # without it there are no decisions
             with closing(Vault(self._settings)) as vault:
                 vault.identify(spooled)
         if self._settings.vault.exists():
-            self._keep(VAULT, self._settings.vault)
+            self._copy_file(VAULT, self._settings.vault)
 
-    def _take_log(self) -> None:
+    def _copy_log(self) -> None:
         target = self._folder / "log"
         size = sum(one["size"] for one in self._log.values())
         copy = copy_log(self._settings.log_folder, target, self._verifier, self._disk, self._log, self._records)
@@ -244,51 +252,51 @@ class _Backup:
         self._copied += sum(one["size"] for one in copy.segments.values()) - size
         self._files |= {f"{LOG}/{name}": one for name, one in copy.segments.items()}
         for name, data in copy.notes.items():
-            self._put(f"{LOG}/{name}", [data])
+            self._store(f"{LOG}/{name}", [data])
 
     def _walk(self, below: str = "") -> Iterator[tuple[str, Path]]:
-        """Name and path of each file of the home that is state."""
+        """Name and path of each file of the home that belongs to the state."""
         root = self._settings.root
         apart = {self._settings.witness_home.expanduser().resolve(), self._settings.ray_tmp.resolve()}
-        for here, folders, files in os.walk(root / below, onerror=unless_gone):
+        for here, folders, files in os.walk(root / below, onerror=reraise_unless_missing):
             for name in [*folders, *files]:
                 path = Path(here, name)
-                told = path.relative_to(root).as_posix()
-                if not self._is_state(told) or path in apart:
+                relative = path.relative_to(root).as_posix()
+                if not self._is_state(relative) or path in apart:
                     if name in folders:
                         folders.remove(name)
                 elif path.is_symlink() or not (path.is_dir() or path.is_file()):
                     if path.is_symlink() or path.exists():
-                        self._left_out.add(told)
+                        self._left_out.add(relative)
                 elif path.is_dir():
-                    self._folders[told] = path.stat().st_mode & 0o777
+                    self._folders[relative] = path.stat().st_mode & 0o777
                 else:
-                    yield told, path
+                    yield relative, path
 
     def _is_state(self, name: str) -> bool:
-        passed_over = PASSED_OVER if self._keys else PASSED_OVER + PRIVATE
-        return not any(fnmatch(name, pattern) for pattern in passed_over)
+        excluded = EXCLUDED if self._keys else EXCLUDED + PRIVATE
+        return not any(fnmatch(name, pattern) for pattern in excluded)
 
-    def _keep(self, name: str, path: Path) -> None:
-        """Copy a file unless the backup has it; one that went away meanwhile is none."""
+    def _copy_file(self, name: str, path: Path) -> None:
+        """Copy a file unless the backup has it; a file that was removed meanwhile is skipped."""
         try:
             status = path.stat()
             known = self._before["files"].get(name)
             if is_database(path):
                 with self._snapshot(path) as copy, copy.open("rb") as file:
-                    self._put(name, chunks_of(file), status.st_mode)
+                    self._store(name, chunks_of(file), status.st_mode)
             elif known and (known["size"], known["mtime"]) == (status.st_size, status.st_mtime_ns) and self._has(known):
                 self._files[name] = known | {"mode": status.st_mode & 0o777}
             else:
                 with path.open("rb") as file:
-                    self._put(name, chunks_of(file), status.st_mode, status.st_mtime_ns)
+                    self._store(name, chunks_of(file), status.st_mode, status.st_mtime_ns)
         except FileNotFoundError:
             if path.exists():
                 raise
 
     @contextmanager
     def _snapshot(self, path: Path) -> Iterator[Path]:
-        """A database as it stands between two transactions, whoever writes it."""
+        """A consistent copy of a database, also while another process writes it."""
         draft = self._folder / "files" / ".database"
         draft.unlink(missing_ok=True)
         os.close(os.open(draft, os.O_WRONLY | os.O_CREAT, 0o600))
@@ -304,7 +312,7 @@ class _Backup:
         place = self._folder / "files" / str(entry["sha256"])
         return place.is_file() and place.stat().st_size == entry["size"]
 
-    def _put(self, name: str, chunks: Iterable[bytes], mode: int = 0o600, mtime: int = 0) -> None:
+    def _store(self, name: str, chunks: Iterable[bytes], mode: int = 0o600, mtime: int = 0) -> None:
         """Store content under its digest."""
         place = self._folder / "files"
         draft = place / ".draft"
@@ -324,8 +332,8 @@ class _Backup:
         self._disk.rename(draft, place / entry["sha256"])
         self._files[name] = entry
 
-    def _sweep(self) -> None:
-        """Forget what the manifest does not name any more, old copies of the vault among it."""
+    def _remove_unnamed(self) -> None:
+        """Delete files that the manifest does not name any more, such as old copies of the vault."""
         named = {one["sha256"] for one in self._files.values()}
         for path in (self._folder / "files").iterdir():
             if path.name not in named:

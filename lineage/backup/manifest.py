@@ -1,4 +1,4 @@
-"""The folder of a backup: its manifest, what of a home goes into it, and the small steps both ways need."""
+"""The folder of a backup: its manifest, the files of a home left out, and steps shared by backup and restore."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ CURSOR, PENDING = "decisions/cursor.json", "decisions/pending.json"
 CHUNK, TRIES, REASON = 1024 * 1024, 20, 1_000
 
 
-#: No state: made from the log, of one run of the platform, or half written; `*` stands for folders too.
-PASSED_OVER = (
+#: Patterns of files left out: derived from the log, of one run of the platform, or half written; `*` matches folders.
+EXCLUDED = (
     *("run", "logs", "tune", "status.json", "secrets/session.json", ".restoring"),
     *("ledger/lineage.duckdb*", "decisions/index.db*", "ledger/*.lock", "*.db-journal", "*.db-wal", "*.db-shm"),
     *("ledger/*.new", "keys/*.new", "secrets/*.new", "decisions/*.part", "datasets/*.tmp"),
     *("artefacts/.staging-*", "reports/.report-*"),
-    "datasets/*/_last_checkpoint",  # Delta's hint at a file that may come after the copy; its log says the same
-    *(LOG, "spool", CURSOR, PENDING),  # taken apart from the rest
+    "datasets/*/_last_checkpoint",  # may name a file newer than the copy; Delta's log has the same information
+    *(LOG, "spool", CURSOR, PENDING),  # copied separately
 )
 
 
@@ -54,10 +54,10 @@ PRIVATE = ("keys/*.key", "secrets/*")
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """What a finished backup holds.
+    """The manifest of a finished backup.
 
     Raises:
-        TamperedError: there is no manifest, so that the backup was never finished, or it was changed.
+        TamperedError: there is no manifest (the backup was never finished), or it was changed.
     """
     try:
         whole = (folder / MANIFEST).read_bytes()
@@ -78,7 +78,9 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 @dataclass(frozen=True)
-class Copy:
+class LogCopy:
+    """A copy of a log: its records, its segments by file name, and the content of checkpoint and key files."""
+
     records: int
     segments: dict[str, Entry]
     notes: dict[str, bytes]
@@ -86,14 +88,23 @@ class Copy:
 
 def copy_log(
     source: Path, target: Path, verifier: Verifier, disk: Disk, before: dict[str, Entry], at_least: int
-) -> Copy:
-    """Bring the copy of a log up to what is acknowledged now, of which nothing can be taken back.
+) -> LogCopy:
+    """Extend the copy of a log to the records acknowledged now.
 
     Args:
-        before: segments as the copy has them; more than that is left of an attempt that was cut short.
-        at_least: so many records the log has to have.
+        source: folder of the log.
+        target: folder of the copy.
+        verifier: the log's public key.
+        disk: port for disk operations.
+        before: segments of the last finished copy; bytes beyond them are of an interrupted attempt.
+        at_least: records that the log has to have.
+
+    Raises:
+        RefusedError: the log has fewer records, or another history than the copy.
+        TamperedError: the log or the copy was changed.
+        UnavailableError: the log has no checkpoint yet.
     """
-    cosigned = bytes_of(source / COSIGNED)  # first: the copy must not fall short of what a witness saw
+    cosigned = bytes_of(source / COSIGNED)  # first: the copy has to hold all records that this checkpoint counts
     note = read_note(source)
     if note is None:
         raise UnavailableError(f"{source} has no checkpoint yet; start the ledger service once", field="log")
@@ -101,9 +112,9 @@ def copy_log(
         head = open_checkpoint(note, verifier)
     except NoteError as error:
         raise TamperedError(f"the checkpoint in {source} cannot be relied on: {error}", field="log") from error
-    # Behind the checkpoint of a log that is written lies what may still be taken back; else it counts, as after a
-    # loss of power.
-    records = head.size if is_written(source) else sum(1 for _ in Chain(source, verifier))
+    # While a ledger has the log open, records after the checkpoint may still be withdrawn; in a closed log they count,
+    # as after a loss of power.
+    records = head.size if is_open(source) else sum(1 for _ in Chain(source, verifier))
     if records < at_least:
         raise RefusedError(
             f"{source} holds {records} records and the backup {at_least}: this log is the older one", code="older"
@@ -123,11 +134,16 @@ def copy_log(
     notes |= {COSIGNED: cosigned} if cosigned is not None else {}
     for name, data in notes.items():
         disk.replace(target / name, data)
-    return Copy(records, copied, notes)
+    return LogCopy(records, copied, notes)
 
 
 def extend_copy(source: Path, target: Path, lines: int | None, known: Entry | None, disk: Disk) -> Entry:
-    """Append to the copy of a segment what the segment has more, up to so many lines or (None) to its end."""
+    """Append the new part of a segment to its copy, up to `lines` lines in all (None: to the end).
+
+    Raises:
+        RefusedError: the segment does not continue the copy.
+        TamperedError: the copy is shorter than its manifest states.
+    """
     have = known["size"] if known else 0
     descriptor = disk.open(target)
     try:
@@ -151,25 +167,25 @@ def extend_copy(source: Path, target: Path, lines: int | None, known: Entry | No
 
 
 def is_segment(name: str) -> bool:
-    """Whether a file of this name is a segment of the log."""
+    """Whether this is the name of a segment of the log."""
     return name.startswith(f"{LOG}/") and name.endswith(".jsonl")
 
 
 def is_database(path: Path) -> bool:
-    """Whether it is an SQLite database, by its first bytes."""
+    """Whether the file is an SQLite database, by its first bytes."""
     if path.suffix != ".db":
         return False
     with path.open("rb") as file:
         return file.read(16) == b"SQLite format 3\0"
 
 
-def names_others(name: str) -> bool:
-    """Whether a file of this name speaks of other files, which therefore go first."""
+def refers_to_files(name: str) -> bool:
+    """Whether a file of this name refers to other files; it is copied before them."""
     return name.endswith(".db") or "/_delta_log/" in name
 
 
-def decided_in(lines: bytes) -> Iterator[tuple[str, str]]:
-    """Whom the whole lines of a spool say a decision of, and when it was."""
+def decisions_in_spool(lines: bytes) -> Iterator[tuple[str, str]]:
+    """(subject, time) of each decision in the whole lines of a spool."""
     for line in lines[: lines.rfind(b"\n") + 1].splitlines():
         try:
             row = orjson.loads(line) if line else None
@@ -180,7 +196,7 @@ def decided_in(lines: bytes) -> Iterator[tuple[str, str]]:
 
 
 def bytes_of(path: Path) -> bytes | None:
-    """What a file holds; None where there is none."""
+    """The content of a file; None if it does not exist."""
     try:
         return path.read_bytes()
     except FileNotFoundError:
@@ -188,7 +204,7 @@ def bytes_of(path: Path) -> bytes | None:
 
 
 def chunks_of(file: BinaryIO, most: int | None = None) -> Iterator[bytes]:
-    """What a file holds from here on, at most so many bytes."""
+    """The content of a file from its position on, at most `most` bytes, in chunks of `CHUNK` bytes."""
     left = most
     while chunk := file.read(CHUNK if left is None else min(CHUNK, left)):
         left = None if left is None else left - len(chunk)
@@ -196,15 +212,19 @@ def chunks_of(file: BinaryIO, most: int | None = None) -> Iterator[bytes]:
 
 
 def whole_lines(file: BinaryIO, count: int) -> Iterator[bytes]:
-    """So many whole lines from here on, in one piece."""
+    """The next `count` whole lines of a file, as one chunk.
+
+    Raises:
+        TamperedError: there are fewer.
+    """
     whole = b"".join(islice(file, count))
     if whole.count(b"\n") != count:
         raise TamperedError(f"{Path(file.name).name} ends before the record that its checkpoint counts", field="log")
     yield whole
 
 
-def is_written(log: Path) -> bool:
-    """Whether a ledger has the log open."""
+def is_open(log: Path) -> bool:
+    """Whether a ledger service has the log open."""
     try:
         with (log / "lock").open("rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -215,15 +235,19 @@ def is_written(log: Path) -> bool:
     return False
 
 
-def unless_gone(error: OSError) -> None:
-    """Raise the error again unless the file went away meanwhile."""
+def reraise_unless_missing(error: OSError) -> None:
+    """Raise the error unless the file does not exist any more."""
     if not isinstance(error, FileNotFoundError):
         raise error
 
 
 @contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """Hold the one place for a backup."""
+def backup_lock(path: Path) -> Iterator[None]:
+    """Hold the lock of a backup folder.
+
+    Raises:
+        RefusedError: another backup holds it.
+    """
     with path.open("ab") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -233,8 +257,8 @@ def alone(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def telling(what: str) -> Iterator[None]:
-    """Say what a failure of the disk means."""
+def as_unavailable(what: str) -> Iterator[None]:
+    """Raise disk and database errors as UnavailableError with `what` as the consequence."""
     try:
         yield
     except (OSError, sqlite3.Error) as error:

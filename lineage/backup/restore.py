@@ -1,4 +1,4 @@
-"""The way back from a backup: lay it, verify all of it, hold it against the witness, and put losses on record."""
+"""Restore of a backup: write its files, verify all of them, compare with the witness, and record losses."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from lineage.backup.manifest import (
     REASON,
     Entry,
     Manifest,
+    as_unavailable,
     bytes_of,
     chunks_of,
     copy_log,
+    is_open,
     is_segment,
-    is_written,
     read_manifest,
-    telling,
 )
 from lineage.clock import Clock, now
 from lineage.errors import InvalidError, RefusedError, TamperedError, UnavailableError
@@ -52,10 +52,13 @@ _LEDGER = Actor("ledger", PLATFORM)
 
 @dataclass
 class Restored:
-    """A home that was put back and verified.
+    """Summary of a restored and verified home.
 
-    `erased` persons were still known to the vault and are not any more; `seen` records a witness vouches for (None:
-    none could be asked); `lost` says what is gone; `continues` is the log in whose place a new one was begun.
+    Attributes:
+        erased: persons erased again, since the vault of the backup still had their keys.
+        seen: records that the witness cosigned (None: it did not answer).
+        lost: what is missing, as sentences.
+        continues: name of the log that a new log replaces, if any.
     """
 
     log: str
@@ -84,67 +87,71 @@ def restore(
     clock: Clock = now,
     disk: Disk | None = None,
 ) -> Restored:
-    """Put a backup back into a home that holds nothing, verify all of it, and ask the witness what it saw.
+    """Restore a backup into an empty home, verify all of it, and compare it with the witness.
 
     Args:
-        log: a newer copy of the same log, e.g. of the damaged home or another backup; it is taken instead.
-        accept_loss: why what is gone may be gone; it goes on record. Where a witness saw records that are gone, the
-            log cannot go on under its name: a new one is begun that holds the same records and says what it continues.
+        source: folder of the backup.
+        settings: the home to restore into.
+        log: a newer copy of the same log, e.g. of the damaged home or another backup, used in place of the backup's.
+        accept_loss: reason for accepting missing data; it is recorded. If the witness cosigned records that are
+            missing, the log cannot continue under its name: a new log starts with the same records and names the old.
+        clock: gives the time of the record of a loss.
+        disk: port for disk operations.
 
     Raises:
-        RefusedError: the home holds something; or something is gone (code `loss`) and nobody accepts it.
+        RefusedError: the home is not empty; or data is missing (code `loss`) and `accept_loss` is None.
         TamperedError: the backup is unfinished or was changed (`field` names the file), the log does not verify, or
-            the witness saw another history.
-        InvalidError: the log given is no newer one, or the reason is empty.
+            the witness cosigned another history.
+        InvalidError: the folder `log` holds no log, or the reason is empty.
         UnavailableError: a file cannot be read or written.
     """
     _check_reason(accept_loss)
     manifest, disk = read_manifest(source), disk or Disk()
-    with telling("nothing was restored"), _staging(settings.root) as staging:
-        home = _at(settings, staging)
-        _lay(source, manifest, staging, disk)
+    with as_unavailable("nothing was restored"), _staging(settings.root) as staging:
+        home = _settings_of(settings, staging)
+        _write_files(source, manifest, staging, disk)
         if log is not None:
-            _take_newer(log, home, disk)
-        found, tree = _examine(home, manifest)
+            _replace_log(log, home, disk)
+        found, tree = _verify_home(home, manifest)
         if log is not None and found.erased:
             _rename_spools(home)
-        behind = _compare(settings, home, tree, found)
+        records_gone = _compare_with_witness(settings, home, tree, found)
         if found.lost:
-            _accept(home, manifest, found, accept_loss)
-            if behind:
-                found.continues = begin_anew(home)
+            _require_accepted_loss(home, manifest, found, accept_loss)
+            if records_gone:
+                found.continues = start_new_log(home)
                 found.log = _verifier(home).name
-            _put_on_record(home, found, f"of {manifest['at']}: {'; '.join(found.lost)}", str(accept_loss), clock)
+            _record_loss(home, found, f"of {manifest['at']}: {'; '.join(found.lost)}", str(accept_loss), clock)
         return found
 
 
 def rehearse(source: Path, settings: Settings) -> Restored:
-    """Put a backup without keys back, for measuring: the witness is not asked, and the home can sign nothing.
+    """Restore a backup without keys, to measure the time: no comparison with the witness; the home cannot sign.
 
     Raises:
-        RefusedError: the backup has keys; only `restore` makes a home to work with.
+        RefusedError: the backup has keys; use `restore` for it.
         As `restore`.
     """
     manifest = read_manifest(source)
     if manifest["keys"]:
         raise RefusedError("a rehearsal takes a backup without keys; `restore` is for real", code="keys")
-    with telling("nothing was restored"), _staging(settings.root) as staging:
-        _lay(source, manifest, staging, Disk())
-        return _examine(_at(settings, staging), manifest)[0]
+    with as_unavailable("nothing was restored"), _staging(settings.root) as staging:
+        _write_files(source, manifest, staging, Disk())
+        return _verify_home(_settings_of(settings, staging), manifest)[0]
 
 
-def begin_anew(settings: Settings) -> str:
-    """Go on with the same records under a new name and key; the log must not be open. Returns the old name.
+def start_new_log(settings: Settings) -> str:
+    """Continue the records of a log under a new name and key; return the old name. The log must not be open.
 
-    Of the old log its last checkpoint and its public key are kept in `ledger/ended/`, its private key is not: nothing
-    can be signed in its name here any more. A witness remembers it as it was and meets the new one as a new log.
+    The old log's last checkpoint and public key are kept in `ledger/ended/`; its private key is deleted, so that
+    nothing can be signed in its name here. To a witness the new log is another log.
 
     Raises:
-        RefusedError: a ledger has the log open.
+        RefusedError: a ledger service has the log open.
         TamperedError: the log does not verify.
     """
     log, old = settings.log_folder, _verifier(settings)
-    if is_written(log):
+    if is_open(log):
         raise RefusedError(f"a ledger service has {log} open; stop it first", code="already_open")
     tree, _ = _read_log(log, old)
     ended = log.parent / "ended" / old.name.rpartition("/")[2]
@@ -161,7 +168,7 @@ def begin_anew(settings: Settings) -> str:
 
 
 def remove(folder: Path) -> None:
-    """Delete a folder also where folders in it may not be written."""
+    """Delete a folder, also one with read-only folders in it."""
     for here, folders, _ in os.walk(folder):
         for name in folders:
             if not Path(here, name).is_symlink():
@@ -171,7 +178,7 @@ def remove(folder: Path) -> None:
 
 @contextmanager
 def _staging(root: Path) -> Iterator[Path]:
-    """Where a home is put together; it becomes the home when all went well, and nothing is left of it when not."""
+    """A folder for building a home; becomes the home on success, is deleted on failure."""
     existed = root.exists()
     if existed and (not root.is_dir() or any(root.iterdir())):
         raise RefusedError(f"{root} is not empty; restore into a home that holds nothing", code="not_empty")
@@ -190,8 +197,8 @@ def _staging(root: Path) -> Iterator[Path]:
         raise
 
 
-def _lay(source: Path, manifest: Manifest, target: Path, disk: Disk) -> None:
-    """Every file of the manifest, if it is what was backed up."""
+def _write_files(source: Path, manifest: Manifest, target: Path, disk: Disk) -> None:
+    """Write and verify every file of the manifest."""
     for name in sorted(manifest["folders"]):
         (target / name).mkdir(parents=True, exist_ok=True, mode=0o700)
     for name, entry in manifest["files"].items():
@@ -219,8 +226,8 @@ def _lay(source: Path, manifest: Manifest, target: Path, disk: Disk) -> None:
         (target / name).chmod(mode)
 
 
-def _take_newer(log: Path, home: Settings, disk: Disk) -> None:
-    """Put a newer copy of the log in the place of the backup's."""
+def _replace_log(log: Path, home: Settings, disk: Disk) -> None:
+    """Replace the backup's log by a newer copy of it."""
     verifier, log = _verifier(home), log.expanduser().resolve()
     if not segments(log):
         raise InvalidError(f"{log} holds no log; expected a folder with segments and a checkpoint", field="log")
@@ -236,7 +243,7 @@ def _take_newer(log: Path, home: Settings, disk: Disk) -> None:
 
 
 def _rename_spools(home: Settings) -> None:
-    """Have what is spooled sealed under other names than before somebody in it was erased: its bytes are others now."""
+    """Rename the spools: after an erasure they seal to other bytes, which need other segment names."""
     for path in home.spool.glob("*.jsonl"):
         path.rename(path.with_name(f"restored-{path.name}"))
     for name in (CURSOR, PENDING):
@@ -246,8 +253,8 @@ def _rename_spools(home: Settings) -> None:
             Disk().replace(home.root / name, orjson.dumps(renamed))
 
 
-def _examine(home: Settings, manifest: Manifest) -> tuple[Restored, Tree]:
-    """Verify a home that was laid, and forget again whom its record says to be erased."""
+def _verify_home(home: Settings, manifest: Manifest) -> tuple[Restored, Tree]:
+    """Verify a home whose files were written, and repeat the erasures on record."""
     verifier = _verifier(home)
     tree, erased = _read_log(home.log_folder, verifier)
     result = verify_ledger(home)
@@ -258,14 +265,14 @@ def _examine(home: Settings, manifest: Manifest) -> tuple[Restored, Tree]:
     counts = (result.records, len(manifest["files"]), size, result.segments, result.bundles, manifest["keys"])
     found = Restored(verifier.name, *counts)
     found.lost = [f"record {one['record']}: {one['problem']}" for one in result.problems]
-    if home.vault.exists() and (home.secrets / "vault.key").exists():  # else the ledger service does it when it starts
+    if home.vault.exists() and (home.secrets / "vault.key").exists():  # else the ledger service does it at its start
         with closing(Vault(home)) as vault:
             found.erased = vault.apply_erasures(erased)
     return found, tree
 
 
-def _compare(settings: Settings, home: Settings, tree: Tree, found: Restored) -> bool:
-    """Ask the witness, or where none answers its folder on this machine; whether it saw records that are gone."""
+def _compare_with_witness(settings: Settings, home: Settings, tree: Tree, found: Restored) -> bool:
+    """Compare with the witness, or with its folder on this machine; return whether records it cosigned are missing."""
     own, url = _verifier(home), settings.witness_url or settings.own_witness_url
     try:
         try:
@@ -278,7 +285,7 @@ def _compare(settings: Settings, home: Settings, tree: Tree, found: Restored) ->
     except TamperedError as error:
         seen = error.detail.get("seen", 0)
         if seen <= len(tree):
-            raise  # not an older record but another
+            raise  # not an older log but another history
         found.seen = seen
         gone = f"the witness saw {seen} records of {own.name}, here are {len(tree)}: {seen - len(tree)} are gone"
         found.lost.insert(0, f"{gone}, and with them every erasure that they may hold")
@@ -293,11 +300,11 @@ def _check_reason(reason: str | None) -> None:
         raise InvalidError(message, field="accept_loss")
 
 
-def _accept(home: Settings, manifest: Manifest, found: Restored, reason: str | None) -> None:
+def _require_accepted_loss(home: Settings, manifest: Manifest, found: Restored, reason: str | None) -> None:
     if reason is None:
-        told = "; ".join(found.lost[:5]) + (f"; and {len(found.lost) - 5} more" if len(found.lost) > 5 else "")
+        summary = "; ".join(found.lost[:5]) + (f"; and {len(found.lost) - 5} more" if len(found.lost) > 5 else "")
         raise RefusedError(
-            f"{told}. Give a newer copy of the log (--log: of the old home, of another backup), or say why this may "
+            f"{summary}. Give a newer copy of the log (--log: of the old home, of another backup), or say why this may "
             "be gone (--accept-loss), which goes on record",
             code="loss",
             seen=found.seen,
@@ -309,21 +316,21 @@ def _accept(home: Settings, manifest: Manifest, found: Restored, reason: str | N
         )
 
 
-def _put_on_record(home: Settings, found: Restored, what: str, reason: str, clock: Clock) -> None:
-    """The first record of a home with a loss says what it continues, what is gone and who accepted it for what."""
+def _record_loss(home: Settings, found: Restored, what: str, reason: str, clock: Clock) -> None:
+    """Record the loss: the log that this one continues, what is missing, and the reason for accepting that."""
     began = f"It continues {found.continues}, which ended. " if found.continues else ""
-    told = f"{began}Restored from a backup {what}"[: REASON_CHARACTERS - REASON - len(". Accepted: ")]
+    summary = f"{began}Restored from a backup {what}"[: REASON_CHARACTERS - REASON - len(". Accepted: ")]
     ledger = Ledger(home.log_folder, clock=clock, signer=signer_at(home.log_key))
     try:
         data = {"records": len(ledger.records), "torn_bytes": ledger.torn_bytes, "signing_key": make_keys(home)}
-        ledger.append(Draft("LedgerOpened", _LEDGER, data, reason=f"{told}. Accepted: {reason}"))
+        ledger.append(Draft("LedgerOpened", _LEDGER, data, reason=f"{summary}. Accepted: {reason}"))
         found.records = len(ledger.records)
     finally:
         ledger.close()
 
 
 def _read_log(folder: Path, verifier: Verifier) -> tuple[Tree, list[Entry]]:
-    """The tree over a whole log and its erasures; raises TamperedError where it does not hold."""
+    """The Merkle tree over a whole log, and its erasure records; raises TamperedError if it does not verify."""
     whole = Chain(folder, verifier)
     erased = [entry.record for entry in whole if entry.record["kind"] == "SubjectErased"]
     return whole.tree, erased
@@ -336,6 +343,6 @@ def _verifier(home: Settings) -> Verifier:
     return verifier
 
 
-def _at(settings: Settings, home: Path) -> Settings:
-    """The same settings for another home; the witness stays where it is."""
+def _settings_of(settings: Settings, home: Path) -> Settings:
+    """The same settings with another home; the witness stays the same."""
     return Settings(**settings.model_dump() | {"home": home})

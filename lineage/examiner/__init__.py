@@ -1,1 +1,1 @@
-"""What is given to examiners: one file that verifies the record and needs nothing else of this project."""
+"""The independent verifier for examiners: one file without imports from this project."""

@@ -1,18 +1,18 @@
-"""Verify the record of a Plimsoll ledger without trusting whoever keeps it.
+"""Verify the record of a Plimsoll ledger without trusting its operator.
 
     python verify.py log FOLDER                  the whole log: every record, every link, the signed count and root
     python verify.py record PROOF.json           one record, by the proof that came with it
-    python verify.py extends CHECKPOINT FOLDER   the log, and that it still holds what a checkpoint signed that you kept
+    python verify.py extends CHECKPOINT FOLDER   the log, and that it still continues a checkpoint that you kept
 
-One file, the standard library and `cryptography`; it writes nothing. --vkey KEY is the log's key from somebody you
-trust, --witness KEY asks for that witness's cosignature, --json answers in JSON. Exit status: 0 yes, 1 no, 2 not read.
+One file, the standard library and `cryptography`; it writes nothing. --vkey KEY is the log's key from a source that you
+trust, --witness KEY requires that witness's cosignature, --json answers in JSON. Exit status: 0 yes, 1 no, 2 not read.
 
 A log is a folder of segments `000000000001.jsonl`, named by the number of their first record, one record a line. A line
 ends in `,"seq":N,"v":2}`, N from 1 up. Its last `"prev":"…"` is the hash of the line before: SHA-256 of a zero byte and
 that line without its newline; 64 zeros in the first. Records without "v" are older, come first and name the plain
 SHA-256 of the line before. The lines are the leaves of a Merkle tree (RFC 9162); `checkpoint` is a signed note of their
-number and root (c2sp.org/signed-note, tlog-checkpoint, tlog-cosignature). Bytes are checked, not what they say: what
-was changed, moved, taken away or added is found; whether a record was allowed is another question.
+number and root (c2sp.org/signed-note, tlog-checkpoint, tlog-cosignature). Only bytes are checked: records changed,
+moved, removed or added are found; whether a record was legal is not checked.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ Peaks = list[list[bytes]]  # a Merkle tree so far: at [h] the root of a complete
 
 
 class Finding(ValueError):
-    """The number of the first bad record, 0 for what is not a record, and what is wrong with it."""
+    """A fault: the number of the first bad record (0 if it is not about a record), and a message."""
 
 
 def unbase64(text: str) -> bytes:
-    """The bytes; none where the text is not exactly how they are written, so that no changed letter goes unnoticed."""
+    """The decoded bytes; empty if the text is not their canonical base64, so that any changed letter is found."""
     with contextlib.suppress(ValueError):
         if base64.b64encode(data := base64.b64decode(text, validate=True)).decode() == text:
             return data
@@ -55,7 +55,7 @@ def unbase64(text: str) -> bytes:
 
 
 def parse_key(vkey: str, kind: int) -> Key:
-    """A key is written `name+id+base64(kind || key)`; its id is SHA-256(name || newline || kind || key)[:4]."""
+    """Parse a key `name+id+base64(kind || key)`; its id is SHA-256(name || newline || kind || key)[:4]."""
     name, shown, encoded = (*vkey.split("+", 2), "", "")[:3]
     blob = unbase64(encoded)
     key_id = hashlib.sha256(f"{name}\n".encode(errors="replace") + blob).digest()[:4]
@@ -65,7 +65,7 @@ def parse_key(vkey: str, kind: int) -> Key:
 
 
 def open_note(note: bytes, what: str, key: Key) -> tuple[str, str]:
-    """The text that `key` signed and, if it is a witness's, when."""
+    """The text signed by `key` and, for a witness's key, the time of the cosignature."""
     kind, owner, key_id, public = key
     text, _, signatures = note.decode(errors="replace").rstrip("\n").rpartition("\n\n")
     mine = b""
@@ -104,7 +104,7 @@ def hashes(fresh: Any, entries: Iterable[bytes]) -> list[bytes]:
 
 
 def grow(peaks: Peaks, nodes: list[bytes]) -> Peaks:
-    """The peaks when these nodes are added at the lowest level: pairs make nodes of the next one, one may be left."""
+    """The peaks after adding nodes at the lowest level: pairs make nodes of the next level, one may be left."""
     if not nodes:
         return peaks
     nodes = [*peaks[0], *nodes] if peaks else nodes
@@ -118,7 +118,7 @@ def root_of(peaks: Peaks) -> str:
 
 
 def root_by(leaf: bytes, index: int, size: int, proof: list[bytes]) -> bytes:
-    """The root to which an inclusion proof leads (RFC 9162 2.1.3.1, from the top); it uses the proof up."""
+    """The root that an inclusion proof leads to (RFC 9162 2.1.3.1, from the top); it consumes the proof."""
     if size <= 1:
         return leaf if index == 0 else b""
     sibling, half = proof.pop() if proof else b"", 1 << (size - 1).bit_length() - 1
@@ -135,7 +135,7 @@ def loaded(line: bytes) -> Any:
 
 
 def parse(line: bytes, number: int, version: int = 1) -> tuple[bytes, int]:
-    """The hash that the line names, with its closing quote, and the line's version, if it can be record `number`."""
+    """The hash that the line names, with its closing quote, and the version, if it can be record `number`."""
     if line.endswith(b',"seq":%d,"v":2}' % number):
         return line[line.rfind(PREV) :][len(PREV) :][:65], 2
     record = loaded(line)
@@ -149,7 +149,7 @@ def parse(line: bytes, number: int, version: int = 1) -> tuple[bytes, int]:
 
 
 class Walk:
-    """One reading of a log from its first line on, held against the checkpoints in `signed`."""
+    """One pass over a log from its first line, compared with the checkpoints in `signed`."""
 
     def __init__(self, folder: Path, signed: dict[str, Checkpoint]) -> None:
         self.signed, self.blocks = signed, filter(None, self.read(folder))
@@ -189,7 +189,7 @@ class Walk:
                 raise Finding(self.records + 1, f"is gone: {one['size']} records were signed ({what})")
 
     def linked(self, lines: list[bytes], leaves: list[bytes]) -> bool:
-        """Whether `link` would take them all as version 2; asked of many lines at once, since most are like that."""
+        """Whether all lines link as version 2; checked for many lines at once, since most do."""
         ends = b',"seq":%d,"v":2}' * len(lines) % tuple(range(self.records + 1, self.records + 1 + len(lines)))
         if b"".join(map(itemgetter(slice(-(len(ends) // len(lines)), None)), lines)) != ends:
             return False
@@ -211,7 +211,7 @@ class Walk:
             self.take([line], [leaves[at]], version)
 
     def intact(self, number: int, named: bytes, line: bytes, following: list[bytes]) -> bool:
-        """Whether this line is as it was recorded: then what it does not name, the line before it, was changed."""
+        """Whether this line is as recorded; if so, the line before it was changed."""
         if number == 1 or not re.fullmatch(rb'[0-9a-f]{64}"', named):
             return False
         leaf, plain = hashes(LEAF, [line])[0], hashlib.sha256(line).digest()
@@ -230,7 +230,7 @@ class Walk:
 
 
 def steady(path: Path) -> bytes:
-    """A small file that its writer overwrites in place: read until two readings agree; nothing where there is none."""
+    """The content of a small file overwritten in place: read until two readings agree; empty if it is missing."""
     while (note := path.read_bytes() if path.exists() else b"") and note != path.read_bytes():
         continue
     return note

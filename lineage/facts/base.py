@@ -1,4 +1,4 @@
-"""What all facts have in common. The kinds are in `kinds`, `safety` and `data_subjects`."""
+"""Base classes and shared types of facts. The kinds are in `kinds`, `safety` and `data_subjects`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 Json = dict[str, Any]
 Share = float
 Subject = Literal["model", "release", "one_or_all", "platform"]
-#: Where bytes lie: a path under the home folder or an address.
+#: Location of bytes: a path under the home folder or a URI.
 Uri = Annotated[str, Field(pattern=r"^[^\x00-\x1f]+$")]
 
 
@@ -23,7 +23,7 @@ class Version(TypedDict):
 
 
 class Dataset(Version):
-    """What a release was trained on, and the table of protected attributes beside it."""
+    """The data set that a release was trained on, and its table of protected attributes."""
 
     uri: Uri
     protected: NotRequired[Version]
@@ -56,7 +56,7 @@ class PlatformFact(Fact):
 
 
 class Golden(BaseModel):
-    """Golden rows that were answered again, and how many came out as they were."""
+    """Golden rows that were scored again: their number, and how many gave the recorded answer."""
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
     count: int = Field(ge=0)

@@ -1,4 +1,4 @@
-"""Facts about data subjects. They name nobody: a commitment stands for the person, whose salt only the vault holds."""
+"""Facts about data subjects. A commitment replaces the person's name; its salt is in the vault only."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class HoldReleased(PlatformFact):
 
 
 class SubjectErased(PlatformFact):
-    """Key and salt of a person were destroyed: what was sealed about the person can be read by nobody.
+    """Key and salt of a person were destroyed: data sealed about the person cannot be read any more.
 
-    Nothing here leads back to the person, since the salt of the commitment is gone too. `plain` counts decisions of
-    segments from before there were keys, which stay readable; `datasets` counts pinned versions that hold the person.
+    Nothing here leads back to the person, since the salt of the commitment is gone too. `plain` counts decisions in
+    segments sealed before keys existed, which stay readable; `datasets` counts pinned versions that hold the person.
     """
 
     commitment: Commitment

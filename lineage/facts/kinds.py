@@ -1,6 +1,6 @@
 """Kinds of facts about models, releases and the platform: the fields that each has.
 
-A fact is never edited. Constants that moved a verdict travel inside the fact, so that a reader needs nothing else.
+A fact is never edited. Constants that moved a verdict are part of the fact, so that it can be read on its own.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class ModelTrained(ModelFact):
 
 
 class CheckCompleted(Fact):
-    """A validator looked at the candidate and says what it saw."""
+    """A validator ran on the candidate, with this result and these findings."""
 
     check: str
     code: str
@@ -89,14 +89,14 @@ class CanaryStarted(Fact):
 
 
 class CanaryStepped(Fact):
-    """The judge let the canary take its next, larger share."""
+    """The judge advanced the canary to its next, larger share."""
 
     share: Share = Field(gt=0, le=1)
     judgement: Json
 
 
 class CanaryHeld(Fact):
-    """The judge waits, and why."""
+    """The judge holds the canary at its share, with the reason."""
 
     why: str
     judgement: Json
@@ -204,7 +204,7 @@ class AlertClosed(ModelFact):
 
 
 class RetrainRequested(ModelFact):
-    """A training run is wanted."""
+    """A training run was requested."""
 
     folder: str = Field(min_length=1)
     why: str
@@ -214,7 +214,7 @@ class RetrainRequested(ModelFact):
 
 
 class RollbackOrdered(Fact):
-    """The champion steps down at once."""
+    """The champion is taken out of traffic at once."""
 
     to: str
 
@@ -281,7 +281,7 @@ class SignedIn(PlatformFact):
 
 
 class ActionRefused(PlatformFact):
-    """A control refused what somebody tried."""
+    """A control refused an action."""
 
     attempted: str
     code: str

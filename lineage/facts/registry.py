@@ -38,10 +38,10 @@ def parse_fact(kind: str, data: Json, era: int = LATEST) -> Json:
 
     Raises:
         InvalidError: unknown kind, missing or extra field, or a value of the wrong type or range,
-            or one that JSON has no form for.
+            or one that cannot be written as JSON.
     """
     shape = shape_of(kind, era)
-    canonical(data)  # refuses what JSON cannot express, which would be turned into null on the way
+    canonical(data)  # refuses values such as NaN, which pydantic would turn into null
     try:
         return shape.model_validate(data).model_dump(mode="json", by_alias=True)
     except ValidationError as error:

@@ -1,7 +1,7 @@
-"""Facts about who does not answer, or answers without being used: the kill switch, breakers, the shadow.
+"""Facts about the kill switch, circuit breakers and the shadow.
 
-The kill switch is people's: one pulls it, two different people release it, no service and no time does either.
-A breaker is a machine's: a gateway replica opens and closes it by itself and says so here.
+Only people use the kill switch: one pulls it, two different people release it; no service and no timer does either.
+Only machines use a breaker: a gateway replica opens and closes it by itself and reports that here.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from lineage.facts.base import Fact, Json, ModelFact, SwitchFact
 
 Seq = Annotated[int, Field(ge=1)]
 Replica = Annotated[str, Field(min_length=1, max_length=200)]
-#: Why a breaker opened, as a word; the gateway has the list.
+#: Cause of a breaker's opening, as an identifier; the gateway has the list.
 Cause = Annotated[str, Field(pattern=r"^[a-z][a-z_]{0,59}$")]
 
 
@@ -25,7 +25,7 @@ class KillSwitchPulled(SwitchFact):
 
 
 class KillReleaseRequested(SwitchFact):
-    """A person asks to release what was pulled in record `pulled`; a second person has to confirm."""
+    """A person requested the release of the switch pulled in record `pulled`; a second person has to confirm."""
 
     pulled: Seq
 

@@ -1,8 +1,8 @@
-"""Who answered for a model at an instant, and who decided that: from the records up to it, and from nothing else.
+"""The release that answered for a model at an instant, and the actions that led to it, from the records up to then.
 
-Pure. Two things are told apart: what the ledger had decided, and what every gateway replica had acknowledged by then
-(`RouteApplied`). Between the two some replicas may have answered by the newer route; each answer names its release in
-the sealed decisions.
+Pure. The answer has two parts: what the ledger had decided, and what every gateway replica had acknowledged
+(`RouteApplied`). In between, some replicas may have used the newer route; sealed decisions name the release of each
+answer.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from lineage.state.safety import stricter
 
 Record = dict[str, Any]
 Answer = dict[str, Any]
-#: After these a digest never answers again, for whichever model.
+#: Facts after which a digest never answers again, for any model.
 BARRING = ("CandidateRejected", "CanaryAborted", "ReviewDecided", "RollbackOrdered")
-#: Facts that stop a model, or all of them where they name none, and those that let go.
+#: Facts that pull and release a kill switch, of one model or of all.
 KILLING = ("KillSwitchPulled", "KillSwitchReleased")
-#: Facts after which somebody else may answer, and facts that say who did.
+#: Facts that may change which release answers, and those that record which did.
 DECIDING = (
     *("ModelTrained", "CandidateValidated", "CandidateRejected", "ReleaseRegistered", "CanaryStarted", "CanaryStepped"),
     *("CanaryAborted", "ReviewRequested", "ReviewDecided", "RolloutStepped", "ReleasePromoted", "ChampionRetired"),
     *("RollbackOrdered", "ReleaseRolledBack", "ChampionReinstated", "RouteApplied", "BreakerOpened", "BreakerClosed"),
     *KILLING,
 )
-_WORDS = {
+_DID = {
     "CanaryStarted": "canary_started",
     "CanaryStepped": "share_raised",
     "RolloutStepped": "share_raised",
@@ -42,10 +42,10 @@ _WORDS = {
 
 
 def moment(text: str, name: str = "at") -> datetime:
-    """The instant that a text in RFC 3339 stands for; seconds may be left out.
+    """Parse an instant in RFC 3339; seconds may be left out.
 
     Raises:
-        InvalidError: it is none, or has no zone.
+        InvalidError: it is not one, or has no zone; `field` is `name`.
     """
     try:
         read = datetime.fromisoformat(text)
@@ -65,18 +65,19 @@ def answering(
     seq: int | None = None,
     now: datetime | None = None,
 ) -> Answer:
-    """Who answered for `model`, by every record with `at <= instant`, or by the first `seq` records.
+    """What answered for `model`, by every record with `at <= instant`, or by the first `seq` records.
 
     Args:
         records: in order; all, or at least those of kinds `DECIDING` about the model, the model's first, those of
             kinds `KILLING` about all models, those of kind RulesActivated, and those of kind ModelTrained and
             `BARRING` about releases of other models with the same bytes.
-        instant, seq: one of them.
-        now: later than it nothing is known yet.
+        model: name of the model.
+        instant, seq: exactly one of them.
+        now: latest valid instant.
 
     Returns:
-        `model`, `asked`, `seq` (the last record of kinds `DECIDING` about the model, or all of them, by then, or
-        None), and what `_decided` and `_acknowledged` say, as `decided` and `acknowledged`.
+        `model`, `asked`, `seq` (the last record of kinds `DECIDING` about the model or about all models by then, or
+        None), `decided` (see `_decided`) and `acknowledged` (see `_acknowledged`).
 
     Raises:
         InvalidError: not one of instant and seq, an instant without a zone, after `now`, or before the first record.
@@ -90,33 +91,37 @@ def answering(
         raise InvalidError(f"{stamp(instant)} lies in the future; it is {stamp(now)}", field="at")
     if seq is not None and seq < 1:
         raise InvalidError(f"seq is {seq}; records are counted from 1", field="seq")
-    asked = stamp(instant) if instant is not None else None
+    asked_time = stamp(instant) if instant is not None else None
     fold = _Fold(model)
     for record in records:
-        if record["seq"] > seq if seq is not None else record["at"] > str(asked):
-            _check_begun(fold, record, records, ("at", asked) if asked is not None else ("seq", f"record {seq}"))
+        if record["seq"] > seq if seq is not None else record["at"] > str(asked_time):
+            _check_begun(
+                fold, record, records, ("at", asked_time) if asked_time is not None else ("seq", f"record {seq}")
+            )
             break
-        fold.take(record)
+        fold.apply(record)
     if not fold.begun:
         raise UnknownError(f"there is no record about a model {model!r}; see `plimsoll releases`", field="model")
-    asked_for = {"at": asked} if asked is not None else {"seq": seq}
-    told = {"decided": _decided(fold), "acknowledged": _acknowledged(fold)}
-    return {"model": model, "asked": asked_for, "seq": fold.seq, **told}
+    asked = {"at": asked_time} if asked_time is not None else {"seq": seq}
+    answer = {"decided": _decided(fold), "acknowledged": _acknowledged(fold)}
+    return {"model": model, "asked": asked, "seq": fold.seq, **answer}
 
 
-def _check_begun(fold: _Fold, after: Record, records: Sequence[Record], asked: tuple[str, str]) -> None:
-    """Tell a model that came later from one that never was."""
+def _check_begun(fold: _Fold, after: Record, records: Sequence[Record], asked_time: tuple[str, str]) -> None:
+    """Raise an error that names the model's first record, if that came later."""
     if fold.begun:
         return
     first = next((r for r in records if r["model"] == fold.model and r["seq"] >= after["seq"]), None)
     if first is not None:
         begins = f"its first record is {first['seq']}, at {first['at']}"
-        raise InvalidError(f"nothing was on record about {fold.model} at {asked[1]}; {begins}", field=asked[0])
+        raise InvalidError(
+            f"nothing was on record about {fold.model} at {asked_time[1]}; {begins}", field=asked_time[0]
+        )
 
 
 @dataclass
 class _Fold:
-    """The ledger's fold of one model, and the records that moved it."""
+    """The ledger's state of one model, and the records that moved it."""
 
     model: str
     state: LedgerState = field(default_factory=LedgerState)
@@ -129,16 +134,16 @@ class _Fold:
     moves: dict[str, list[Record]] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
 
-    def take(self, record: Record) -> None:
-        """Fold in the next record."""
+    def apply(self, record: Record) -> None:
+        """Apply the next record."""
         if record["kind"] == "RulesActivated":
             self.state.apply(record)
             return
-        everybody = record["model"] is None and record["kind"] in KILLING
-        if record["model"] != self.model and not everybody:
-            self._take_other(record)
+        about_all = record["model"] is None and record["kind"] in KILLING
+        if record["model"] != self.model and not about_all:
+            self._apply_other_model(record)
             return
-        self.begun |= not everybody
+        self.begun |= not about_all
         if record["kind"] not in DECIDING:
             return
         self.seq = record["seq"]
@@ -157,12 +162,12 @@ class _Fold:
             self.moves.setdefault(record["release"], []).append(record)
 
     def killed(self) -> str:
-        """What answers under the kill switches: `nothing`, `baseline`, or an empty text where none is pulled."""
+        """The answer under the kill switches: `nothing`, `baseline`, or an empty text if none is pulled."""
         view = self.state.models.get(self.model)
         return stricter([self.state.kill, view.kill if view else None])
 
-    def _take_other(self, record: Record) -> None:
-        # Bytes that failed as a release of another model are barred here too.
+    def _apply_other_model(self, record: Record) -> None:
+        # Bytes that were barred as a release of another model are barred here too.
         kind, release = record["kind"], record["release"]
         if kind == "ModelTrained":
             self.digests[release] = record["data"]["digest"]
@@ -175,35 +180,35 @@ class _Fold:
 
 
 def _decided(fold: _Fold) -> Answer:
-    """What the ledger had decided.
+    """The part of the answer that the ledger had decided.
 
     `mode` (normal, baseline, or killed by a person), `killed` (what answered then: baseline or nothing; else empty),
     `release` (None where the baseline or nothing answers), `baseline_of` (whose bundle's baseline answers then),
     `digest` of the bundle that answers, `threshold` (None for a baseline: its cut-off stands in the bundle), `policy`
-    and `policy_digest` it was let in under, `people` (see `_people`), `by` (the record that put it there), `kills` and
+    and `policy_digest` of that release, `people` (see `_people`), `by` (the record that led to it), `kills` and
     `breakers` (see `_kills` and `_breakers`) and `challenger` (None, also while killed, or release, digest, threshold,
     policy_digest, share, state, people, by).
     """
     view, killed = fold.state.models.get(fold.model), fold.killed()
-    stands = (view.champion if view else None) or ""
-    champion = fold.state.releases.get(stands if not killed else "")
+    name = (view.champion if view else None) or ""
+    champion = fold.state.releases.get(name if not killed else "")
     answers = champion or fold.state.releases.get((view.baseline_from if view else None) or "")
     answers = answers if killed != "nothing" else None
-    told: Answer = {"mode": "killed" if killed else view.mode if view else "baseline", "killed": killed}
-    told["release"] = champion.release if champion else None
-    told["baseline_of"] = answers.release if answers and not champion else None
-    told |= _release(answers)
-    told["threshold"] = champion.threshold if champion else None
-    told["policy"] = answers.policy if answers else None
-    told["people"] = _people(fold, champion.release) if champion else []
-    told["by"] = _who(fold.killed_by if killed else fold.champion_by)
-    told |= {"kills": _kills(fold), "breakers": _breakers(fold), "challenger": None}
+    answer: Answer = {"mode": "killed" if killed else view.mode if view else "baseline", "killed": killed}
+    answer["release"] = champion.release if champion else None
+    answer["baseline_of"] = answers.release if answers and not champion else None
+    answer |= _release(answers)
+    answer["threshold"] = champion.threshold if champion else None
+    answer["policy"] = answers.policy if answers else None
+    answer["people"] = _people(fold, champion.release) if champion else []
+    answer["by"] = _act(fold.killed_by if killed else fold.champion_by)
+    answer |= {"kills": _kills(fold), "breakers": _breakers(fold), "challenger": None}
     if view is not None and view.challenger is not None and not killed:
         challenger = fold.state.releases[view.challenger]
-        told["challenger"] = {"release": challenger.release, "share": view.share, "state": str(challenger.state)}
-        told["challenger"] |= _release(challenger) | {"people": _people(fold, challenger.release)}
-        told["challenger"]["by"] = _who(fold.share_by)
-    return told
+        answer["challenger"] = {"release": challenger.release, "share": view.share, "state": str(challenger.state)}
+        answer["challenger"] |= _release(challenger) | {"people": _people(fold, challenger.release)}
+        answer["challenger"]["by"] = _act(fold.share_by)
+    return answer
 
 
 def _kills(fold: _Fold) -> list[Answer]:
@@ -229,48 +234,48 @@ def _release(release: Release | None) -> Answer:
 
 
 def _acknowledged(fold: _Fold) -> Answer | None:
-    """The newest route that every replica had said it runs; None before the first.
+    """The newest route that every replica had acknowledged; None before the first.
 
     `seq` and `at` of that record, `version` (the record number up to which the route follows the ledger), `champion`,
-    `challenger`, `share`, `killed`, `replicas`, and `in_step`: whether it is what was decided.
+    `challenger`, `share`, `killed`, `replicas`, and `in_step`: whether it equals what was decided.
     """
     if fold.applied is None:
         return None
     data = fold.applied["data"]
-    told = {name: data[name] for name in ("version", "champion", "challenger", "share", "replicas")}
-    told["killed"] = data.get("killed", "")
+    answer = {name: data[name] for name in ("version", "champion", "challenger", "share", "replicas")}
+    answer["killed"] = data.get("killed", "")
     view = fold.state.models.get(fold.model)
     decided: tuple[Any, ...] = (None, None, 0.0)
     if view is not None:  # a challenger with no share is on no route
         decided = (view.champion, view.challenger if view.share > 0 else None, view.share)
-    in_step = (*decided, fold.killed()) == tuple(told[name] for name in ("champion", "challenger", "share", "killed"))
-    return {"seq": fold.applied["seq"], "at": fold.applied["at"], **told, "in_step": in_step}
+    in_step = (*decided, fold.killed()) == tuple(answer[name] for name in ("champion", "challenger", "share", "killed"))
+    return {"seq": fold.applied["seq"], "at": fold.applied["at"], **answer, "in_step": in_step}
 
 
 def _people(fold: _Fold, release: str) -> list[Answer]:
-    """What was done to bring the release there, in order: `did`, `by`, `role`, `seq`, `at`, `reason`."""
-    told: list[Answer] = []
+    """The actions that moved the release, in order: `did`, `by`, `role`, `seq`, `at`, `reason`."""
+    answer: list[Answer] = []
     for record in fold.moves.get(release, []):
-        did = _WORDS.get(record["kind"])
+        did = _DID.get(record["kind"])
         if record["kind"] == "ReviewDecided":
             did = {"approve": "approved", "reject": "rejected"}[record["data"]["decision"]]
-        if record["kind"] == "RolloutStepped" and not any(step["did"] == "rollout_started" for step in told):
+        if record["kind"] == "RolloutStepped" and not any(step["did"] == "rollout_started" for step in answer):
             did = "rollout_started"
         if did is not None:
-            told.append({"did": did, **(_who(record) or {})})
-    return told
+            answer.append({"did": did, **(_act(record) or {})})
+    return answer
 
 
-def _who(record: Record | None) -> Answer | None:
+def _act(record: Record | None) -> Answer | None:
     """`seq`, `at`, `kind`, `by`, `role`, `reason` of a record."""
     if record is None:
         return None
     actor = record["actor"]
-    told = {
+    answer = {
         "seq": record["seq"],
         "at": record["at"],
         "kind": record["kind"],
         "by": actor["name"],
         "role": actor["role"],
     }
-    return told | {"reason": record["reason"]}
+    return answer | {"reason": record["reason"]}

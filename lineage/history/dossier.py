@@ -1,11 +1,11 @@
 """The dossier of a release: everything on record about it in one folder, with its proofs and the verifier.
 
-It stands on one record: what it says is what the first `upto` records add up to, and its checkpoint signs their root.
-By default that is the newest record about the release, so that the same dossier, byte for byte, is made again until
-something new happens to the release. Signatures are Ed25519 and therefore repeat; no clock is read.
+It covers the first `upto` records of the log, and its checkpoint signs their root. By default `upto` is the newest
+record about the release, so that the same bytes are made again until there is a new record about it. Signatures are
+Ed25519 and therefore repeat; no clock is read.
 
-What holds customers' rows stays out, and the README says so. What should be there and is not, or is not what was
-recorded, is named in MISSING.md.
+Rows of customers are left out, as the README states. Files that are missing or do not have their recorded digest are
+named in MISSING.md.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from lineage.settings import Settings
 from lineage.state.fold import LedgerState
 
 Files = dict[str, bytes]
-#: Measurements come every few seconds for as long as a release answers: of each kind so many are in a dossier.
+#: Largest number of measurements of each kind in a dossier; they come every few seconds while a release answers.
 MOST_ROUTINE = 5_000
 _SPEC_BYTES = 256 * 1024
 _NAMING = ("release", "about", "champion", "challenger", "to", "replaced", "replaced_by", "control")
@@ -41,7 +41,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first moment that a zip can name
 
 @dataclass
 class _Case:
-    """One release as of one record. `facts` are the records shown, `sealed` counts all segments and decisions."""
+    """One release as of record `upto`. `facts` are the records shown; `sealed` counts all segments and decisions."""
 
     release: str
     upto: int
@@ -49,36 +49,39 @@ class _Case:
     trained: Record
     facts: list[Record]
     sealed: dict[str, int]
-    lacks: list[tuple[str, str]] = field(default_factory=list)
+    missing: list[tuple[str, str]] = field(default_factory=list)
 
     def of_kind(self, *kinds: str) -> list[Record]:
         return [fact for fact in self.facts if fact["kind"] in kinds]
 
     @property
     def own(self) -> list[Record]:
-        """Those whose subject is the release itself."""
+        """The facts whose subject is the release itself."""
         return [fact for fact in self.facts if fact["release"] == self.release]
 
 
 def build_dossier(ledger: Ledger, settings: Settings, release: str, upto: int | None = None) -> Files:
-    """Everything about a release: name -> content.
+    """The files of a release's dossier, content by name.
 
     Args:
-        upto: the record it stands on; the newest one about the release when None.
+        ledger: the ledger.
+        settings: the home with reports and bundles.
+        release: name of the release.
+        upto: last record to cover; the newest one about the release when None.
 
     Raises:
         UnknownError: there is no such release, or not among the first `upto` records.
     """
     records = ledger.records
-    here = len(records)
-    if upto is not None and not 1 <= upto <= here:
-        raise UnknownError(f"there is no record {upto}; the log holds {here}", field="upto")
-    seqs = about(records, release, here if upto is None else upto)
+    newest = len(records)
+    if upto is not None and not 1 <= upto <= newest:
+        raise UnknownError(f"there is no record {upto}; the log holds {newest}", field="upto")
+    seqs = about(records, release, newest if upto is None else upto)
     case = _case(records, release, upto or seqs[-1], seqs)
     files: Files = {"release.json": _json(_fold(records, case)), "vkey": f"{ledger.verifier.vkey}\n".encode()}
-    files |= _proofs(ledger, case) | _told(case) | _from_disk(settings, case)
+    files |= _proofs(ledger, case) | _summaries(case) | _from_disk(settings, case)
     files["verify.py"] = resources.files("lineage.examiner").joinpath("verify.py").read_bytes()
-    if case.lacks:
+    if case.missing:
         files[MISSING] = _missing(case)
     files[README] = _readme(case, files)
     sums = "".join(f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in sorted(files))
@@ -86,7 +89,7 @@ def build_dossier(ledger: Ledger, settings: Settings, release: str, upto: int | 
 
 
 def to_zip(files: Files) -> bytes:
-    """The files as a zip: the same files give the same bytes. Nothing is compressed, times and modes are fixed."""
+    """The files as a zip; the same files give the same bytes: no compression, fixed times and modes."""
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(files):
@@ -97,10 +100,10 @@ def to_zip(files: Files) -> bytes:
 
 
 def about(records: Records, release: str, upto: int) -> list[int]:
-    """Numbers, rising, of the records up to `upto` that are about a release or that it rests on.
+    """Numbers, rising, of the records up to `upto` that are about a release or about its training.
 
     Raises:
-        UnknownError: it was not trained by then.
+        UnknownError: the release was not trained by then.
     """
     born = records.numbers(upto=upto, kinds=["ModelTrained"], release=release)
     if not len(born):
@@ -108,19 +111,19 @@ def about(records: Records, release: str, upto: int) -> list[int]:
     first = int(born[0])
     trained = records[first]
     found = set(_origin(records, trained, upto))
-    needle = f'{release}"'.encode()  # cheaper than to parse each line, and every line that names it holds this
+    needle = f'{release}"'.encode()  # in every line that names the release; cheaper than parsing each line
     for index in map(int, records.numbers(after=first, upto=upto, model=trained["model"])):
         if needle in records.line(index + 1) and _names(records[index], release):
             found.add(index + 1)
     kinds = ["AlertRaised", "RetrainRequested"]
     for fact in records.find(after=first, upto=upto, kinds=kinds, model=trained["model"]).records:
-        if fact["data"]["evidence"] in found:  # what was seen of the release led to it
+        if fact["data"]["evidence"] in found:  # caused by a measurement of the release
             found.add(fact["seq"])
     return sorted(found)
 
 
 def _origin(records: Records, trained: Record, upto: int) -> Iterator[int]:
-    """The training, the request for it with what led to that, its job, and the data set."""
+    """Numbers of the training record, its request with the evidence for that, its job, and its data set."""
     model, data = trained["model"], trained["data"]
     yield trained["seq"]
     pinned = records.find(upto=trained["seq"], kinds=["DatasetPinned"], model=model, newest_first=True).records
@@ -159,12 +162,12 @@ def _case(records: Records, release: str, upto: int, seqs: list[int]) -> _Case:
             case.facts = [one for one in case.facts if one["seq"] not in gone]
             which = f"{len(old)} of {len(many)} records of kind {kind}, from {old[0]} to {old[-1]}"
             why = f"{which}, are left out for their number. `plimsoll audit prove NUMBER` proves each of them"
-            case.lacks.append(("facts.jsonl and proofs/", why))
+            case.missing.append(("facts.jsonl and proofs/", why))
     return case
 
 
 def _fold(records: Records, case: _Case) -> dict[str, Any]:
-    """The release as the first `upto` records add up to. Records of other models and of no release leave it alone."""
+    """The state of the release after the first `upto` records; only facts about releases of its model affect it."""
     state = LedgerState()
     kinds = ["ModelTrained", *(kind for kind in FACTS if subject_of(kind) == "release")]
     for record in records.find(upto=case.upto, kinds=kinds, model=case.trained["model"]).records:
@@ -193,8 +196,8 @@ def _proofs(ledger: Ledger, case: _Case) -> Files:
     return files | {"facts.jsonl": b"".join(lines)}
 
 
-def _told(case: _Case) -> Files:
-    """What the records say, put together by what people ask for; everything names its record."""
+def _summaries(case: _Case) -> Files:
+    """Summaries of the records: findings, approvals, judgements, segments, policy. Each entry names its record."""
     made = case.trained["data"]
     checks = [{"record": one["seq"], **one["data"]} for one in case.of_kind("CheckCompleted")]
     judged = [one for one in case.own if one["data"].get("judgement") or one["kind"] in ("CanaryHeld", "CanaryAborted")]
@@ -213,7 +216,7 @@ def _told(case: _Case) -> Files:
     policy = canonical(made["policy"])
     if digest_bytes(policy) != made["policy_digest"]:
         why = f"its SHA-256 is not the policy digest in record {case.trained['seq']}, {made['policy_digest']}"
-        case.lacks.append(("policy.json", f"what is there is the policy on record, but {why}"))
+        case.missing.append(("policy.json", f"what is there is the policy on record, but {why}"))
     return {
         "findings.json": _json({"policy_digest": made["policy_digest"], "checks": checks}),
         "approvals.json": _json(approvals),
@@ -231,14 +234,14 @@ def _act(record: Record, *names: str) -> dict[str, Any]:
 
 
 def _from_disk(settings: Settings, case: _Case) -> Files:
-    """Files that records name by their digest, and data.json; only what has the digest on record."""
+    """Files on disk that records name by their digest, if they have that digest, and data.json."""
     made, files = case.trained["data"], Files()
     recorded = [one["data"]["report_digest"] for one in case.of_kind("CandidateValidated", "CandidateRejected")]
     try:
         if recorded:
-            files["report.html"] = _exact(settings.reports / f"{case.release}.html", recorded[-1])
+            files["report.html"] = _read_recorded(settings.reports / f"{case.release}.html", recorded[-1])
     except PlimsollError as error:
-        case.lacks.append(("report.html", error.message))
+        case.missing.append(("report.html", error.message))
     listed: dict[str, str] = {}
     try:
         listed = _listing(settings.artefacts / made["digest"].removeprefix("sha256:"), made["digest"])
@@ -246,16 +249,16 @@ def _from_disk(settings: Settings, case: _Case) -> Files:
         files |= _spec(settings.artefacts / made["digest"].removeprefix("sha256:"), listed)
     except PlimsollError as error:
         name = "bundle/release.json" if listed else "bundle/FILES and bundle/release.json"
-        case.lacks.append((name, error.message))
+        case.missing.append((name, error.message))
     names = ("family", "params", "seed", "code_digest", "environment_digest", "fingerprint", "signature_key", "run_id")
     pinned = [{"record": one["seq"], **one["data"]} for one in case.of_kind("DatasetPinned")]
     bundle = {"digest": made["digest"], "files": listed or None}
-    told = {"record": case.trained["seq"], "dataset": made["dataset"], "pinned": pinned, "bundle": bundle}
-    files["data.json"] = _json(told | {"features": made["features"]} | {name: made[name] for name in names})
+    data = {"record": case.trained["seq"], "dataset": made["dataset"], "pinned": pinned, "bundle": bundle}
+    files["data.json"] = _json(data | {"features": made["features"]} | {name: made[name] for name in names})
     return files
 
 
-def _exact(path: Path, digest: str) -> bytes:
+def _read_recorded(path: Path, digest: str) -> bytes:
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -266,7 +269,7 @@ def _exact(path: Path, digest: str) -> bytes:
 
 
 def _listing(folder: Path, digest: str) -> dict[str, str]:
-    """Name and digest of each file of the bundle, if they add up to the bundle's digest."""
+    """Digest of each file of the bundle by name, after checking the bundle's digest."""
     if not folder.is_dir():
         raise UnavailableError(f"the bundle {digest} is on record, but its folder is not there")
     found = digest_folder(folder)
@@ -285,7 +288,7 @@ def _spec(folder: Path, listed: dict[str, str]) -> Files:
     size = (folder / "release.json").stat().st_size
     if size > _SPEC_BYTES:
         raise UnavailableError(f"it has {size} bytes; up to {_SPEC_BYTES} are taken in. bundle/FILES has its digest")
-    return {"bundle/release.json": _exact(folder / "release.json", listed["release.json"])}
+    return {"bundle/release.json": _read_recorded(folder / "release.json", listed["release.json"])}
 
 
 def _json(value: Any) -> bytes:
@@ -293,14 +296,14 @@ def _json(value: Any) -> bytes:
 
 
 def _missing(case: _Case) -> bytes:
-    lines = "".join(f"- **{name}**: {why}.\n" for name, why in case.lacks)
+    lines = "".join(f"- **{name}**: {why}.\n" for name, why in case.missing)
     return f"# Missing from the dossier of {case.release} at record {case.upto}\n\n{lines}".encode()
 
 
 def _readme(case: _Case, files: Files) -> bytes:
     present = [name for name in CONTENTS if name in files or name in (SUMS, "proofs/")]
     listed = "".join(f"| `{name}` | {CONTENTS[name]} |\n" for name in present)
-    gaps = f"**Not everything is here: read {MISSING}.**" if case.lacks else "Nothing is missing."
+    gaps = f"**Not everything is here: read {MISSING}.**" if case.missing else "Nothing is missing."
     return _README.format(
         release=case.release, upto=case.upto, at=case.at, facts=len(case.facts), listed=listed, gaps=gaps
     ).encode()
@@ -308,7 +311,7 @@ def _readme(case: _Case, files: Files) -> bytes:
 
 _README = """# Dossier of {release}
 
-It stands on record {upto} of the log, made at {at}, and holds {facts} records. {gaps}
+It ends at record {upto} of the log, made at {at}, and holds {facts} records. {gaps}
 
 | file | what it is |
 |---|---|
@@ -319,8 +322,8 @@ It stands on record {upto} of the log, made at {at}, and holds {facts} records. 
     for one in proofs/*.json; do python -I verify.py record "$one" --vkey "$(cat vkey)" || break; done
 
 The first shows that the folder is whole. The second shows that each record is, byte for byte, among the {upto} that
-the log's key signed for in `checkpoint`; take the key from somebody you trust in place of `vkey` if you can. Then see
-that `facts.jsonl` holds the lines that were proved, and no others:
+the log's key signed for in `checkpoint`; take the key from a source that you trust in place of `vkey` if you can. Then
+see that `facts.jsonl` holds the lines that were proved, and no others:
 
     python -I -c "import json, pathlib; print(pathlib.Path('facts.jsonl').read_bytes() == b''.join(
         json.loads(one.read_bytes())['record'].encode() + b'\\n'

@@ -1,4 +1,4 @@
-"""What lies in a dossier: each file by name, in words for its README."""
+"""Files of a dossier by name, with their descriptions in its README."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ CONTENTS = {
     "facts.jsonl": "every record about the release and those it rests on, one a line, exactly as stored",
     "proofs/": "for each of them a proof that leads to the checkpoint, named by the record's number",
     "checkpoint": "how many records the log held and the root of their Merkle tree, signed by the log's key",
-    "vkey": "the public key of the log; compare it with the one that you got from somebody you trust",
+    "vkey": "the public key of the log; compare it with the one from a source that you trust",
     "release.json": "the release as those records add up to: state, share, checks, approvals, every step",
     "findings.json": "each check of the policy: what it observed, the limit, whether it passed",
     "approvals.json": "who made the release, who was asked, who decided, and what a control refused",

@@ -1,8 +1,8 @@
-"""Where a release comes from and what came of a data set: the record as a graph. Pure.
+"""Provenance of releases, data sets and models as a graph made from records. Pure.
 
-dataset → run → artefact → release → rollout → segment      what became of what
-request → run    check, report, approval → release          who asked, and what spoke for it
-rollout → rollback                                          how it ended
+dataset → run → artefact → release → rollout → segment      derivation
+request → run    check, report, approval → release          request and evidence
+rollout → rollback                                          end
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Node = dict[str, Any]
 Edge = dict[str, str]
 Graph = dict[str, list[Any]]
 #: Kinds of facts that have a place in the graph.
-TOLD = (
+GRAPH_KINDS = (
     *("DatasetPinned", "RetrainRequested", "ModelTrained", "CheckCompleted", "CandidateValidated", "CandidateRejected"),
     *("ReleaseRegistered", "CanaryStarted", "CanaryStepped", "CanaryAborted", "ReviewRequested", "ReviewDecided"),
     *("RolloutStepped", "ReleasePromoted", "ChampionRetired", "RollbackOrdered", "ReleaseRolledBack"),
@@ -36,36 +36,36 @@ def graph(
     model: str | None = None,
     most_segments: int = _MOST_SEGMENTS,
 ) -> Graph:
-    """The part of the graph that leads to a release and on from it, on from a data set, or all of a model.
+    """The graph before and after a release, after a data set, or of a whole model.
 
     Args:
-        records: in order; all, or at least those of kinds `TOLD` about the models concerned.
-        release, dataset_digest, model: one of them.
-        most_segments: of each rollout so many newest segments stand singly, the others in one node that counts them.
+        records: in order; all, or at least those of kinds `GRAPH_KINDS` about the models concerned.
+        release, dataset_digest, model: exactly one of them.
+        most_segments: the newest segments of each rollout with a node each; earlier ones share one node with counts.
 
     Returns:
-        `nodes`: `{"id", "kind", "label", "at", "seq", "model"}` and what the kind has beside it (a digest, a state);
-        `edges`: `{"from", "to", "kind"}`. Both in the order of the record.
+        `nodes`: `{"id", "kind", "label", "at", "seq", "model"}` and further fields of the kind (a digest, a state);
+        `edges`: `{"from", "to", "kind"}`. Both in the order of the records.
 
     Raises:
         InvalidError: not exactly one of the three.
         UnknownError: nothing on record has that name or digest.
     """
-    asked = {"release": release, "dataset": dataset_digest, "model": model}
-    given = {name: value for name, value in asked.items() if value is not None}
+    requested = {"release": release, "dataset": dataset_digest, "model": model}
+    given = {name: value for name, value in requested.items() if value is not None}
     if len(given) != 1:
         raise InvalidError("name one release, one data set by its digest, or one model", field="release")
     ((name, value),) = given.items()
-    whole = _Whole(most_segments)
+    whole = _WholeGraph(most_segments)
     for record in records:
-        if record["kind"] in TOLD and (model is None or record["model"] == model):
-            whole.take(record)
-    whole.put_segments()
+        if record["kind"] in GRAPH_KINDS and (model is None or record["model"] == model):
+            whole.add(record)
+    whole.add_segments()
     if name == "model":
         chosen = set(whole.nodes)
     else:
         start = f"{name}:{value}"
-        chosen = whole.beyond(start) | (whole.before(start) if name == "release" else set())
+        chosen = whole.descendants(start) | (whole.ancestors(start) if name == "release" else set())
         chosen |= whole.evidence(chosen)
         chosen &= whole.nodes.keys()
     if not chosen:
@@ -74,8 +74,8 @@ def graph(
 
 
 @dataclass
-class _Whole:
-    """The graph of everything that was taken in."""
+class _WholeGraph:
+    """The graph of all records added."""
 
     most_segments: int
     nodes: dict[str, Node] = field(default_factory=dict)
@@ -84,8 +84,8 @@ class _Whole:
     rollouts: dict[str, str] = field(default_factory=dict)
     segments: dict[str, list[Record]] = field(default_factory=dict)
 
-    def take(self, record: Record) -> None:
-        """Take in the next record."""
+    def add(self, record: Record) -> None:
+        """Add the next record."""
         kind = record["kind"]
         if kind == "ModelTrained":
             self._trained(record)
@@ -117,8 +117,8 @@ class _Whole:
 
     def _dataset(self, record: Record, data: dict[str, Any]) -> str:
         label = f"{data.get('dataset') or data['uri']}, version {data['version']}"
-        told = {name: data.get(name) for name in ("uri", "version", "digest", "rows")}
-        return self._node("dataset", data["digest"], label, record, **told)
+        detail = {name: data.get(name) for name in ("uri", "version", "digest", "rows")}
+        return self._node("dataset", data["digest"], label, record, **detail)
 
     def _moved(self, record: Record) -> None:
         kind, data, release = record["kind"], record["data"], record["release"]
@@ -135,8 +135,8 @@ class _Whole:
             self._edge(self._node("report", digest, _short(digest), record, digest=digest), named, "reports_on")
         elif kind == "ReviewDecided":
             label = f"{data['decision']} by {record['actor']['name']}"
-            told = {"decision": data["decision"], "by": record["actor"]["name"], "reason": record["reason"]}
-            self._edge(self._node("approval", str(record["seq"]), label, record, **told), named, "decided_on")
+            detail = {"decision": data["decision"], "by": record["actor"]["name"], "reason": record["reason"]}
+            self._edge(self._node("approval", str(record["seq"]), label, record, **detail), named, "decided_on")
         elif kind == "CanaryStarted":
             rollout = self._node("rollout", str(record["seq"]), f"canary at {data['share']:.0%}", record)
             self.rollouts[release] = rollout
@@ -145,7 +145,7 @@ class _Whole:
             self._carried(record)
 
     def _carried(self, record: Record) -> None:
-        """What happened to a release on live traffic, which its rollout tells."""
+        """Update the rollout node of a release by a fact about its live traffic."""
         kind, data, rollout = record["kind"], record["data"], self.rollouts.get(record["release"])
         if rollout is None:
             return
@@ -161,8 +161,8 @@ class _Whole:
         }
         self.nodes[rollout]["label"] = words.get(kind, self.nodes[rollout]["label"])
 
-    def put_segments(self) -> None:
-        """Hang the segments on what answered in them."""
+    def add_segments(self) -> None:
+        """Add the segments and their edges from the rollouts that answered in them."""
         for source, sealed in self.segments.items():
             shown = sealed[-self.most_segments :] if self.most_segments else []
             rest = sealed[: len(sealed) - len(shown)]
@@ -173,25 +173,25 @@ class _Whole:
                 self._edge(source, more, "answered_in")
             for record in shown:
                 data = record["data"]
-                told = {"digest": data["digest"], "uri": data["uri"], "releases": data["releases"]}
+                detail = {"digest": data["digest"], "uri": data["uri"], "releases": data["releases"]}
                 name, label = f"{record['model']}/{data['segment']}", f"{data['rows']:,} decisions"
-                self._edge(source, self._node("segment", name, label, record, **told), "answered_in")
+                self._edge(source, self._node("segment", name, label, record, **detail), "answered_in")
 
-    def beyond(self, start: str) -> set[str]:
-        """`start` and everything that came of it."""
+    def descendants(self, start: str) -> set[str]:
+        """`start` and all nodes derived from it."""
         return self._reach(start, [(origin, to) for origin, to in self.edges])
 
-    def before(self, start: str) -> set[str]:
-        """`start` and everything it came of."""
+    def ancestors(self, start: str) -> set[str]:
+        """`start` and all nodes that it is derived from."""
         return self._reach(start, [(to, origin) for origin, to in self.edges])
 
     def evidence(self, chosen: set[str]) -> set[str]:
-        """What spoke for or against the releases among `chosen`, and who asked for its runs."""
+        """Checks, reports, approvals and requests with an edge to a node in `chosen`."""
         kinds = ("check:", "report:", "approval:", "request:")
         return {origin for origin, to in self.edges if to in chosen and origin.startswith(kinds)}
 
     def part(self, chosen: set[str]) -> Graph:
-        """The nodes chosen and the edges between them."""
+        """The chosen nodes and the edges between them."""
         nodes = [node for name, node in self.nodes.items() if name in chosen]
         between = {(origin, to): kind for (origin, to), kind in self.edges.items() if {origin, to} <= chosen}
         edges = [{"from": origin, "to": to, "kind": kind} for (origin, to), kind in between.items()]
@@ -210,9 +210,9 @@ class _Whole:
         return reached
 
     def _node(self, kind: str, name: str, label: str, record: Record, **more: Any) -> str:
-        """The id of that node, made when it is new: it stands where it was first on record."""
-        told = {"kind": kind, "label": label, "at": record["at"], "seq": record["seq"], "model": record["model"]}
-        self.nodes.setdefault(f"{kind}:{name}", {"id": f"{kind}:{name}", **told, **more})
+        """The id of a node, made if it is new; it keeps the record in which it first appeared."""
+        detail = {"kind": kind, "label": label, "at": record["at"], "seq": record["seq"], "model": record["model"]}
+        self.nodes.setdefault(f"{kind}:{name}", {"id": f"{kind}:{name}", **detail, **more})
         return f"{kind}:{name}"
 
     def _edge(self, origin: str, to: str, kind: str) -> None:

@@ -5,7 +5,7 @@
     CsUYapGGPo4dkMgIAUqom/Xaj…     root, base64
 
 The form is c2sp.org/tlog-checkpoint. On disk a checkpoint fills exactly one sector, so that a loss of power leaves the
-old one or the new one and nothing in between.
+old one or the new one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MOST_DIGITS = 15
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a log says of itself."""
+    """Name, size and root of a log."""
 
     origin: str
     size: int
@@ -63,10 +63,10 @@ class Checkpoint:
 
 
 def open_checkpoint(note: bytes, verifier: Verifier) -> Checkpoint:
-    """Check the log's own signature and read what it says.
+    """The checkpoint in a note, after checking the log's own signature.
 
     Raises:
-        NoteError: no signature of the log's key, or not a checkpoint of the log of that name.
+        NoteError: no valid signature of the log's key, or not a checkpoint of the log of that name.
     """
     verifier.check(note)
     checkpoint = Checkpoint.parse(split(note)[0])
@@ -76,7 +76,7 @@ def open_checkpoint(note: bytes, verifier: Verifier) -> Checkpoint:
 
 
 def to_sector(note: bytes) -> bytes:
-    """A note as it lies on disk: filled up with newlines."""
+    """A note as stored on disk: one sector, padded with newlines."""
     return note.ljust(SECTOR_BYTES, b"\n")
 
 
@@ -84,7 +84,7 @@ def from_sector(data: bytes) -> bytes:
     """The note in a sector.
 
     Raises:
-        NoteError: the bytes are not a note and newlines.
+        NoteError: the bytes are not a note padded with newlines.
     """
     note = data.rstrip(b"\n") + b"\n"
     if len(data) != SECTOR_BYTES or to_sector(note) != data:

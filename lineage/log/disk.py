@@ -1,4 +1,4 @@
-"""The few calls by which the log touches a disk: a port, so that a test can lose power between any two of them."""
+"""Port for the log's disk operations, so that a test can simulate a loss of power between any two of them."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ class Disk:
         os.ftruncate(descriptor, size)
 
     def rename(self, old: Path, new: Path) -> None:
-        """Give a file the name of another, which is gone."""
+        """Rename a file, replacing the file of the new name."""
         old.replace(new)
 
     def unlink(self, path: Path) -> None:
-        """Take a name away, if it is there."""
+        """Remove a file if it exists."""
         path.unlink(missing_ok=True)
 
     def flush_folder(self, folder: Path) -> None:
@@ -58,15 +58,15 @@ class Disk:
             os.close(descriptor)
 
     def close(self, descriptor: int) -> None:
-        """Give the descriptor back."""
+        """Close the descriptor."""
         os.close(descriptor)
 
     def replace(self, path: Path, data: bytes) -> None:
-        """Put a whole file in place: after a crash it is the old one or the new one."""
+        """Replace a file atomically and durably: after a crash it is the old one or the new one."""
         draft = path.with_name(path.name + ".new")
         descriptor = self.open_fixed(draft)
         try:
-            self.truncate(descriptor, 0)  # what a crash left of an earlier draft
+            self.truncate(descriptor, 0)  # an earlier draft that a crash left
             self.write_at(descriptor, data, 0)
             self.flush(descriptor)
         finally:

@@ -1,4 +1,4 @@
-"""Group commit: whoever asks while a flush is under way shares the next one, so that many writers cost few flushes."""
+"""Group commit: requests that arrive during a flush share the next one, so that many writers cost few flushes."""
 
 from __future__ import annotations
 
@@ -8,52 +8,52 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Generic, TypeVar
 
-Asked = TypeVar("Asked")
+Request = TypeVar("Request")
 Result = TypeVar("Result")
 
 
 @dataclass(slots=True)
-class Slot(Generic[Asked, Result]):
-    """One caller's wish and what came of it: a result, or the error it is to be raised with."""
+class Slot(Generic[Request, Result]):
+    """One caller's request and its outcome: a result, or the error to raise to that caller."""
 
-    asked: Asked
+    request: Request
     result: Result | None = None
     error: BaseException | None = None
     leads: bool = False
-    next: Slot[Asked, Result] | None = None
+    next: Slot[Request, Result] | None = None
     _woken: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         self._woken.acquire()
 
     def wait(self) -> None:
-        """Until `wake`."""
+        """Block until `wake`."""
         self._woken.acquire()
 
     def wake(self) -> None:
-        """Let the caller go on; call once."""
+        """Release the waiting caller; call once."""
         self._woken.release()
 
 
-class GroupCommit(Generic[Asked, Result]):
-    """Runs `commit` on everything that was asked for since the last time, never twice at once, in the order asked.
+class GroupCommit(Generic[Request, Result]):
+    """Runs `commit` on all requests since the last group, in the order submitted, never twice at once.
 
-    There is no thread of its own: the caller who finds nobody committing leads, commits one group that holds its own
-    wish, and hands over to somebody who came meanwhile. So nobody works for others for ever.
+    There is no thread of its own. A caller that finds no commit under way leads: it commits one group, which holds its
+    own request, then hands over to a waiting caller. A leader commits one group only, so no caller starves.
 
     Args:
-        commit: sets `result` or `error` of every slot. What it raises is raised to every caller of the group.
+        commit: sets `result` or `error` of every slot. An error that it raises is raised to every caller of the group.
     """
 
-    def __init__(self, commit: Callable[[Sequence[Slot[Asked, Result]]], None]) -> None:
+    def __init__(self, commit: Callable[[Sequence[Slot[Request, Result]]], None]) -> None:
         self._commit = commit
         self._lock = threading.Lock()
-        self._waiting: list[Slot[Asked, Result]] = []
+        self._waiting: list[Slot[Request, Result]] = []
         self._led = False
 
-    def ask(self, asked: Asked) -> Result:
-        """Return what came of it, once the group it went with is committed."""
-        slot: Slot[Asked, Result] = Slot(asked)
+    def submit(self, request: Request) -> Result:
+        """Return the result of a request once its group is committed; raise its error."""
+        slot: Slot[Request, Result] = Slot(request)
         with self._lock:
             self._waiting.append(slot)
             slot.leads, self._led = not self._led, True
@@ -79,14 +79,14 @@ class GroupCommit(Generic[Asked, Result]):
         finally:
             self._hand_over(group)
 
-    def _hand_over(self, group: Sequence[Slot[Asked, Result]]) -> None:
+    def _hand_over(self, group: Sequence[Slot[Request, Result]]) -> None:
         with self._lock:
             heir = self._waiting[0] if self._waiting else None
             self._led = heir is not None
         if heir is not None:
             heir.leads = True
             heir.wake()
-        # Each wakes the next: woken all at once they would fight for the interpreter, which costs a third of the speed.
+        # Each caller wakes the next: all woken at once contend for the interpreter, which costs a third of the speed.
         others = [slot for slot in group if not slot.leads]
         for slot, follower in pairwise(others):
             slot.next = follower

@@ -1,4 +1,4 @@
-"""Every durable record by its number, and those that match: 40 bytes a record in memory, the rest stays on disk."""
+"""Index of the durable records by number, kind, model, release and actor: 40 bytes per record, the rest on disk."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CHUNK = 2_048
 
 
 class _Column:
-    """A growing column of whole numbers. What was handed out before growing stays as it was."""
+    """A growing column of integers; views handed out earlier stay valid."""
 
     def __init__(self, kind: Any) -> None:
         self._values = np.zeros(1_024, kind)
@@ -39,7 +39,7 @@ class _Column:
 
 
 class _Codes(_Column):
-    """A column of text as numbers: 0 stands for None."""
+    """A column of texts coded as integers; 0 is None."""
 
     def __init__(self) -> None:
         super().__init__(np.uint32)
@@ -54,14 +54,14 @@ class _Codes(_Column):
 
 @dataclass(frozen=True)
 class Page:
-    """Records that match, and how many there are in all."""
+    """A page of matching records, and the number of all matches."""
 
     records: list[Record]
     total: int
 
 
 class Records(Sequence[Record]):
-    """`records[i]` has `seq == i + 1`. Readers of other threads see only what `publish` has let in."""
+    """The durable records; `records[i]` has `seq == i + 1`. Threads see a record once it is published."""
 
     def __init__(self) -> None:
         self._files: dict[Path, int] = {}
@@ -73,7 +73,7 @@ class Records(Sequence[Record]):
         self._count = 0
 
     def publish(self, entries: Sequence[Entry]) -> None:
-        """Let in the next records, in order; they are durable."""
+        """Add the next records, in order; they have to be durable."""
         with self._lock:
             for entry in entries:
                 self._note(entry)
@@ -143,7 +143,7 @@ class Records(Sequence[Record]):
         return np.arange(after, count) if matches is None else np.flatnonzero(matches) + after
 
     def close(self) -> None:
-        """Give the segment files back."""
+        """Close the segment files."""
         with self._lock:
             for descriptor in self._files.values():
                 os.close(descriptor)
@@ -163,7 +163,7 @@ class Records(Sequence[Record]):
         for name in ("kind", "model", "release"):
             self._columns[name].take(record[name])
         self._columns["actor"].take(record["actor"]["name"])
-        if len(line.data) <= _RECENT_BYTES:  # so that the newest records together are of bounded size
+        if len(line.data) <= _RECENT_BYTES:  # bounds the memory of the newest records
             self._recent[record["seq"] - 1] = record
         if len(self._recent) > _RECENT:
             self._recent.popitem(last=False)

@@ -1,7 +1,7 @@
 """The Merkle tree of RFC 9162 over the log's lines: roots, proofs and their checks. Pure: no I/O, no clock.
 
-`Tree` makes roots and proofs; the `check_…` functions need nothing of it: an outsider verifies with a proof, a root and
-forty lines of code. Clauses of RFC 9162 stand beside what they ask for.
+`Tree` makes roots and proofs. The `check_…` functions do not need a tree: a proof and a root suffice. Clauses of
+RFC 9162 are named beside the code for them.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ _sha256 = hashlib.sha256
 
 
 class ProofError(ValueError):
-    """A proof does not lead to the root that it should; what it was to prove is not shown."""
+    """A proof does not lead to the expected root."""
 
 
 def leaf_hash(entry: bytes) -> bytes:
-    """2.1.1: MTH({d[0]}) = HASH(0x00 || d[0]). The prefix keeps a leaf from passing for a node."""
+    """2.1.1: MTH({d[0]}) = HASH(0x00 || d[0]). The prefix separates leaves from nodes."""
     return _sha256(b"\x00" + entry).digest()
 
 
@@ -51,7 +51,7 @@ class Tree:
         self.extend((leaf,))
 
     def extend(self, leaves: Iterable[bytes]) -> None:
-        """Add leaf hashes, and on every level the nodes that they complete."""
+        """Add leaf hashes, and the nodes that they complete on every level."""
         level = self._levels[0]
         level += b"".join(leaves)
         height = 0
@@ -67,7 +67,7 @@ class Tree:
             level, height = above, height + 1
 
     def truncate(self, size: int) -> None:
-        """Forget every leaf from `size` on, as if they had never been added."""
+        """Remove every leaf from `size` on."""
         for height, level in enumerate(self._levels):
             del level[(size >> height) * HASH_BYTES :]
 
@@ -81,7 +81,7 @@ class Tree:
         """2.1.3.1 PATH(m, D_n): at most 1 + log2(size) hashes by which leaf `index` leads to the root of `size` leaves.
 
         Raises:
-            IndexError: the leaf is not among the first `size`, or there are fewer.
+            IndexError: the leaf is not among the first `size`, or there are fewer than `size`.
         """
         size = len(self) if size is None else size
         self._within(size)
@@ -100,9 +100,9 @@ class Tree:
         return path[::-1]
 
     def prove_consistency(self, old: int, new: int | None = None) -> list[bytes]:
-        """2.1.4.1 PROOF(m, D_n): hashes by which the tree of `old` leaves is shown to be a prefix of that of `new`.
+        """2.1.4.1 PROOF(m, D_n): hashes that prove that the tree of `old` leaves is a prefix of that of `new`.
 
-        Empty where either tree is empty or both are the same.
+        Empty if the old tree is empty or both are the same.
 
         Raises:
             IndexError: `old` is larger than `new`, or there are fewer leaves.

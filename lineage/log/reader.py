@@ -1,8 +1,8 @@
-"""The log as it lies on disk, checked: each line is vouched for by the line behind it, all of them by the checkpoint.
+"""Verified reading of the log on disk: each line is confirmed by the hash in the next line, all by the checkpoint.
 
     000000000001.jsonl   records, one a line; a segment is named by the number of its first record
     checkpoint           how many records were acknowledged and the root of their Merkle tree, signed
-    vkey                 the public key of the log, for whoever has not got it from elsewhere
+    vkey                 the public key of the log, for readers without it from another source
 
 A record without `v` is of the first format, whose `prev` is the plain SHA-256 of the line before; since `v` 2 it is
 that line's leaf hash in the Merkle tree. A log of the first format has a `head` in place of the checkpoint.
@@ -34,7 +34,7 @@ _ENVELOPE = {"seq", "at", "kind", "model", "release", "actor", "reason", "data",
 
 
 class Line(NamedTuple):
-    """One whole line: its bytes without the newline, its segment and where in it the line begins."""
+    """One whole line: its bytes without the newline, its segment and its offset there in bytes."""
 
     data: bytes
     segment: Path
@@ -42,7 +42,7 @@ class Line(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A record that has been vouched for, with its line and the line's leaf hash."""
+    """A confirmed record with its line and the line's leaf hash (32 bytes)."""
 
     record: dict[str, Any]
     line: Line
@@ -51,21 +51,21 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class Head:
-    """What vouches for the last record: a checkpoint, or the plain hash in a log of the first format."""
+    """The end of the log as acknowledged: a checkpoint, or the plain hash in a log of the first format."""
 
     size: int
     checkpoint: Checkpoint | None = None
     plain: str | None = None
 
     def holds(self, line: bytes, tree: Tree) -> bool:
-        """Whether `line`, the last of `size`, with the tree over all of them, is what was acknowledged."""
+        """Whether `line`, the last of `size`, and the tree over all of them match the acknowledged end."""
         if self.checkpoint is not None:
             return tree.root(self.size) == self.checkpoint.root
         return hashlib.sha256(line).hexdigest() == self.plain
 
 
 def segments(folder: Path) -> list[Path]:
-    """Segment files, oldest first."""
+    """The segment files of a log, oldest first."""
     return sorted(folder.glob("[0-9]" * 12 + ".jsonl"))
 
 
@@ -89,10 +89,10 @@ def lines(folder: Path) -> Iterator[Line]:
 
 
 def verifier_in(folder: Path) -> Verifier | None:
-    """The key that the folder itself names; None where it names none.
+    """The public key in the log's own folder; None if there is none.
 
     Raises:
-        TamperedError: what is there is no key.
+        TamperedError: the file holds no key.
     """
     try:
         return Verifier.parse((folder / VKEY).read_text())
@@ -110,10 +110,10 @@ def _stored_key(folder: Path) -> str | None:
 
 
 def read_checkpoint(folder: Path, verifier: Verifier) -> Checkpoint | None:
-    """The newest checkpoint, its signature checked; None where none is kept.
+    """The newest checkpoint, its signature checked; None if there is none.
 
     Raises:
-        TamperedError: it is not one, or the log's key did not sign it.
+        TamperedError: the file is not a checkpoint signed by the log's key.
     """
     note = read_note(folder)
     try:
@@ -123,10 +123,10 @@ def read_checkpoint(folder: Path, verifier: Verifier) -> Checkpoint | None:
 
 
 def read_note(folder: Path) -> bytes | None:
-    """The newest checkpoint as a signed note, unchecked; None where none is kept.
+    """The newest checkpoint as a signed note, unchecked; None if there is none.
 
     Raises:
-        TamperedError: the file is not one.
+        TamperedError: the file is not a note in a sector.
     """
     path = folder / CHECKPOINT
     try:
@@ -142,7 +142,7 @@ def read_note(folder: Path) -> bytes | None:
 
 
 def read_head(folder: Path, verifier: Verifier | None) -> Head | None:
-    """What vouches for the end of the log; None for a log that has nothing yet.
+    """The acknowledged end of the log; None for an empty log.
 
     Raises:
         TamperedError: it is missing or unreadable.
@@ -173,24 +173,25 @@ def _old_head(folder: Path) -> Head | None:
 
 
 class Chain:
-    """Every record of a log, oldest first, each once it has been vouched for. Iterate once.
+    """Iterator over the records of a log, oldest first, each confirmed before it is returned. Iterate once.
 
-    Behind the checkpoint lies at most what was being written when the machine or the process went down: a group of
-    lines that nobody was told of, of which a disk may have kept any sectors. So what is no JSON there is a torn tail;
-    anywhere else, and where it is JSON but not the next record, it is tampering.
+    After the checkpoint there is at most the group that was being written when the process or machine stopped: lines
+    that were never acknowledged, of which the disk may hold any sectors. A line there that is not JSON is a torn tail;
+    a line before it that is not JSON, or any JSON line that is not the next record, is tampering.
 
     Args:
+        folder: the log folder.
         verifier: the log's public key; None for a log of the first format.
 
     Raises (while iterating):
-        TamperedError: `detail["record"]` is the number of the first record that was changed, moved or taken away.
+        TamperedError: `detail["record"]` is the number of the first record that was changed, moved or removed.
     """
 
     def __init__(self, folder: Path, verifier: Verifier | None) -> None:
         self._folder = folder
-        self.head = read_head(folder, verifier)  # before the lines: the writer may go on meanwhile
+        self.head = read_head(folder, verifier)  # before the lines: the writer may append meanwhile
         self.tree = Tree()
-        self.whole_bytes = 0  # of the last segment, once all is read; what is behind them is torn
+        self.whole_bytes = 0  # of the last segment, after iteration; the bytes after them are torn
 
     @property
     def acknowledged(self) -> int:
@@ -229,7 +230,7 @@ def _is_json(line: bytes) -> bool:
 
 
 def _linked(line: Line, follower: Line | None, seq: int, held: Entry | None, head: Head | None, tree: Tree) -> Entry:
-    """The line as record number `seq`; where the link to the line before is broken, say which of the two changed."""
+    """The line as record `seq`; if the link to the line before is broken, the error names the one that changed."""
     record, leaf = parse_line(line.data, seq), leaf_hash(line.data)
     tree.append(leaf)
     if line.offset == 0 and int(line.segment.stem) != seq:
@@ -238,15 +239,15 @@ def _linked(line: Line, follower: Line | None, seq: int, held: Entry | None, hea
         raise TamperedError(f"record {seq} needs a checkpoint, and the log has none", record=seq)
     if record["prev"] == _link(record, held):
         return Entry(record, line, leaf)
-    vouched = head is not None and head.size == seq and _is_the_last(line, record, head, tree)
+    confirmed = head is not None and head.size == seq and _gives_root(line, record, head, tree)
     named = (leaf.hex(), hashlib.sha256(line.data).hexdigest())
-    vouched |= follower is not None and any(f'"prev":"{name}"'.encode() in follower.data for name in named)
-    changed = seq - 1 if vouched and seq > 1 else seq
+    confirmed |= follower is not None and any(f'"prev":"{name}"'.encode() in follower.data for name in named)
+    changed = seq - 1 if confirmed and seq > 1 else seq
     raise TamperedError(f"record {changed} was changed after it was recorded", record=changed)
 
 
-def _is_the_last(line: Line, record: dict[str, Any], head: Head, tree: Tree) -> bool:
-    """Whether the acknowledged root comes out with the leaf that the last line names for the one before it."""
+def _gives_root(line: Line, record: dict[str, Any], head: Head, tree: Tree) -> bool:
+    """Whether the tree with the leaf that the last line names for the line before has the acknowledged root."""
     if head.checkpoint is not None:
         before = bytes.fromhex(record["prev"]) if _HASH.fullmatch(record["prev"]) else b""
         leaf = tree.leaf(head.size - 1)
@@ -262,7 +263,7 @@ def _link(record: dict[str, Any], before: Entry | None) -> str:
 
 
 def parse_line(line: bytes, seq: int) -> dict[str, Any]:
-    """A line as record number `seq`.
+    """Parse a line as record number `seq`.
 
     Raises:
         TamperedError: it is not one.

@@ -1,11 +1,11 @@
-"""Signed notes: text that anybody can read, with signature lines that anybody can check. Pure: bytes in, bytes out.
+"""Signed notes: plain text followed by signature lines. Pure: bytes in, bytes out.
 
     text, ending in a newline
     <empty line>
     — name base64(key id || signature)
 
 Form and key ids are those of the Go checksum database's notes (c2sp.org/signed-note), so that its tools read ours;
-cosignatures are those of c2sp.org/tlog-cosignature, which say when a witness saw the note.
+cosignatures are those of c2sp.org/tlog-cosignature, which include the time of the cosignature.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _ID_BYTES, _TIME_BYTES, _SIGNATURE_BYTES = 4, 8, 64
 
 
 class NoteError(ValueError):
-    """A note is malformed, or the signature that was asked for is missing or does not hold."""
+    """A note is malformed, or the required signature is missing or invalid."""
 
 
 @dataclass(frozen=True)
 class Verifier:
-    """A public key with the name that stands before its signatures."""
+    """A public key with its name in signature lines."""
 
     name: str
     key: bytes
@@ -44,7 +44,7 @@ class Verifier:
 
     @property
     def vkey(self) -> str:
-        """The key in the form that people exchange: `name+hexadecimal id+base64`."""
+        """The key as text: `name+hexadecimal id+base64`."""
         return f"{self.name}+{self.key_id.hex()}+{base64.b64encode(self._kind + self.key).decode()}"
 
     @property
@@ -53,7 +53,7 @@ class Verifier:
 
     @classmethod
     def parse(cls, vkey: str) -> Verifier:
-        """Read a key as `vkey` writes it.
+        """Parse a key in the form of `vkey`.
 
         Raises:
             NoteError: it is not one.
@@ -72,10 +72,10 @@ class Verifier:
         """Check that the note carries a signature of this key.
 
         Returns:
-            For a cosignature the second since 1970 that it names, else None.
+            For a cosignature its time in seconds since 1970, else None.
 
         Raises:
-            NoteError: it is missing or does not hold.
+            NoteError: the signature is missing or invalid.
         """
         text, signatures = split(note)
         key = Ed25519PublicKey.from_public_bytes(self.key)
@@ -114,16 +114,16 @@ class Signer:
         return Verifier(self.name, public, self.cosigns)
 
     def sign(self, text: bytes) -> bytes:
-        """The note of this text with one signature.
+        """A note of this text with one signature.
 
         Raises:
-            NoteError: the text cannot be a note's.
+            NoteError: the text is not UTF-8 ending in a newline, or holds control characters.
         """
         _must_be_text(text)
         return text + b"\n" + self._line(self.private.sign(text))
 
     def cosign(self, note: bytes, moment: int) -> bytes:
-        """The line that says that this witness saw the note's text at second `moment` since 1970."""
+        """The cosignature line of this witness for a note at `moment`, in seconds since 1970."""
         text, _ = split(note)
         signature = self.private.sign(_cosigned(text, moment))
         return self._line(moment.to_bytes(_TIME_BYTES, "big") + signature)
@@ -138,7 +138,7 @@ class Signer:
 
 
 def split(note: bytes) -> tuple[bytes, list[tuple[str, bytes, bytes]]]:
-    """A note's text and its signature lines as (name, key id, signature), none of them checked yet.
+    """A note's text and its signature lines as (name, key id, signature), unchecked.
 
     Raises:
         NoteError: it is not a note.
@@ -180,7 +180,7 @@ def _is_name(name: str) -> bool:
 
 
 def _decode(encoded: str) -> bytes:
-    """The bytes, or none where the text is not the one way to write them: padding bits would be free to change."""
+    """The decoded bytes; empty if the text is not their canonical base64, whose padding bits could be changed."""
     try:
         blob = base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError):

@@ -1,4 +1,4 @@
-"""The key that signs a log's checkpoints, and so the log's name."""
+"""The key that signs a log's checkpoints; it also gives the log its name."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from lineage.secret_files import write_secret
 
 
 def signer_at(path: Path, name: str = "plimsoll") -> Signer:
-    """The signer whose private key lies at `path`, made when missing. Beside it, as `.vkey`, lies its public half.
+    """The signer of the private key at `path`, made if missing. Its public half is beside it, with suffix `.vkey`.
 
     Args:
-        name: a new key is called `name/<16 hexadecimal digits>`.
+        path: file of the private key.
+        name: a new key is named `name/<16 hexadecimal digits>`.
 
     Raises:
-        UnavailableError: a key cannot be read or written, is no Ed25519 key, or is not the one that the public half
-            beside it belongs to.
+        UnavailableError: a key cannot be read or written, is not an Ed25519 key, or the two halves do not belong
+            together.
     """
     public = path.with_suffix(".vkey")
     try:
@@ -29,7 +30,7 @@ def signer_at(path: Path, name: str = "plimsoll") -> Signer:
             path.parent.mkdir(parents=True, exist_ok=True)
             fresh = Signer(f"{name}/{secrets.token_hex(8)}", Ed25519PrivateKey.generate())
             public.write_text(fresh.verifier.vkey + "\n")
-            write_secret(path, _pem(fresh.private))  # last: once it is there, both are
+            write_secret(path, _pem(fresh.private))  # last: if it exists, both do
         key = serialization.load_pem_private_key(path.read_bytes(), password=None)
         known = Verifier.parse(public.read_text())
         if not isinstance(key, Ed25519PrivateKey):
@@ -45,7 +46,7 @@ def signer_at(path: Path, name: str = "plimsoll") -> Signer:
 
 
 def verifier_at(path: Path) -> Verifier | None:
-    """The public half of the key at `path`, which need not be readable; None where there is none.
+    """The public half of the key at `path`, whose private half need not be readable; None if there is none.
 
     Raises:
         UnavailableError: it cannot be read.

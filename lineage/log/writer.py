@@ -3,8 +3,8 @@
 Invariants:
 - a record's line is never rewritten; its hash is taken of the bytes as stored;
 - every line names the hash of the line before it, and is a leaf of the Merkle tree whose root the checkpoint signs;
-- `commit` returns after fsync; when fsync fails the log takes nothing more until it is opened again;
-- the checkpoint is written after the records it counts are durable: it may lag behind after a crash, never run ahead;
+- `commit` returns after fsync; when fsync fails the log refuses records until it is opened again;
+- the checkpoint is written after the records it counts are durable: after a crash it may lag, never run ahead;
 - a last line without its newline is a crash, not tampering: it was never acknowledged and is cut on opening;
 - one process at a time: a second one is refused.
 """
@@ -36,10 +36,10 @@ class Log:
 
     Args:
         folder: made when missing.
-        signer: signs checkpoints; None for a key that lies in the folder itself, which protects against accidents but
-            not against whoever may write there.
-        segment_bytes: a new segment begins once the current one has reached this size.
-        disk: how files are touched.
+        signer: signs checkpoints; None for a key in the folder itself, which protects against accidents but not
+            against writers of that folder.
+        segment_bytes: a new segment begins when a group would take the current one beyond this size.
+        disk: port for disk operations.
 
     Raises:
         RefusedError: another process has the folder open.
@@ -86,21 +86,26 @@ class Log:
         return Checkpoint(self.signer.name, self.seq, self.tree.root()).sign(self.signer)
 
     def replay(self) -> Iterator[Entry]:
-        """Read every record, checking all of it; must be exhausted once before the first append."""
+        """Read and verify every record; must be exhausted once before the first append.
+
+        Raises:
+            TamperedError: as `Chain`.
+            UnavailableError: the folder cannot be written.
+        """
         whole = Chain(self.folder, self.signer.verifier if self._known else None)
         self.tree = whole.tree
         for entry in whole:
             self._prev = entry.leaf.hex()
             yield entry
-        self.torn_bytes = self._cut_torn_tail(whole)  # only now: of a log that was changed nothing is cut
+        self.torn_bytes = self._cut_torn_tail(whole)  # only after verification: a tampered log is not cut
         self._begin()
 
     def stage(self, record: Record) -> Record:
         """Number and chain a record; return it as `commit` will store it.
 
         Raises:
-            InvalidError: it holds something JSON has no form for. Nothing was staged.
-            UnavailableError: the log takes nothing more.
+            InvalidError: it cannot be written as JSON. Nothing was staged.
+            UnavailableError: the log is closed or an earlier write failed.
         """
         if self._broken:
             raise UnavailableError(f"the log takes no records since {self._broken}; restart the ledger service")
@@ -111,10 +116,10 @@ class Log:
         return whole
 
     def commit(self) -> list[Entry]:
-        """Make what was staged durable, all of it or none.
+        """Make the staged records durable, all or none; return them with their lines.
 
         Raises:
-            UnavailableError: the disk did not take it. Nothing was stored, and nothing is staged any more.
+            UnavailableError: the disk failed. Nothing was stored, and nothing is staged any more.
         """
         staged, self._staged = self._staged, []
         if not staged:
@@ -130,7 +135,7 @@ class Log:
         return entries
 
     def unstage(self) -> None:
-        """Forget what was staged."""
+        """Discard the staged records."""
         self._staged = []
 
     def append(self, record: Record) -> Record:
@@ -140,7 +145,7 @@ class Log:
         return stored
 
     def close(self) -> None:
-        """Release the folder; the log takes nothing more."""
+        """Release the folder; the log refuses records from now on."""
         if self._broken == _CLOSED:
             return
         self._broken = _CLOSED
@@ -150,19 +155,19 @@ class Log:
         os.close(self._lock)
 
     def _store(self, data: bytes) -> int:
-        """Append to the segment and flush; return where in it the data begins."""
+        """Append to the segment and flush; return the offset of the data there."""
         descriptor = self._segment(len(data))
         before = self._size
         try:
             self._disk.append(descriptor, data)
         except OSError as error:
-            # A short write leaves lines that were never acknowledged: take them back, then go on refusing or not.
+            # A short write leaves lines that were never acknowledged: cut them; only if that fails, refuse records.
             self._take_back(descriptor, before)
             raise UnavailableError(f"the record could not be written: {error.strerror}. Nothing was stored") from error
         try:
             self._disk.flush(descriptor)
         except OSError as error:
-            # After a failed fsync the kernel may have dropped the pages and forgotten: never try again and carry on.
+            # After a failed fsync the kernel may have dropped the pages: a second fsync could falsely succeed.
             self._broken = f"a flush to disk failed ({error.strerror})"
             self._take_back(descriptor, before)
             raise UnavailableError(f"the record could not be made durable: {error.strerror}") from error
@@ -170,7 +175,7 @@ class Log:
         return before
 
     def _note_checkpoint(self) -> None:
-        # One sector, overwritten in place and not flushed: after a loss of power it is the old one or the new one.
+        # One sector, overwritten in place, not flushed: after a loss of power it is the old one or the new one.
         assert self._checkpoint is not None  # noqa: S101  replay has opened it
         try:
             self._disk.write_at(self._checkpoint, to_sector(self.note), 0)
@@ -178,7 +183,7 @@ class Log:
             self._broken = f"the checkpoint could not be written ({error.strerror})"
 
     def _claim(self) -> bool:
-        """Whether the folder already is a log with checkpoints of this key; anything else is refused."""
+        """Whether the folder is already a log of this key; a log of another key is refused."""
         known = verifier_in(self.folder)
         if known is not None and known != self.signer.verifier:
             raise TamperedError(
@@ -189,13 +194,13 @@ class Log:
         return known is not None
 
     def _begin(self) -> None:
-        """Make the folder a log of the present format, and what it holds durable."""
+        """Convert the folder to the present format and make its content durable."""
         try:
             if not self._known:
                 self._disk.replace(self.folder / VKEY, self.signer.verifier.vkey.encode() + b"\n")
             self._disk.replace(self.folder / CHECKPOINT, to_sector(self.note))
             self._checkpoint = self._disk.open_fixed(self.folder / CHECKPOINT)
-            self._disk.unlink(self.folder / OLD_HEAD)  # of the first format; the checkpoint says it now
+            self._disk.unlink(self.folder / OLD_HEAD)  # of the first format; replaced by the checkpoint
             self._disk.flush_folder(self.folder)
         except OSError as error:
             raise UnavailableError(f"the log cannot be written: {error.strerror}") from error
@@ -232,14 +237,14 @@ class Log:
         last = next(reversed(segments(self.folder)), None)
         if last is None:
             return 0
-        begins = int(last.stem) > len(read.tree)  # nothing of the last segment is whole
+        begins = int(last.stem) > len(read.tree)  # the last segment holds no whole line
         whole = 0 if begins else read.whole_bytes
         descriptor = self._disk.open(last)
         try:
             size = self._disk.size(descriptor)
             if whole < size:
                 self._disk.truncate(descriptor, whole)
-            self._disk.flush(descriptor)  # what a crash left unacknowledged but whole becomes part of the log
+            self._disk.flush(descriptor)  # whole lines that were not acknowledged before a crash become part of the log
         finally:
             self._disk.close(descriptor)
         return size - whole

@@ -1,11 +1,11 @@
-"""OpenLineage events told from facts: what was trained on which data, how it was judged, and where it answers.
+"""OpenLineage events made from facts: training data, training, validation, and use of each release.
 
-Pure: the same records give the same bytes, whoever tells them and when. Invariants:
-- a record is told from itself and from those before it, never from those after it;
-- a run id is a UUIDv5 of the ledger (its first record), the namespace, the job and what the run is about, so that a
-  record told twice is the same run to the receiver;
+Pure: the same records always give the same bytes. Invariants:
+- the events of a record depend on that record and those before it only;
+- a run id is a UUIDv5 of the ledger (its first record), the namespace, the job and the subject of the run, so that a
+  record sent twice is the same run to the receiver;
 - `eventTime` is the `at` of a fact; nothing is measured here;
-- no reason that a person gave and no name is told, but for the author of a model, who owns its training.
+- events hold no reasons and no names of people, except the author of a model as the owner of its training.
 
 Source: the specification 2-0-2 of OpenLineage, its naming rules, and the facets of its Python client 1.54.
 """
@@ -50,11 +50,11 @@ def encode(event: Event) -> bytes:
 
 
 class Translator:
-    """Tells the records of one ledger.
+    """Translates the records of one ledger into events.
 
     Args:
-        records: all of the ledger's: a record is told with those before it.
-        namespace: of the jobs, and of data sets whose place is not a URI.
+        records: all records of the ledger: events refer to earlier records.
+        namespace: namespace of the jobs, and of data sets whose location is not a URI.
     """
 
     def __init__(self, records: Records, namespace: str = NAMESPACE) -> None:
@@ -62,9 +62,9 @@ class Translator:
         self._ledger: uuid.UUID | None = None
 
     def events(self, record: Record) -> list[Event]:
-        """What the record says in OpenLineage: events in the order they are to be sent, often none."""
-        tell = _TOLD.get(record["kind"])
-        return list(tell(self, record, record["data"])) if tell else []
+        """The events of a record in the order to send them; often none."""
+        make = _EVENTS_BY_KIND.get(record["kind"])
+        return list(make(self, record, record["data"])) if make else []
 
     def run_id(self, model: str, job: str, about: object) -> str:
         """The id of the run of a model's job about a request, a release or a record."""
@@ -76,11 +76,11 @@ class Translator:
         yield _event("DatasetEvent", record["at"], dataset=self._data(data, data))
 
     def _job_started(self, record: Record, data: Json) -> Iterable[Event]:
-        asked = self._before(record, ["RetrainRequested"], after=data["request"] - 1, upto=data["request"])
-        owner = _owner(asked["data"]["author"]) if asked else None
-        asked_at = _facet("1-0-1/NominalTimeRunFacet", nominalStartTime=asked["at"]) if asked else None
+        request = self._before(record, ["RetrainRequested"], after=data["request"] - 1, upto=data["request"])
+        owner = _owner(request["data"]["author"]) if request else None
+        requested_at = _facet("1-0-1/NominalTimeRunFacet", nominalStartTime=request["at"]) if request else None
         about = ("retrain", data["request"], {"job_id": data["job_id"]})
-        yield self._run("START", record, *about, run={"nominalTime": asked_at}, job={"ownership": owner})
+        yield self._run("START", record, *about, run={"nominalTime": requested_at}, job={"ownership": owner})
 
     def _job_finished(self, record: Record, data: Json) -> Iterable[Event]:
         state = _ENDS[data["status"]]
@@ -88,7 +88,7 @@ class Translator:
         trained = self._before(record, ["ModelTrained"], model=record["model"], after=data["request"])
         if error and trained and trained["data"].get("request") == data["request"]:
             newest = self._before(record, ["CheckCompleted", *_VERDICTS], release=trained["release"])
-            if newest and newest["kind"] not in _VERDICTS:  # it was cut short with the job
+            if newest and newest["kind"] not in _VERDICTS:  # the job ended before validation did
                 yield self._validation(state, record, trained["release"], error)
         about = ("retrain", data["request"], {"job_id": data["job_id"]})
         yield self._run(state, record, *about, run={"errorMessage": error})
@@ -96,7 +96,7 @@ class Translator:
     def _trained(self, record: Record, data: Json) -> Iterable[Event]:
         pin = self._before(record, ["DatasetPinned"], model=record["model"])
         if pin and any(pin["data"][name] != data["dataset"].get(name) for name in ("uri", "version", "digest")):
-            pin = None  # of another run that trains the same model meanwhile
+            pin = None  # of a concurrent run of the same model
         source = self._data(data["dataset"], pin["data"] if pin else None)
         if pin:
             rows = _facet("1-0-0/InputStatisticsInputDatasetFacet", rowCount=pin["data"]["rows"])
@@ -157,7 +157,7 @@ class Translator:
         release = self._model(record, record["release"])
         _assert(release, _golden(data))
         route = self._set(f"{record['model']}.route", "SERVICE", record["release"])
-        yield from self._at_once(record, "reinstate", {}, inputs=[release], outputs=[route])
+        yield from self._one_fact_run(record, "reinstate", {}, inputs=[release], outputs=[route])
 
     def _sealed(self, record: Record, data: Json) -> Iterable[Event]:
         model, releases = record["model"], sorted(data["releases"].items())
@@ -170,7 +170,9 @@ class Translator:
         span = _facet("1-0-1/NominalTimeRunFacet", nominalStartTime=data["from"], nominalEndTime=data["to"])
         tags = {"decisions": data["rows"], "outcomes": data["outcomes"]}
         tags |= {f"answered.{release}": count for release, count in releases}
-        yield from self._at_once(record, "serve", tags, run={"nominalTime": span}, inputs=inputs, outputs=[segment])
+        yield from self._one_fact_run(
+            record, "serve", tags, run={"nominalTime": span}, inputs=inputs, outputs=[segment]
+        )
 
     def _measured(self, record: Record, data: Json) -> Iterable[Event]:
         if data.get("stage") == "validation":  # it is among the checks
@@ -178,10 +180,10 @@ class Translator:
         decisions = self._set(f"{record['model']}.decisions", "FILE")
         _assert(decisions, _drift(data) if record["kind"] == "DriftMeasured" else _fairness(data))
         inputs = [decisions, self._model(record, data["release"])]
-        yield from self._at_once(record, "monitor", {"verdict": data["verdict"]}, inputs=inputs)
+        yield from self._one_fact_run(record, "monitor", {"verdict": data["verdict"]}, inputs=inputs)
 
     def _validation(self, state: str, record: Record, release: str, error: Json | None, *outputs: Json) -> Event:
-        """A run ends with all that was checked, and goes on with what was checked last."""
+        """An event of a validation run: a finished run lists all its checks, a running one the newest check."""
         trained = self._before(record, ["ModelTrained"], release=release)
         candidate = self._model(record, release, digest=trained["data"]["digest"] if trained else None)
         ended = state not in ("START", "RUNNING")
@@ -198,25 +200,25 @@ class Translator:
         found = self._records.find(kinds=kinds, newest_first=True, limit=1, **{"upto": record["seq"]} | where)
         return found.records[0] if found.records else None
 
-    def _at_once(self, record: Record, job: str, tags: Json, **about: Any) -> Iterable[Event]:
-        """A run that one fact tells whole."""
+    def _one_fact_run(self, record: Record, job: str, tags: Json, **about: Any) -> Iterable[Event]:
+        """Start and end of a run that one fact describes completely."""
         for state in ("START", "COMPLETE"):
             yield self._run(state, record, job, record["seq"], tags, **about)
 
     def _run(self, state: str, record: Record, name: str, about: object, tags: Json, **more: Any) -> Event:
-        """An event of a run; `more`: run and job with further facets, inputs, outputs, and `at` if not the record's."""
+        """An event of a run; `more`: facets in `run` and `job`, `inputs`, `outputs`, and `at` if not the record's."""
         kind = _facet("2-0-4/JobTypeJobFacet", processingType="BATCH", integration="PLIMSOLL", jobType=name.upper())
-        said = _facet("1-1-0/DocumentationJobFacet", description=JOBS[name])
-        job = _given({"jobType": kind, "documentation": said} | more.get("job", {}))
+        text = _facet("1-1-0/DocumentationJobFacet", description=JOBS[name])
+        job = _without_none({"jobType": kind, "documentation": text} | more.get("job", {}))
         where = {"seq": record["seq"], "fact": record["kind"]}
-        run = _given({"tags": _tags("1-0-0/TagsRunFacet", where | tags)} | more.get("run", {}))
+        run = _without_none({"tags": _tags("1-0-0/TagsRunFacet", where | tags)} | more.get("run", {}))
         sets = {side: list(more.get(side, ())) for side in ("inputs", "outputs")}
         event = _event("RunEvent", str(more.get("at", record["at"])), eventType=state, **sets)
         event["run"] = {"runId": self.run_id(record["model"], name, about), "facets": run}
         return event | {"job": {"namespace": self.namespace, "name": f"{record['model']}.{name}", "facets": job}}
 
     def _parent(self, record: Record, trained: Json) -> Json | None:
-        """The run that answers the request which a model was trained for; none where nobody requested it."""
+        """The facet of the retraining run that a model was trained in; None without a training request."""
         if trained.get("request") is None:
             return None
         run = {"runId": self.run_id(record["model"], "retrain", trained["request"])}
@@ -229,14 +231,14 @@ class Translator:
             "version": _facet("1-0-1/DatasetVersionDatasetFacet", datasetVersion=version) if version else None,
             "tags": _tags("1-0-0/TagsDatasetFacet", tags),
         }
-        return {"namespace": self.namespace, "name": name, "facets": _given(facets)}
+        return {"namespace": self.namespace, "name": name, "facets": _without_none(facets)}
 
     def _model(self, record: Record, release: str | None, **tags: Any) -> Json:
         """The bytes of a model; a version is a release, or the baseline that stands in for one."""
         return self._set(f"{record['model']}.model", "MODEL", release, **tags)
 
     def _data(self, place: Json, pin: Json | None) -> Json:
-        """A version of a training table, named by where it lies as OpenLineage asks for, and as we call it."""
+        """A version of a training table, named by its location (OpenLineage's naming rules), with our name as alias."""
         namespace, name = _place(place["uri"], self.namespace)
         table = self._set(name, "TABLE", str(place["version"]), digest=place["digest"]) | {"namespace": namespace}
         stored = _facet("1-0-1/StorageDatasetFacet", storageLayer="delta", fileFormat="parquet")
@@ -253,7 +255,7 @@ class Translator:
         return table | {"facets": facets}
 
 
-_TOLD: Mapping[str, Callable[[Translator, Record, Json], Iterable[Event]]] = {
+_EVENTS_BY_KIND: Mapping[str, Callable[[Translator, Record, Json], Iterable[Event]]] = {
     "DatasetPinned": Translator._pinned,
     "JobStarted": Translator._job_started,
     "JobFinished": Translator._job_finished,
@@ -281,15 +283,15 @@ def _event(kind: str, at: str, **about: Any) -> Event:
 def _facet(schema: str, **fields: Any) -> Json:
     """A standard facet: `schema` is the version of its schema and its name; fields that are None are left out."""
     url = f"{SPEC}/facets/{schema}.json#/$defs/{schema.partition('/')[2]}"
-    return {"_producer": PRODUCER, "_schemaURL": url} | _given(fields)
+    return {"_producer": PRODUCER, "_schemaURL": url} | _without_none(fields)
 
 
-def _given(fields: Json) -> Json:
+def _without_none(fields: Json) -> Json:
     return {name: value for name, value in fields.items() if value is not None}
 
 
 def _tags(schema: str, tags: Json) -> Json | None:
-    listed = [{"key": key, "value": str(value), "source": "PLIMSOLL"} for key, value in _given(tags).items()]
+    listed = [{"key": key, "value": str(value), "source": "PLIMSOLL"} for key, value in _without_none(tags).items()]
     return _facet(schema, tags=listed) if listed else None
 
 
@@ -314,14 +316,16 @@ def _place(uri: str, namespace: str) -> tuple[str, str]:
 
 
 def _assert(dataset: Json, lines: Iterable[Json]) -> None:
-    """Say of an input what was asked of it, and whether it holds."""
+    """Add assertions and their results to an input data set."""
     if given := list(lines):
-        said = _facet("1-1-0/DataQualityAssertionsDatasetFacet", assertions=given)
-        dataset["inputFacets"] = {"dataQualityAssertions": said}
+        text = _facet("1-1-0/DataQualityAssertionsDatasetFacet", assertions=given)
+        dataset["inputFacets"] = {"dataQualityAssertions": text}
 
 
 def _line(what: str, success: bool, expected: object, actual: object, **more: Any) -> Json:
-    return {"assertion": what, "success": success, "expected": str(expected), "actual": str(actual)} | _given(more)
+    return {"assertion": what, "success": success, "expected": str(expected), "actual": str(actual)} | _without_none(
+        more
+    )
 
 
 def _check(data: Json) -> Iterable[Json]:

@@ -1,11 +1,11 @@
-"""Delivery of OpenLineage events: everything on record, in order, at least once; never in the ledger's way.
+"""Delivery of OpenLineage events of all records, in order, at least once, without delaying the ledger.
 
 Invariants:
-- nothing leaves this machine unless the user named a receiver;
-- an append only rings a bell; what fails here fails here;
-- the cursor passes an event when the receiver has it, or when it lies in the dead-letter file with the reason; after
+- nothing leaves this machine unless a receiver is configured;
+- an append only sets a flag; errors of delivery stay here;
+- the cursor passes an event when the receiver has it, or when it is in the dead-letter file with the reason; after
   a crash in between it is sent again, the same bytes with the same run id;
-- a receiver that is away, shut, slow or broken is asked again, less and less often, for as long as it takes.
+- a receiver that fails is retried without end, with growing waits.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from lineage.log.disk import Disk
 from lineage.log.index import Record, Records
 from lineage.openlineage.events import NAMESPACE, Translator, encode
 
-#: Answers that speak of the receiver and not of the event: it is asked again. Any other 4xx sets the event aside.
+#: Status codes caused by the receiver, not by the event: it is retried. Any other 4xx moves the event to dead letters.
 LATER = frozenset({401, 403, 404, 405, 407, 408, 425, 429})
 _BATCH_EVENTS, _REPLY_CHUNKS = 50, 16
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 300.0
@@ -55,7 +55,7 @@ class _Transport(BaseModel):
 
 
 class _Receiver(BaseSettings):
-    """What the user set, under the names that OpenLineage's own clients read."""
+    """Configuration of the receiver, under the names that OpenLineage's own clients read."""
 
     model_config = SettingsConfigDict(
         env_prefix="OPENLINEAGE__", env_nested_delimiter="__", env_ignore_empty=True, extra="forbid"
@@ -71,13 +71,13 @@ class _Receiver(BaseSettings):
     def settings_customise_sources(
         cls, settings_cls: type[BaseSettings], *_: Any, **sources: Any
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The file goes before the variables, as with OpenLineage's own clients; none is looked for at home."""
+        """The file goes before the variables, as in OpenLineage's own clients; the home folder is not searched."""
         file = YamlConfigSettingsSource(settings_cls, os.environ.get("OPENLINEAGE_CONFIG") or "openlineage.yml")
         return file, sources["env_settings"]
 
 
 class HttpTarget:
-    """A receiver of POSTs. Neither redirects nor proxies are followed."""
+    """An HTTP receiver. Redirects and proxies are not followed."""
 
     def __init__(self, url: str, key: str | None = None, timeout: float = 5.0, ca: Path | None = None) -> None:
         try:
@@ -98,15 +98,15 @@ class HttpTarget:
         """Deliver one event.
 
         Raises:
-            RefusedError: it will never be taken.
-            UnavailableError: it may be taken later.
+            RefusedError: the receiver rejects the event for good.
+            UnavailableError: delivery failed; a retry may succeed.
         """
         try:
             with self._client.stream("POST", self.url, content=body) as reply:
-                said = b"".join(islice(reply.iter_bytes(), _REPLY_CHUNKS)).decode(errors="replace")
+                text = b"".join(islice(reply.iter_bytes(), _REPLY_CHUNKS)).decode(errors="replace")
         except httpx.HTTPError as error:
             raise UnavailableError(f"{self.url}: {type(error).__name__}: {error}") from error
-        why = f"{self.url} answered {reply.status_code}: {said[:300]!r}"
+        why = f"{self.url} answered {reply.status_code}: {text[:300]!r}"
         if reply.is_client_error and reply.status_code not in LATER:
             raise RefusedError(why, code="rejected")
         if not reply.is_success:
@@ -114,18 +114,22 @@ class HttpTarget:
 
 
 class FileTarget:
-    """A file that is given one event a line."""
+    """A file that receives one event a line."""
 
     def __init__(self, path: Path) -> None:
         self.url, self._path = f"file:{path}", path
 
     def send(self, body: bytes) -> None:
-        """Deliver one event; OSError when the disk does not take it now."""
+        """Append one event.
+
+        Raises:
+            OSError: the disk failed.
+        """
         _append(self._path, body)
 
 
 class LogTarget:
-    """The service's own log."""
+    """The service's diagnostic log as receiver."""
 
     url = "console"
 
@@ -138,10 +142,10 @@ Target = HttpTarget | FileTarget | LogTarget
 
 
 def read_receiver() -> tuple[Target | None, str]:
-    """The receiver that the user named, None where nobody did, and the namespace of what it is sent.
+    """The configured receiver (None if there is none) and the namespace of the events.
 
     Raises:
-        InvalidError: what was set is not understood. Values are not shown: there may be a secret among them.
+        InvalidError: the configuration is invalid. Values are not shown: there may be a secret among them.
     """
     named = os.environ.get("OPENLINEAGE_CONFIG")
     if named and not Path(named).is_file():
@@ -152,22 +156,24 @@ def read_receiver() -> tuple[Target | None, str]:
         first = error.errors(include_input=False)[0]
         field = ".".join(map(str, first["loc"]))
         raise InvalidError(f"OpenLineage's configuration: {field}: {first['msg']}", field=field) from None
-    except Exception as error:  # whatever its parser makes of a broken file
+    except Exception as error:  # the YAML parser raises many types on a broken file
         raise InvalidError(f"OpenLineage's configuration cannot be read: {type(error).__name__}") from error
-    way = read.transport
-    if read.disabled or (way is None and read.url is None):
+    transport = read.transport
+    if read.disabled or (transport is None and read.url is None):
         return None, read.namespace
-    if way is None:
-        way = _Transport(type="http", url=read.url or "", endpoint=read.endpoint).model_copy(update={"key": read.key})
-    if way.type == "http":
-        key = way.key.get_secret_value() if way.key else None
-        url = f"{way.url.strip().rstrip('/')}/{way.endpoint.strip('/')}"
-        return HttpTarget(url, key, way.timeout, way.ca), read.namespace
-    return (FileTarget(way.log_file_path.absolute()) if way.type == "file" else LogTarget()), read.namespace
+    if transport is None:
+        transport = _Transport(type="http", url=read.url or "", endpoint=read.endpoint).model_copy(
+            update={"key": read.key}
+        )
+    if transport.type == "http":
+        key = transport.key.get_secret_value() if transport.key else None
+        url = f"{transport.url.strip().rstrip('/')}/{transport.endpoint.strip('/')}"
+        return HttpTarget(url, key, transport.timeout, transport.ca), read.namespace
+    return (FileTarget(transport.log_file_path.absolute()) if transport.type == "file" else LogTarget()), read.namespace
 
 
 class Cursor(BaseModel):
-    """How far it got: `seq` records wholly and `part` events of the next; and what was sent and set aside so far."""
+    """Progress of delivery: `seq` records completely and `part` events of the next; events sent and dead so far."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     ledger: str = ""
@@ -178,13 +184,16 @@ class Cursor(BaseModel):
 
 
 class Outbox:
-    """Follows the records of one ledger in a thread of its own, from where its cursor stands.
+    """Delivers the events of one ledger in a thread of its own, from its stored cursor on.
 
     Args:
-        records: the ledger's.
+        records: all records of the ledger.
         folder: holds `openlineage.cursor` and `openlineage.dead.jsonl`.
-        target: None delivers nothing; `why` then says so in `state`.
-        chance: spreads the waits of those who wait for the same receiver.
+        target: the receiver; None delivers nothing.
+        namespace: namespace of the events.
+        clock: gives the times of failures.
+        rng: jitter of the waits.
+        why: reason shown by `state` when nothing is delivered.
     """
 
     def __init__(
@@ -195,13 +204,13 @@ class Outbox:
         namespace: str = NAMESPACE,
         *,
         clock: Clock = now,
-        chance: random.Random | None = None,
+        rng: random.Random | None = None,
         why: str | None = None,
     ) -> None:
         self._records, self._target, self._clock, self._why = records, target, clock, why
         self._file, self.dead_letters = folder / "openlineage.cursor", folder / "openlineage.dead.jsonl"
         self._translator = Translator(records, namespace)
-        self._chance, self._tries = chance or random.Random(), 0  # noqa: S311  no secret
+        self._rng, self._tries = rng or random.Random(), 0  # noqa: S311  no secret
         self._at = self._saved = Cursor()
         self._aside: str | None = None
         self._failing_since: str | None = None
@@ -210,7 +219,7 @@ class Outbox:
 
     @classmethod
     def of_user(cls, records: Records, folder: Path, *, clock: Clock = now) -> Outbox:
-        """To the receiver that the user named. What cannot be understood stops deliveries, not the ledger."""
+        """An outbox for the configured receiver. An invalid configuration stops deliveries, not the ledger."""
         try:
             target, namespace = read_receiver()
         except (InvalidError, OSError) as error:
@@ -219,17 +228,17 @@ class Outbox:
         return cls(records, folder, target, namespace, clock=clock, why=None if target else "no receiver is set")
 
     def start(self) -> None:
-        """Begin to deliver, where there is a receiver."""
+        """Start delivery if there is a receiver."""
         if self._target is not None:
             self._thread = threading.Thread(target=self._run, name="openlineage", daemon=True)
             self._thread.start()
 
     def wake(self, _: Record | None = None) -> None:
-        """There is news. Takes no time; can be given to `Ledger.follow`."""
+        """Signal a new record; returns at once. Can be passed to `Ledger.follow`."""
         self._news.set()
 
     def close(self, seconds: float = 2.0) -> None:
-        """Stop after the event under way, waiting so long for it; call before the ledger closes."""
+        """Stop after the event under way; waits at most `seconds`. Call before the ledger closes."""
         self._closing.set()
         self._news.set()
         if self._thread is not None:
@@ -239,18 +248,18 @@ class Outbox:
         """`{"url", "sent", "waiting", "dead", "failing_since", "why"}`: events sent and dead, records waiting."""
         at, target = self._at, self._target
         waiting = len(self._records) - at.seq if target else 0
-        told = {"url": target.url if target else None, "sent": at.sent, "waiting": waiting, "dead": at.dead}
-        return told | {"failing_since": self._failing_since, "why": self._why}
+        counts = {"url": target.url if target else None, "sent": at.sent, "waiting": waiting, "dead": at.dead}
+        return counts | {"failing_since": self._failing_since, "why": self._why}
 
     def step(self) -> float | None:
-        """Deliver one batch: the seconds to wait before the next, None when everything was told."""
+        """Deliver one batch; return the seconds to wait before the next, None when all was sent."""
         if self._target is None:
             return None
         try:
             more = self._deliver(self._target)
         except (UnavailableError, OSError) as error:
             return self._failed(error)
-        self._well()
+        self._succeeded()
         return 0.0 if more else None
 
     def _run(self) -> None:
@@ -259,18 +268,18 @@ class Outbox:
                 self._news.clear()
                 wait = self.step()
                 (self._news if wait is None else self._closing).wait(wait)
-        except BaseException as error:  # a fault of our own: the thread ends, and `state` says so
+        except BaseException as error:  # a programming error: the thread ends, `state` shows it
             self._failed(error)
             raise
 
     def _deliver(self, target: Target) -> bool:
-        """Tell the next records; whether there are more."""
+        """Send the events of the next records; return whether there are more records."""
         if len(self._records) and not self._at.ledger:
             self._at = self._saved = self._load()
         enough = self._at.sent + self._at.dead + _BATCH_EVENTS
         try:
             while self._at.seq < len(self._records) and self._at.sent + self._at.dead < enough:
-                self._tell(self._records[self._at.seq], target)
+                self._send_record(self._records[self._at.seq], target)
                 if self._closing.is_set():
                     break
         finally:
@@ -279,12 +288,12 @@ class Outbox:
                 self._saved = self._at
         return self._at.seq < len(self._records)
 
-    def _tell(self, record: Record, target: Target) -> None:
+    def _send_record(self, record: Record, target: Target) -> None:
         bodies = []
         try:
             bodies = [encode(event) for event in self._translator.events(record)]
         except (AttributeError, LookupError, TypeError, ValueError, InvalidError) as error:
-            self._set_aside(record, f"it cannot be told: {error!r}", None)
+            self._set_aside(record, f"it cannot be translated: {error!r}", None)
         for body in bodies[self._at.part :]:
             if self._closing.is_set():
                 return
@@ -293,7 +302,7 @@ class Outbox:
                 self._move(sent=self._at.sent + 1, part=self._at.part + 1)
             except RefusedError as error:
                 self._set_aside(record, error.message, body)
-            self._well()
+            self._succeeded()
         self._move(seq=record["seq"], part=0)
 
     def _set_aside(self, record: Record, why: str, body: bytes | None) -> None:
@@ -307,7 +316,7 @@ class Outbox:
         self._at = self._at.model_copy(update=to)
 
     def _load(self) -> Cursor:
-        """Where the file says it got; the beginning where it speaks of another ledger, or of more than there is."""
+        """The stored cursor; the beginning if that is of another ledger or beyond its last record."""
         ledger = digest_of(self._records[0])
         try:
             read = Cursor.model_validate_json(self._file.read_bytes())
@@ -321,23 +330,23 @@ class Outbox:
         return Cursor(ledger=ledger)
 
     def _failed(self, error: BaseException) -> float:
-        """Seconds until the next try: doubling, and cut by up to a half by chance."""
+        """Note a failure; return the seconds until the next try: doubling, minus up to half at random."""
         self._why = str(error) or repr(error)
         if self._failing_since is None:
             self._failing_since = stamp(self._clock())
             log.warning("OpenLineage events wait", why=self._why)
         wait = min(_FIRST_WAIT * 2.0 ** min(self._tries, 30), _LONGEST_WAIT)
         self._tries += 1
-        return wait * self._chance.uniform(0.5, 1.0)
+        return wait * self._rng.uniform(0.5, 1.0)
 
-    def _well(self) -> None:
+    def _succeeded(self) -> None:
         if self._failing_since is not None:
             log.info("OpenLineage events are delivered again", since=self._failing_since)
         self._failing_since, self._why, self._tries = None, self._aside, 0
 
 
 def _append(path: Path, line: bytes) -> None:
-    """Put a line at the end of a file and on the disk; what a crash left of another line stays a line of its own."""
+    """Append a line to a file and flush it; a partial line that a crash left stays a line of its own."""
     disk = Disk()
     descriptor = disk.open(path)
     try:

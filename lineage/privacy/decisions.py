@@ -1,8 +1,7 @@
-"""Finding decisions: one by its id or all of one person, in sealed segments and in what is spooled and not yet sealed.
+"""Look-up of decisions by id or by person, in sealed segments and in spools that are not sealed yet.
 
-A segment is parsed only when its bytes are those that its DecisionsSealed fact names. Which segment holds what is kept
-in an index beside the segments: ids and pseudonyms, nothing about anybody; it is made anew whenever it is not there or
-does not fit the log.
+A segment is parsed only if its digest is the one in its DecisionsSealed fact. An index beside the segments has the ids
+and pseudonyms in each of them, no personal data; it is rebuilt when it is missing or does not match the log.
 """
 
 from __future__ import annotations
@@ -26,10 +25,10 @@ from lineage.privacy.key_vault import Vault
 from lineage.settings import Settings
 
 Row = dict[str, Any]
-#: What a decision says about the person: sealed under the person's key. `key_hash_share` is a hash of the key with a
-#: salt that stands in the ledger, and an error may repeat a value that was sent. Score and decision are the bank's own
-#: acts: without the rest they lead to nobody, and drift and the judge have to count them.
-OF_THE_SUBJECT = ("key", "key_hash_share", "features", "reasons", "error")
+#: Fields of a decision about the person, sealed under the person's key. `key_hash_share` is a hash of the key with a
+#: salt on record, and an error may repeat a value that was sent. Score and decision are the bank's own acts: without
+#: the other fields they identify no person, and drift and the judge have to count them.
+PERSONAL_FIELDS = ("key", "key_hash_share", "features", "reasons", "error")
 _SELECT = "SELECT record, segment, uri, digest FROM segments"
 READABLE, PLAIN, ERASED, MISSING = "readable", "plain", "erased", "missing"
 _SCHEMA = """
@@ -52,7 +51,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Found:
-    """One decision: its row with what could be opened, where it lies (None: still spooled), and what came of it."""
+    """One decision: its row as far as it can be opened, its segment (None: still spooled), and its outcomes."""
 
     row: Row
     place: Place | None
@@ -60,15 +59,19 @@ class Found:
 
 
 def belongs_to(row: Row) -> bytes:
-    """What sealed data is bound to: it opens for this decision of this model only."""
+    """The associated data of a row's sealed fields: they open for this decision of this model only."""
     return f"{row['decision_id']}\0{row['model']}".encode()
 
 
-def reveal(rows: Iterable[Row], vault: Vault) -> list[Row]:
-    """Rows of a segment with what is sealed opened, where a key is left.
+def unseal(rows: Iterable[Row], vault: Vault) -> list[Row]:
+    """Rows of a segment with their sealed fields opened where the key still exists.
 
-    Each decision is told to be `person`: readable, plain (sealed before there were keys), erased or missing (the vault
-    knows neither key nor erasure). Of the last two the fields of the person are None; `error` keeps its kind.
+    Each decision gets a field `person`: readable, plain (sealed before keys existed), erased, or missing (the vault has
+    neither key nor erasure). For the last two the personal fields are None; `error` keeps its kind.
+
+    Args:
+        rows: rows of a segment as dictionaries by column.
+        vault: the keys.
 
     Raises:
         TamperedError: sealed data is not what was sealed for this decision.
@@ -76,14 +79,14 @@ def reveal(rows: Iterable[Row], vault: Vault) -> list[Row]:
     rows = list(rows)
     sealed = [row for row in rows if row["type"] == "decision" and "sealed" in row]
     opened = vault.open([(row["subject"], belongs_to(row), row["sealed"]) for row in sealed])
-    gone = vault.standing({row["subject"] for row, data in zip(sealed, opened, strict=True) if data is None})
-    told = {id(row): (data, gone.get(row["subject"])) for row, data in zip(sealed, opened, strict=True)}
+    gone = vault.key_states({row["subject"] for row, data in zip(sealed, opened, strict=True) if data is None})
+    reports_read = {id(row): (data, gone.get(row["subject"])) for row, data in zip(sealed, opened, strict=True)}
     revealed = []
     for row in rows:
         rest = {name: value for name, value in row.items() if name != "sealed"}
-        if id(row) in told:
-            data, standing = told[id(row)]
-            hidden = {name: row.get(name) for name in OF_THE_SUBJECT}
+        if id(row) in reports_read:
+            data, standing = reports_read[id(row)]
+            hidden = {name: row.get(name) for name in PERSONAL_FIELDS}
             rest |= hidden if data is None else orjson.loads(data)
             rest["person"] = READABLE if data is not None else MISSING if standing == "missing" else ERASED
         elif row["type"] == "decision":
@@ -93,11 +96,11 @@ def reveal(rows: Iterable[Row], vault: Vault) -> list[Row]:
 
 
 class Decisions:
-    """Looks decisions up for one home folder; shared by the threads of the ledger service.
+    """Look-up of decisions of one home folder; may be shared by threads.
 
     Raises (every method):
         UnavailableError: a segment, the index or the vault cannot be read.
-        TamperedError: a segment is not what was sealed.
+        TamperedError: a segment does not have its recorded digest.
     """
 
     def __init__(self, settings: Settings, records: Records, vault: Vault) -> None:
@@ -110,7 +113,7 @@ class Decisions:
         Raises:
             UnknownError: there is none.
         """
-        for look in (self._in_segments, self._in_spools, self._in_segments):  # it may be sealed while we look
+        for look in (self._in_segments, self._in_spools, self._in_segments):  # it may be sealed during the search
             found = look(decision_id)
             if found is not None:
                 return found
@@ -124,16 +127,20 @@ class Decisions:
         raise UnknownError(f"there is no decision {decision_id[:64]!r} on record", field="decision_id")
 
     def of_subject(self, subject: str) -> list[Found]:
-        """Every decision about a person that is not erased, the oldest first."""
+        """Every decision about a person who was not erased, oldest first."""
         self._index.catch_up()
-        pseudonym, found = self._vault.known(subject) or "", dict[str, tuple[Row, Place | None]]()
+        pseudonym, found = self._vault.existing_pseudonym(subject) or "", dict[str, tuple[Row, Place | None]]()
         places = [(place, "key", subject) for place in self._index.plain()]
         places += [(place, "subject", pseudonym) for place in self._index.places(pseudonym, "subject")]
         for place, column, name in places:
             rows = self.read(place).filter(pl.col(column) == name, pl.col("type") == "decision")
-            found |= {row["decision_id"]: (row, place) for row in reveal(rows.to_dicts(), self._vault)}
+            found |= {row["decision_id"]: (row, place) for row in unseal(rows.to_dicts(), self._vault)}
         for row in spooled(self._settings.spool, subject):
-            mine = row["type"] == "decision" and row["key"] == subject and not self._vault.left(subject, row["at"])
+            mine = (
+                row["type"] == "decision"
+                and row["key"] == subject
+                and not self._vault.erased_pseudonym(subject, row["at"])
+            )
             if mine:
                 found.setdefault(row["decision_id"], (row | {"person": READABLE}, None))
         outcomes = self._outcomes(set(found))
@@ -141,7 +148,12 @@ class Decisions:
         return sorted(all_of_them, key=lambda one: (str(one.row["at"])[:19], one.row["decision_id"]))
 
     def read(self, place: Place) -> pl.DataFrame:
-        """The rows of a segment, if its bytes are those on record."""
+        """The rows of a segment.
+
+        Raises:
+            TamperedError: its digest is not the one on record.
+            UnavailableError: it cannot be read.
+        """
         try:
             data = (self._settings.root / place.uri).read_bytes()
         except (OSError, ValueError) as error:  # ValueError: a name that no file can have
@@ -157,7 +169,7 @@ class Decisions:
         return pl.read_parquet(io.BytesIO(data))
 
     def close(self) -> None:
-        """Give the index back."""
+        """Close the index."""
         self._index.close()
 
     def _in_segments(self, decision_id: str) -> Found | None:
@@ -166,25 +178,25 @@ class Decisions:
         if not places:
             return None
         rows = self.read(places[0]).filter(pl.col("decision_id") == decision_id, pl.col("type") == "decision")
-        (row,) = reveal(rows.to_dicts(), self._vault)
+        (row,) = unseal(rows.to_dicts(), self._vault)
         return Found(row, places[0], self._outcomes({decision_id})[decision_id])
 
     def _in_spools(self, decision_id: str) -> Found | None:
         for row in spooled(self._settings.spool, decision_id):
             if row["type"] == "decision" and row["decision_id"] == decision_id:
-                erased = self._vault.left(str(row["key"]), row["at"]) is not None
-                hidden = dict.fromkeys(OF_THE_SUBJECT) if erased else {}
+                erased = self._vault.erased_pseudonym(str(row["key"]), row["at"]) is not None
+                hidden = dict.fromkeys(PERSONAL_FIELDS) if erased else {}
                 person = {"person": ERASED if erased else READABLE}
                 return Found(row | hidden | person, None, self._outcomes({decision_id})[decision_id])
         return None
 
     def _outcomes(self, names: set[str]) -> dict[str, list[Row]]:
-        """What was reported of each decision, the first report first: that one counts."""
-        told = [row for row in spooled(self._settings.spool, "outcome") if row["type"] == "outcome"]
+        """The reported outcomes of each decision, oldest first; the first one counts."""
+        reports_read = [row for row in spooled(self._settings.spool, "outcome") if row["type"] == "outcome"]
         for place in {place for name in names for place in self._index.places(name, "outcome")}:
-            told += self.read(place).filter(pl.col("type") == "outcome").to_dicts()
+            reports_read += self.read(place).filter(pl.col("type") == "outcome").to_dicts()
         reports = sorted(
-            {(row["at"], row["decision_id"], row["outcome"]) for row in told if row["decision_id"] in names}
+            {(row["at"], row["decision_id"], row["outcome"]) for row in reports_read if row["decision_id"] in names}
         )
         outcomes: dict[str, list[Row]] = {name: [] for name in names}
         for at, name, outcome in reports:
@@ -193,7 +205,7 @@ class Decisions:
 
 
 def spooled(folder: Path, word: str) -> Iterator[Row]:
-    """Lines of the spools in which a text stands, whole ones only."""
+    """Rows of whole spool lines that contain `word` as a JSON string."""
     needle = orjson.dumps(word)
     for path in sorted(folder.glob("*.jsonl")):
         try:
@@ -216,13 +228,13 @@ def _parsed(line: bytes) -> Row | None:
 
 
 class _Index:
-    """Which segment holds which decision, outcome and pseudonym: an SQLite file that can be made anew at any time."""
+    """Index of decisions, outcomes and pseudonyms by segment: an SQLite file that can be rebuilt at any time."""
 
     def __init__(self, path: Path, records: Records, read: Callable[[Place], pl.DataFrame]) -> None:
         self._records, self._read = records, read
         self._lock = threading.Lock()
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _told():
+        with _as_unavailable():
             try:
                 self._db = _connect(path)
             except sqlite3.DatabaseError:
@@ -230,8 +242,8 @@ class _Index:
                 self._db = _connect(path)
 
     def catch_up(self) -> None:
-        """Bring in what was sealed since the last time, and what could not be read then."""
-        with self._lock, _told():
+        """Index segments sealed since the last call, and those that could not be read then."""
+        with self._lock, _as_unavailable():
             newest = self._db.execute("SELECT record, digest FROM segments ORDER BY record DESC LIMIT 1").fetchone()
             fits = newest is None or self._is_sealed(*newest)
             unread = self._db.execute(f"{_SELECT} WHERE fault IS NOT NULL").fetchall() if fits else []
@@ -246,24 +258,24 @@ class _Index:
                     self._db.execute("DELETE FROM segments")
                     self._db.execute("DELETE FROM places")
                 for place in places:
-                    self._take_in(place)
+                    self._index_segment(place)
                 self._db.execute("COMMIT")
             except BaseException:
                 self._db.execute("ROLLBACK")
                 raise
 
     def places(self, name: str, kind: str) -> list[Place]:
-        """Where a decision, an outcome (by the decision's id) or a subject (by pseudonym) is."""
+        """Segments with a decision, an outcome (by the decision's id) or a subject (by pseudonym)."""
         query = f"{_SELECT} JOIN places USING (record) WHERE name = ? AND kind = ? ORDER BY record"
-        return [Place(*row) for row in self._ask(query, name, kind)]
+        return [Place(*row) for row in self._query(query, name, kind)]
 
     def plain(self) -> list[Place]:
-        """Segments from before there were keys."""
-        return [Place(*row) for row in self._ask(f"{_SELECT} WHERE plain ORDER BY record")]
+        """Segments sealed before keys existed."""
+        return [Place(*row) for row in self._query(f"{_SELECT} WHERE plain ORDER BY record")]
 
     def unread(self) -> list[tuple[int, str, str]]:
-        """Record and name of each segment that could not be read, and why."""
-        return self._ask("SELECT record, segment, fault FROM segments WHERE fault IS NOT NULL ORDER BY record")
+        """Record, name and error of each segment that could not be read."""
+        return self._query("SELECT record, segment, fault FROM segments WHERE fault IS NOT NULL ORDER BY record")
 
     def close(self) -> None:
         with self._lock:
@@ -272,7 +284,7 @@ class _Index:
     def _is_sealed(self, record: int, digest: str) -> bool:
         return record <= len(self._records) and self._records[record - 1]["data"].get("digest") == digest
 
-    def _take_in(self, place: Place) -> None:
+    def _index_segment(self, place: Place) -> None:
         fault, plain, names = None, False, set()
         try:
             frame = self._read(place)
@@ -287,8 +299,8 @@ class _Index:
         rows = [(name, kind, place.record) for name, kind in names]
         self._db.executemany("INSERT OR IGNORE INTO places VALUES (?, ?, ?)", rows)
 
-    def _ask(self, query: str, *values: str) -> list[Any]:
-        with self._lock, _told():
+    def _query(self, query: str, *values: str) -> list[Any]:
+        with self._lock, _as_unavailable():
             return self._db.execute(query, values).fetchall()
 
 
@@ -306,7 +318,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _as_unavailable() -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:

@@ -1,8 +1,8 @@
-"""Erasing a person: whether the law lets us, what holds the person, the fact on record, and the end of the key.
+"""Erasure of a data subject: holds and retention, the data affected, the fact on record, the end of the key.
 
-The order is: find what is touched, put the erasure on record, destroy key and salt. A crash between the last two is
-made good when the service starts. No record names a person: holds and erasures state a commitment whose salt lies in
-the vault and goes with the key.
+The order is: find the affected data, record the erasure, destroy key and salt. After a crash between the last two the
+service destroys the key when it starts. No record names a person: holds and erasures state a commitment whose salt is
+in the vault and destroyed with the key.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from lineage.privacy.decisions import PLAIN, Decisions, Found
 from lineage.privacy.key_vault import Vault
 from lineage.rules.draft import Draft, Record
 from lineage.rules.proposal import Actor
-from lineage.rules.roles import PLATFORM, SUBJECTS_MAY, may_ask
+from lineage.rules.roles import PLATFORM, SUBJECTS_MAY, check_subject_role
 from lineage.settings import Settings
 
 KINDS = tuple(SUBJECTS_MAY)
 GROUND = "GDPR (Regulation (EU) 2016/679) Art. 17(1)"
 HOLD_LAW = "GDPR Art. 17(3)(e): legal claims; 12 CFR 1002.12(b)(4): records under investigation are kept"
-#: Where a policy has no [records]: 25 months are never more days than these.
+#: Days of retention where a policy has no [records]: at least 25 months.
 RETENTION_DAYS = 762
 RETENTION_LAW = "GDPR Art. 17(3)(b); 12 CFR 1002.12(b)(1) (Regulation B): applications are kept for 25 months"
 _LEDGER = Actor("ledger", PLATFORM)
@@ -37,23 +37,29 @@ log = structlog.get_logger("plimsoll.ledger")
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What a person asks to be done about a subject."""
+class SubjectRequest:
+    """A request for a hold, the release of a hold, or an erasure.
 
-    who: Actor
+    Attributes:
+        actor: the person who makes the request.
+        subject: key of the data subject.
+        key: idempotency key.
+    """
+
+    actor: Actor
     subject: str
     reason: str
     key: str | None = None
 
     @property
     def scoped(self) -> str | None:
-        """The idempotency key as it stands on record: the fact is the ledger's own, the key is the person's."""
-        return None if self.key is None else f"{self.who.name}:{self.key}"
+        """The idempotency key on record: prefixed by its actor, since the ledger itself states the fact."""
+        return None if self.key is None else f"{self.actor.name}:{self.key}"
 
 
 @dataclass
-class Touched:
-    """What a person stands in. `plain`: decisions sealed before there were keys, which stay readable."""
+class AffectedData:
+    """Data about a person. `plain`: decisions sealed before keys existed, which stay readable."""
 
     decisions: list[str] = field(default_factory=list)
     plain: list[str] = field(default_factory=list)
@@ -63,7 +69,7 @@ class Touched:
     trained_on: list[str] = field(default_factory=list)
 
     def counts(self) -> dict[str, int]:
-        """What the fact says of it."""
+        """The counts in the fact."""
         names = ("decisions", "segments", "plain", "datasets")
         return {name: len(vars(self)[name]) for name in names} | {"releases": len({*self.decided_by, *self.trained_on})}
 
@@ -74,9 +80,9 @@ class Touched:
 
 
 class Subjects:
-    """What the ledger service knows and does about people. Start it once a ledger is open.
+    """Holds, erasures and decisions of data subjects. Made once the ledger is open.
 
-    Where the vault does not answer the ledger goes on without it; only what is asked here fails until it does.
+    If the vault does not answer, only the methods here fail until it does; the ledger goes on.
 
     Raises (every method that acts):
         RefusedError: the role may not, or retention or a hold forbids it.
@@ -91,7 +97,7 @@ class Subjects:
         self._decisions = Decisions(settings, ledger.records, self._vault)
         self._applied = False
         self._applying = threading.Lock()
-        self._lock = threading.Lock()  # a hold and an erasure of the same person wait for each other
+        self._lock = threading.Lock()  # serialises holds and erasures
         self._holds: dict[str, int] = {}
         self._erased: dict[str, Record] = {}
         self._by_key: dict[str, Record] = {}
@@ -101,91 +107,91 @@ class Subjects:
         try:
             self._apply()
         except UnavailableError as error:
-            log.error("nobody can be looked up or erased for now", message=error.message)
+            log.error("data subjects cannot be looked up or erased for now", message=error.message)
 
     @property
     def vault(self) -> Vault:
-        """The vault, in which nobody is left whose erasure is on record."""
+        """The vault, after all erasures on record were applied to it."""
         self._apply()
         return self._vault
 
     @property
     def decisions(self) -> Decisions:
-        """Decisions, of which nothing is shown that was erased."""
+        """The look-up of decisions, after all erasures on record were applied to the vault."""
         self._apply()
         return self._decisions
 
-    def hold(self, asked: Asked) -> tuple[Record, bool]:
-        """Forbid the erasure of a person; the record, and whether it is new."""
-        _check(asked, "HoldPlaced")
+    def hold(self, request: SubjectRequest) -> tuple[Record, bool]:
+        """Forbid the erasure of a person; return the record and whether it is new."""
+        _check(request, "HoldPlaced")
         with self._lock:
-            if (earlier := self._earlier(asked, "HoldPlaced")) is not None:
+            if (earlier := self._earlier(request, "HoldPlaced")) is not None:
                 return earlier, False
-            commitment = self.vault.commitment(self._known(asked.subject))
+            commitment = self.vault.commitment(self._pseudonym_of(request.subject))
             if (placed := self._holds.get(commitment)) is not None:
                 raise RefusedError(f"record {placed} holds this person already", code="hold", record=placed)
-            return self._record(asked, "HoldPlaced", {"commitment": commitment}), True
+            return self._record(request, "HoldPlaced", {"commitment": commitment}), True
 
-    def release_hold(self, asked: Asked) -> tuple[Record, bool]:
-        """Allow the erasure of a person again."""
-        _check(asked, "HoldReleased")
+    def release_hold(self, request: SubjectRequest) -> tuple[Record, bool]:
+        """Allow the erasure of a person again; return the record and whether it is new."""
+        _check(request, "HoldReleased")
         with self._lock:
-            if (earlier := self._earlier(asked, "HoldReleased")) is not None:
+            if (earlier := self._earlier(request, "HoldReleased")) is not None:
                 return earlier, False
-            commitment = self.vault.commitment(self._known(asked.subject))
+            commitment = self.vault.commitment(self._pseudonym_of(request.subject))
             placed = self._holds.get(commitment)
             if placed is None:
-                raise RefusedError("nobody holds this person; there is nothing to release", code="no_hold")
-            return self._record(asked, "HoldReleased", {"commitment": commitment, "placed": placed}), True
+                raise RefusedError("there is no hold on this person; there is nothing to release", code="no_hold")
+            return self._record(request, "HoldReleased", {"commitment": commitment, "placed": placed}), True
 
-    def erase(self, asked: Asked, *, identity_verified: bool) -> tuple[Record, bool]:
+    def erase(self, request: SubjectRequest, *, identity_verified: bool) -> tuple[Record, bool]:
         """Destroy a person's key and salt.
 
         Returns:
-            The record, with what the person stands in as `touched` (told this once, None later), and whether it is new.
+            The record and whether it is new; a new one has the affected data as `touched`, a repeated one None.
         """
-        _check(asked, "SubjectErased")
+        _check(request, "SubjectErased")
         if not identity_verified:
             raise RefusedError(
-                "nobody vouches that it is this person who asks; verify the identity, then say so",
+                "the identity of the person was not verified; verify it, then set identity_verified",
                 code="identity",
                 status=403,
                 field="identity_verified",
             )
         with self._lock:
-            earlier = self._earlier(asked, "SubjectErased")
-            pseudonym = self.vault.known(asked.subject)
+            earlier = self._earlier(request, "SubjectErased")
+            pseudonym = self.vault.existing_pseudonym(request.subject)
             if earlier is None and pseudonym is not None:
                 earlier = self._erased.get(self.vault.commitment(pseudonym))  # on record, but the key is still there
             if earlier is not None:
                 self._destroy(pseudonym, earlier)
                 return earlier | {"touched": None}, False
-            return self._erase(asked, self._known(asked.subject)), True
+            return self._erase(request, self._pseudonym_of(request.subject)), True
 
-    def _erase(self, asked: Asked, pseudonym: str) -> Record:
-        """Nobody is given a key meanwhile: what is decided behind our back is about somebody new, and kept."""
+    def _erase(self, request: SubjectRequest, pseudonym: str) -> Record:
+        """Record the erasure and destroy the key. No key is made meanwhile: later decisions get a new key."""
         record: Record | None = None
         try:
-            with self.vault.alone():
+            with self.vault.exclusive():
                 moment, commitment = self._clock(), self.vault.commitment(pseudonym)
                 self._refuse_if_held(commitment)
-                found = self.decisions.of_subject(asked.subject)
+                found = self.decisions.of_subject(request.subject)
                 self._refuse_if_retained(found)
-                touched = self._touched(asked.subject, found)
-                data = {"commitment": commitment, "ground": GROUND, **touched.counts()}
-                record = self._record(asked, "SubjectErased", data)
+                affected = self._affected(request.subject, found)
+                data = {"commitment": commitment, "ground": GROUND, **affected.counts()}
+                record = self._record(request, "SubjectErased", data)
                 self.vault.erase(pseudonym, moment, record["seq"])
         except UnavailableError as error:
             raise error if record is None else _unfinished(record, error) from error
-        return record | {"touched": touched.to_dict()}
+        return record | {"touched": affected.to_dict()}
 
     def close(self) -> None:
-        """Give the files back."""
+        """Close the index and the vault."""
         self._decisions.close()
         self._vault.close()
 
     def _apply(self) -> None:
-        """A vault from a backup, or a crash between record and erasure, brings nobody back."""
+        """Repeat the recorded erasures once: the vault may be from a backup, or a crash came before the erasure."""
         with self._applying:
             if not self._applied:
                 self._vault.apply_erasures(list(self._erased.values()))
@@ -204,31 +210,32 @@ class Subjects:
         if record["key"] is not None:
             self._by_key[record["key"]] = record
 
-    def _record(self, asked: Asked, kind: str, data: dict[str, Any]) -> Record:
-        data = data | {"by": asked.who.name, "role": asked.who.role}
-        return self._ledger.append(Draft(kind, _LEDGER, data, None, None, asked.reason, asked.scoped))
+    def _record(self, request: SubjectRequest, kind: str, data: dict[str, Any]) -> Record:
+        data = data | {"by": request.actor.name, "role": request.actor.role}
+        return self._ledger.append(Draft(kind, _LEDGER, data, None, None, request.reason, request.scoped))
 
-    def _earlier(self, asked: Asked, kind: str) -> Record | None:
-        """The record that the same request made; whom it was about can only be compared while there is a key."""
-        earlier = self._by_key.get(asked.scoped or "")
+    def _earlier(self, request: SubjectRequest, kind: str) -> Record | None:
+        """The earlier record of the same request; its subject can be compared only while the key exists."""
+        earlier = self._by_key.get(request.scoped or "")
         if earlier is None:
             return None
-        pseudonym = self.vault.known(asked.subject)
+        pseudonym = self.vault.existing_pseudonym(request.subject)
         same = pseudonym is None or self.vault.commitment(pseudonym) == earlier["data"]["commitment"]
-        if not same or earlier["kind"] != kind or earlier["reason"] != asked.reason:
+        if not same or earlier["kind"] != kind or earlier["reason"] != request.reason:
             raise RefusedError(
-                f"idempotency key {asked.key!r} was used for another request (record {earlier['seq']}); use a new one",
+                f"idempotency key {request.key!r} was used for another request "
+                f"(record {earlier['seq']}); use a new one",
                 code="key_reused",
             )
         return earlier
 
-    def _known(self, subject: str) -> str:
-        pseudonym = self.vault.known(subject)
+    def _pseudonym_of(self, subject: str) -> str:
+        pseudonym = self.vault.existing_pseudonym(subject)
         if pseudonym is None:
             datasets = self._datasets(subject)
             hint = f"; {len(datasets)} pinned data sets hold it" if datasets else ""
             raise UnknownError(
-                f"the vault has no key of this subject: it was never decided about, or is erased{hint}",
+                f"the vault has no key of this subject: there was no decision about it, or it is erased{hint}",
                 field="subject",
                 datasets=datasets,
             )
@@ -254,7 +261,7 @@ class Subjects:
             )
 
     def _refuse_if_retained(self, found: list[Found]) -> None:
-        """Refuse while the newest of the decisions has to be kept by the policy of the release that took it."""
+        """Refuse while any decision has to be kept under the policy of the release that made it."""
         names = {one.row["release"] for one in found}
         policies = self._ledger.read(
             lambda state: {name: state.releases[name].policy.get("records") for name in names if name in state.releases}
@@ -276,13 +283,13 @@ class Subjects:
                 until=str(until.date()),
             )
 
-    def _touched(self, subject: str, found: list[Found]) -> Touched:
+    def _affected(self, subject: str, found: list[Found]) -> AffectedData:
         datasets = self._datasets(subject)
         pins = {(one["uri"], one["version"]) for one in datasets}
         trained = self._ledger.read(
             lambda state: [name for name, release in state.releases.items() if _pins_of(release.dataset) & pins]
         )
-        return Touched(
+        return AffectedData(
             decisions=[one.row["decision_id"] for one in found],
             plain=[one.row["decision_id"] for one in found if one.row["person"] == PLAIN],
             segments=sorted({one.place.segment for one in found if one.place is not None}),
@@ -292,12 +299,12 @@ class Subjects:
         )
 
     def _datasets(self, subject: str) -> list[dict[str, Any]]:
-        """Pinned versions whose table holds the person, and those that cannot be read, which may."""
+        """Pinned versions whose table holds the person, and those that cannot be read."""
         pinned = self._ledger.records.find(kinds=["DatasetPinned"]).records
         tables = {(record["data"]["uri"], record["data"]["version"]) for record in pinned}
         states = self._ledger.read(lambda state: [release.dataset for release in state.releases.values()])
         tables |= {pin for dataset in states for pin in _pins_of(dataset)}
-        held = [_look(self._settings, uri, version, subject) for uri, version in sorted(tables)]
+        held = [_rows_of_subject(self._settings, uri, version, subject) for uri, version in sorted(tables)]
         return [one for one in held if one is not None]
 
 
@@ -317,32 +324,32 @@ def _pins_of(dataset: dict[str, Any]) -> set[tuple[str, int]]:
     return pins
 
 
-def _look(settings: Settings, uri: str, version: int, subject: str) -> dict[str, Any] | None:
-    """How many rows of a pinned table are the person's, None where none are."""
-    from deltalake import DeltaTable  # slow to import, and few ask
+def _rows_of_subject(settings: Settings, uri: str, version: int, subject: str) -> dict[str, Any] | None:
+    """The number of a person's rows in a pinned table; None if there are none."""
+    from deltalake import DeltaTable  # slow to import, rarely used
     from deltalake.exceptions import DeltaError
 
     place = uri if "://" in uri else str(settings.root / uri)
     keys = f"{place.removesuffix('-protected')}-protected"  # there the entity is the first column
-    told = {"dataset": uri.rstrip("/").rpartition("/")[2], "uri": uri, "version": version}
+    described = {"dataset": uri.rstrip("/").rpartition("/")[2], "uri": uri, "version": version}
     try:
         table = DeltaTable(place, version=version)
         named = DeltaTable(keys) if DeltaTable.is_deltatable(keys) else table
         entity = named.schema().fields[0].name
         frame = pl.DataFrame(table.to_pyarrow_table(columns=[entity]))
     except (DeltaError, OSError, ValueError) as error:
-        return told | {"rows": None, "unreadable": str(error)[:200]}
+        return described | {"rows": None, "unreadable": str(error)[:200]}
     rows = int((frame[entity].cast(pl.String) == subject).sum())
-    return told | {"rows": rows} if rows else None
+    return described | {"rows": rows} if rows else None
 
 
-def _check(asked: Asked, kind: str) -> None:
-    """Before anything is told: one person, whom neither reason nor key names, and a role that may."""
-    if not asked.subject.strip(" *%?"):
-        raise InvalidError(f"subject is {asked.subject!r}; expected the key of one person", field="subject")
-    for name, text in (("reason", asked.reason), ("Idempotency-Key", asked.key or "")):
-        if re.search(rf"(?<!\w){re.escape(asked.subject)}(?!\w)", text, re.IGNORECASE):
+def _check(request: SubjectRequest, kind: str) -> None:
+    """Refuse a request unless it is about one person, names that person nowhere else, and the role may make it."""
+    if not request.subject.strip(" *%?"):
+        raise InvalidError(f"subject is {request.subject!r}; expected the key of one person", field="subject")
+    for name, text in (("reason", request.reason), ("Idempotency-Key", request.key or "")):
+        if re.search(rf"(?<!\w){re.escape(request.subject)}(?!\w)", text, re.IGNORECASE):
             raise InvalidError(
-                f"{name} names the subject; it goes on record for ever, so say it without the person", field=name
+                f"{name} names the subject; it is recorded for ever, so write it without the person", field=name
             )
-    may_ask(kind, asked.who)
+    check_subject_role(kind, request.actor)

@@ -1,15 +1,15 @@
-"""The vault: one key and one salt for each data subject, which is all that has to be destroyed to erase a person.
+"""The vault: one key and one salt for each data subject; destroying both erases the person.
 
-Decisions are sealed for ever, so what they say about a person is sealed under a key of that person's own. The vault is
-one SQLite file beside the log; its rows are wrapped under a master key that lies with the secrets. Two processes use
-it: the controller seals, the ledger service opens and erases.
+Segments of decisions are never changed, so their fields about a person are encrypted under a key of that person. The
+vault is one SQLite file beside the log; its rows are wrapped under a master key in the secrets folder. Two processes
+use it: the controller seals, the ledger service opens and erases.
 
 - A *handle* (HMAC of the subject's name under a vault secret) finds the row and never leaves the vault.
-- A *pseudonym* stands in sealed segments. The salt goes into it: without the row nobody, not even who holds the vault's
-  secret and the name, can tell whose it was.
-- A *commitment* stands in the ledger, salted alike, so that a restored old vault knows whom to forget again.
+- A *pseudonym* identifies the subject in sealed segments. It depends on the salt: without the row it cannot be linked
+  to a person, not even with the vault's secret and the name.
+- A *commitment*, salted too, identifies the subject in the ledger, so that a restored vault can repeat erasures.
 
-Sealing is AES-256-GCM. The nonce is derived from the salt and what is sealed: the same decision sealed again gives the
+Sealing is AES-256-GCM. The nonce is derived from the salt and the plain text: the same decision sealed again gives the
 same bytes, another decision another nonce.
 """
 
@@ -36,7 +36,7 @@ from lineage.errors import TamperedError, UnavailableError, UnknownError
 from lineage.secret_files import write_secret
 from lineage.settings import Settings
 
-Standing = Literal["kept", "erased", "missing"]
+KeyState = Literal["kept", "erased", "missing"]
 _KEY, _NONCE, _FORM = 32, 12, b"\x01"
 _BUSY_SECONDS = 30.0
 _SCHEMA = """
@@ -55,12 +55,12 @@ class _Row(NamedTuple):
 
 
 class Vault:
-    """A hold on the vault of one home folder; may be shared by threads, and other processes may hold it too.
+    """The vault of one home folder; may be shared by threads and used by several processes.
 
-    It is opened, and made where there is none, when it is first used: whoever can do without it for a while does.
+    It is opened on first use, and made if it is missing, so that a service can start without it.
 
     Raises (every method):
-        UnavailableError: the file cannot be read or written, or another process holds it for too long.
+        UnavailableError: the file cannot be read or written, or another process locks it for too long.
         TamperedError: the master key is not the one that this vault was made with.
     """
 
@@ -70,41 +70,40 @@ class Vault:
         self._held: sqlite3.Connection | None = None
         self._wrap = self._secret = b""
 
-    def identify(self, asked: Sequence[tuple[str, str]]) -> list[str]:
-        """The pseudonym of each (subject, when it was decided); whoever is new is given a key. One transaction.
+    def identify(self, requests: Sequence[tuple[str, str]]) -> list[str]:
+        """The pseudonym of each (subject, time of the decision); a new subject gets a key. One transaction.
 
-        Somebody who was erased and comes back is new. What was decided before the erasure and is read only now keeps
-        the pseudonym whose key is gone.
+        A subject that comes back after an erasure is new. A decision from before the erasure gets the erased pseudonym.
         """
-        handles = [self._handle(subject) for subject, _ in asked]
+        handles = [self._handle(subject) for subject, _ in requests]
         with self._reading() as db:
-            names = _named(db, handles, asked)
+            names = _named(db, handles, requests)
         if None in names:
-            with self.alone() as db:
-                pairs = zip(handles, asked, _named(db, handles, asked), strict=True)
+            with self.exclusive() as db:
+                pairs = zip(handles, requests, _named(db, handles, requests), strict=True)
                 new = {handle: subject for handle, (subject, _), name in pairs if name is None}
                 rows = [self._new(handle, subject) for handle, subject in new.items()]
                 db.executemany("INSERT INTO subjects VALUES (?, ?, ?, ?)", rows)
-                names = _named(db, handles, asked)
+                names = _named(db, handles, requests)
         return [str(name) for name in names]
 
     def pseudonym(self, subject: str, at: str = "9999-12-31T00:00:00Z") -> str:
-        """As `identify`, for one."""
+        """As `identify`, for one subject."""
         return self.identify([(subject, at)])[0]
 
-    def known(self, subject: str) -> str | None:
-        """The subject's pseudonym, None where the vault holds no key for that name. Makes nothing."""
+    def existing_pseudonym(self, subject: str) -> str | None:
+        """The subject's pseudonym; None if the vault has no key of that name. Makes no key."""
         handle = self._handle(subject)
         with self._reading() as db:
             return _kept(db, [handle]).get(handle)
 
-    def left(self, subject: str, at: str) -> str | None:
-        """The pseudonym that a spooled decision of an erased subject had, None where it is not one of before."""
+    def erased_pseudonym(self, subject: str, at: str) -> str | None:
+        """The erased pseudonym of a spooled decision made before the subject's erasure; None for any other decision."""
         with self._reading() as db:
-            return _left(_leaving(db), self._handle(subject), at)
+            return _pseudonym_left(_leaving(db), self._handle(subject), at)
 
     def seal(self, items: Sequence[tuple[str, bytes, bytes]]) -> list[bytes | None]:
-        """Encrypt (pseudonym, what it belongs to, data) each; None where the subject's key is gone already."""
+        """Encrypt each (pseudonym, associated data, plain text); None where the subject's key is destroyed."""
         rows = self._rows({pseudonym for pseudonym, _, _ in items})
         return [
             None if (row := rows.get(pseudonym)) is None else _sealed(row, about, data)
@@ -112,10 +111,10 @@ class Vault:
         ]
 
     def open(self, items: Sequence[tuple[str, bytes, bytes | None]]) -> list[bytes | None]:
-        """Decrypt (pseudonym, what it belongs to, sealed data) each; None where the key is gone.
+        """Decrypt each (pseudonym, associated data, cipher text); None where the key is destroyed.
 
         Raises:
-            TamperedError: there is a key, but it does not open the data: it is not what was sealed for this.
+            TamperedError: the key exists but does not open the data.
         """
         rows = self._rows({pseudonym for pseudonym, _, _ in items})
         return [
@@ -123,10 +122,10 @@ class Vault:
             for pseudonym, about, data in items
         ]
 
-    def standing(self, pseudonyms: Iterable[str]) -> dict[str, Standing]:
-        """Of each pseudonym: its key is kept, was erased, or is missing (another vault, or an older copy)."""
-        words: tuple[Standing, Standing] = ("erased", "kept")
-        found: dict[str, Standing] = dict.fromkeys(pseudonyms, "missing")
+    def key_states(self, pseudonyms: Iterable[str]) -> dict[str, KeyState]:
+        """The state of each pseudonym's key: kept, erased, or missing (another vault, or an older copy)."""
+        words: tuple[KeyState, KeyState] = ("erased", "kept")
+        found: dict[str, KeyState] = dict.fromkeys(pseudonyms, "missing")
         among = "WHERE pseudonym IN (SELECT value FROM json_each(?))"
         queries = (f"SELECT pseudonym FROM erased {among}", f"SELECT pseudonym FROM subjects {among}")  # noqa: S608
         with self._reading() as db:
@@ -135,10 +134,10 @@ class Vault:
         return found
 
     def commitment(self, pseudonym: str) -> str:
-        """64 hexadecimal digits that stand for the subject in the ledger.
+        """The subject's commitment in the ledger, 64 hexadecimal digits.
 
         Raises:
-            UnknownError: there is no key of that pseudonym.
+            UnknownError: the vault has no key of that pseudonym.
         """
         with self._reading() as db:
             row = db.execute("SELECT commitment FROM subjects WHERE pseudonym = ?", (pseudonym,)).fetchone()
@@ -147,18 +146,17 @@ class Vault:
         return str(row[0])
 
     def erased_by(self, pseudonym: str) -> dict[str, Any] | None:
-        """When an erasure destroyed the key and in which record that stands; None where none did."""
+        """Time (`at`) and record number (`record`) of the erasure; None if there was none."""
         with self._reading() as db:
             row = db.execute("SELECT at, record FROM erased WHERE pseudonym = ?", (pseudonym,)).fetchone()
         return None if row is None else {"at": row[0], "record": row[1]}
 
     def erase(self, pseudonym: str, at: datetime, record: int | None = None) -> bool:
-        """Destroy key and salt; return whether they were there.
+        """Destroy key and salt; return whether they existed.
 
-        What the gateway spooled up to `at` and nobody has sealed yet is kept from being sealed under a new key, by a
-        mark that `forget_marks` takes away.
+        A mark prevents that decisions spooled up to `at` are sealed under a new key; `forget_marks` removes it.
         """
-        with self.alone() as db:
+        with self.exclusive() as db:
             row = db.execute("SELECT handle FROM subjects WHERE pseudonym = ?", (pseudonym,)).fetchone()
             if row is not None:
                 db.execute("INSERT INTO leaving VALUES (?, ?, ?)", (row[0], pseudonym, stamp(at)))
@@ -167,17 +165,17 @@ class Vault:
         return row is not None
 
     def forget_marks(self, before: datetime) -> None:
-        """Everything decided before this moment is sealed: erasures of before need their marks no longer."""
+        """Remove the marks of erasures before this moment: all decisions before it are sealed."""
         with self._reading() as db:
             gone = [(handle, name) for handle, name, until in _leaving(db) if instant(until) < before]
         if gone:
-            with self.alone() as db:
+            with self.exclusive() as db:
                 db.executemany("DELETE FROM leaving WHERE handle = ? AND pseudonym = ?", gone)
 
     def apply_erasures(self, facts: Iterable[dict[str, Any]]) -> int:
-        """Erase whomever a SubjectErased record names by commitment and this vault still knows; return how many.
+        """Repeat the erasures of SubjectErased records for keys that still exist; return the number of keys destroyed.
 
-        An old copy of the vault that is put back, or a crash between record and erasure, resurrects nobody.
+        Needed after an old copy of the vault was restored, and after a crash between record and erasure.
         """
         count = 0
         for fact in facts:
@@ -189,7 +187,7 @@ class Vault:
         return count
 
     def close(self) -> None:
-        """Give the file back."""
+        """Close the file."""
         with self._lock:
             if self._held is not None:
                 self._held.close()
@@ -224,7 +222,7 @@ class Vault:
         if self._held is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.with_name(self._path.name + ".lock").open("w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)  # two processes that begin together would make two master keys
+                fcntl.flock(lock, fcntl.LOCK_EX)  # two processes that start together would make two master keys
                 master = _master(self._master, self._path)
                 self._wrap, self._secret = (_mac(master, name) for name in (b"wrap", b"names"))
                 os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
@@ -233,13 +231,13 @@ class Vault:
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, _told():
+        with self._lock, _as_unavailable():
             yield self._db()
 
     @contextmanager
-    def alone(self) -> Iterator[sqlite3.Connection]:
-        """All or nothing, on disk when it ends; nobody else is given a key or erased meanwhile, here or elsewhere."""
-        with self._lock, _told():
+    def exclusive(self) -> Iterator[sqlite3.Connection]:
+        """A write transaction, durable when it ends; no other thread or process makes or destroys keys meanwhile."""
+        with self._lock, _as_unavailable():
             db = self._db()
             if db.in_transaction:
                 yield db
@@ -255,7 +253,7 @@ class Vault:
 
 
 def _mac(key: bytes, *parts: bytes) -> bytes:
-    """HMAC-SHA256 of the parts, each with its length, so that no two lists of parts are the same message."""
+    """HMAC-SHA256 of the parts, each prefixed by its length, so that different lists are different messages."""
     message = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
     return hmac.digest(key, message, "sha256")
 
@@ -274,11 +272,11 @@ def _opened(row: _Row, about: bytes, data: bytes) -> bytes:
         raise TamperedError("what is sealed here was not sealed for this decision", field="sealed") from error
 
 
-def _named(db: sqlite3.Connection, handles: list[str], asked: Sequence[tuple[str, str]]) -> list[str | None]:
-    """The pseudonym of each: the one that was left behind, for what was decided before; None for who is new."""
+def _named(db: sqlite3.Connection, handles: list[str], requests: Sequence[tuple[str, str]]) -> list[str | None]:
+    """The pseudonym of each request: the erased one for decisions before an erasure; None for a new subject."""
     leaving, known = _leaving(db), _kept(db, handles)
-    pairs = zip(handles, asked, strict=True)
-    return [_left(leaving, handle, at) or known.get(handle) for handle, (_, at) in pairs]
+    pairs = zip(handles, requests, strict=True)
+    return [_pseudonym_left(leaving, handle, at) or known.get(handle) for handle, (_, at) in pairs]
 
 
 def _kept(db: sqlite3.Connection, handles: Iterable[str]) -> dict[str, str]:
@@ -290,7 +288,7 @@ def _leaving(db: sqlite3.Connection) -> list[tuple[str, str, str]]:
     return db.execute("SELECT handle, pseudonym, until FROM leaving ORDER BY until").fetchall()
 
 
-def _left(leaving: list[tuple[str, str, str]], handle: str, at: str) -> str | None:
+def _pseudonym_left(leaving: list[tuple[str, str, str]], handle: str, at: str) -> str | None:
     for one, pseudonym, until in leaving:
         if one == handle and instant(at) <= instant(until):
             return pseudonym
@@ -302,9 +300,9 @@ def _list(names: Iterable[str]) -> str:
 
 
 def _connect(path: Path, check: str) -> sqlite3.Connection:
-    with _told():
+    with _as_unavailable():
         db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-        # A rollback journal is deleted with each commit; a write-ahead log would keep what was erased for a while.
+        # A rollback journal is deleted with each commit; a write-ahead log would keep erased rows for a while.
         for pragma in ("journal_mode = DELETE", "secure_delete = ON", "synchronous = EXTRA"):
             db.execute(f"PRAGMA {pragma}").fetchall()
         db.executescript(_SCHEMA)
@@ -321,7 +319,7 @@ def _connect(path: Path, check: str) -> sqlite3.Connection:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _as_unavailable() -> Iterator[None]:
     try:
         yield
     except (OSError, sqlite3.Error) as error:
@@ -338,7 +336,7 @@ def _master(path: Path, vault: Path) -> bytes:
     if vault.exists() and vault.stat().st_size:
         raise UnavailableError(
             f"the vault is there but its master key {path.name} is not; put it back from your backup of the secrets: "
-            "a new one would lock everybody's data away for ever",
+            "with a new one no sealed data could be opened",
             field="vault",
         )
     write_secret(path, secrets.token_hex(_KEY))

@@ -1,4 +1,4 @@
-"""What people do, as drafts of facts: the values a person need not type are taken from the fold and the policy."""
+"""Actions of people as drafts of facts; values that a person does not enter come from the state and the policy."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any, Literal
 from lineage.errors import RefusedError, UnknownError
 from lineage.rules.draft import Draft
 from lineage.rules.proposal import Actor
-from lineage.rules.safety import not_asked_for, not_pulled
+from lineage.rules.safety import not_pulled, not_requested
 from lineage.state.entities import Model, Release
 from lineage.state.fold import LedgerState
 from lineage.state.safety import Kill
 
-_TOLD = 20  # names that an error lists at most
+_MOST_NAMES = 20  # names that an error lists at most
 
 
 def release_named(state: LedgerState, name: str) -> Release:
@@ -27,7 +27,7 @@ def release_named(state: LedgerState, name: str) -> Release:
     except KeyError:
         model = name.rpartition("@")[0]
         known = [r for r in state.releases if r.startswith(f"{model}@")]
-        hint = f"releases of {model}: {_some(known)}" if known else "see `plimsoll releases`"
+        hint = f"releases of {model}: {_listed(known)}" if known else "see `plimsoll releases`"
         raise UnknownError(f"there is no release {name!r}; {hint}", field="release") from None
 
 
@@ -40,13 +40,13 @@ def model_named(state: LedgerState, name: str) -> Model:
     try:
         return state.models[name]
     except KeyError:
-        known = _some(list(state.models)) or "none yet; train one first"
+        known = _listed(list(state.models)) or "none yet; train one first"
         raise UnknownError(f"there is no model {name!r}; known: {known}", field="model") from None
 
 
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - _TOLD} more" if len(names) > _TOLD else ""
-    return ", ".join(names[-_TOLD:]) + more
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return ", ".join(names[-_MOST_NAMES:]) + more
 
 
 def start_canary(state: LedgerState, release: str, actor: Actor, reason: str) -> Draft:
@@ -59,7 +59,7 @@ def start_canary(state: LedgerState, release: str, actor: Actor, reason: str) ->
 
 
 def decide_review(state: LedgerState, release: str, actor: Actor, reason: str, decision: str) -> Draft:
-    """Approve or reject exactly the bytes on record."""
+    """Approve or reject the release; the draft names the digest on record."""
     about = release_named(state, release)
     return Draft("ReviewDecided", actor, {"decision": decision, "digest": about.digest}, about.model, release, reason)
 
@@ -96,31 +96,31 @@ def roll_back(state: LedgerState, model: str, actor: Actor, reason: str, to: str
 
 
 def kill(state: LedgerState, model: str | None, actor: Actor, reason: str, answer: str) -> Draft:
-    """Stop a model, or all of them: its baseline answers, or nothing does."""
+    """Pull the kill switch of a model or of all models: the baseline answers, or nothing does."""
     if model is not None:
         model_named(state, model)
     return Draft("KillSwitchPulled", actor, {"answer": answer}, model, None, reason)
 
 
 def ask_kill_release(state: LedgerState, model: str | None, actor: Actor, reason: str) -> Draft:
-    """Ask to release what is pulled.
+    """Request the release of a pulled kill switch.
 
     Raises:
-        RefusedError: nothing is.
+        RefusedError: it is not pulled.
     """
     data = {"pulled": _pulled(state, model).seq}
     return Draft("KillReleaseRequested", actor, data, model, None, reason)
 
 
 def release_kill(state: LedgerState, model: str | None, actor: Actor, reason: str) -> Draft:
-    """Confirm a request to release what is pulled.
+    """Confirm the request to release a pulled kill switch.
 
     Raises:
-        RefusedError: nothing is, or nobody asked.
+        RefusedError: it is not pulled, or no release was requested.
     """
     pulled = _pulled(state, model)
     if pulled.asked_seq is None:
-        raise not_asked_for(model)
+        raise not_requested(model)
     data = {"pulled": pulled.seq, "requested": pulled.asked_seq}
     return Draft("KillSwitchReleased", actor, data, model, None, reason)
 
@@ -133,7 +133,7 @@ def shadow(state: LedgerState, release: str, actor: Actor, reason: str, kind: st
 
 
 def retrain(model: str, actor: Actor, reason: str, folder: str, options: dict[str, Any]) -> Draft:
-    """Ask for a training run; the controller starts it."""
+    """Request a training run; the controller starts it."""
     data = {"folder": folder, "why": reason, "author": actor.name, "options": options}
     return Draft("RetrainRequested", actor, data, model, None, reason)
 
@@ -146,6 +146,6 @@ def _pulled(state: LedgerState, model: str | None) -> Kill:
 
 
 def _next_share(release: Release, section: Literal["canary", "rollout"]) -> float:
-    """The next step, or one that the rules refuse where there is none."""
+    """The next share of the policy; a share that the rules refuse when there is none."""
     steps = release.terms.steps(section)
     return release.next_share(section) or (steps[-1] if steps else 1.0)

@@ -1,4 +1,4 @@
-"""The rules of alerts: only an open one is closed, and never one whose end has to be measured or proven."""
+"""The rules of alerts: only an open alert is closed, and one that a measurement or proof closes is not."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def is_open(p: Proposal) -> None:
         raise RefusedError(f"{p.model.model} has no open alert {name}; open: {known}", code="order")
 
 
-def has_no_evidence_of_its_own(p: Proposal) -> None:
-    """Refuse to close by word what a measurement or a proof has to close."""
+def is_closed_by_statement(p: Proposal) -> None:
+    """Refuse to close an alert that only a measurement or a proof closes."""
     if p.data["alert"] in BY_EVIDENCE:
         open_ = p.model.alert(p.data["alert"], p.data["about"])
         closes = open_.closes if open_ else "a measurement"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from lineage.errors import PlimsollError
 from lineage.rules import actions
-from lineage.rules.draft import Draft, parsed, permitted
+from lineage.rules.draft import Draft, check_permitted, parsed_data
 from lineage.rules.proposal import Actor
 from lineage.rules.roles import PEOPLE_MAY, may
 from lineage.state.fold import LedgerState
@@ -157,7 +157,7 @@ def _refusal(state: LedgerState, kind: str, make: Make, actor: Actor, author: st
     try:
         may(kind, actor, author)
         draft = make(actor)
-        permitted(draft, parsed(draft, state.era), state)
+        check_permitted(draft, parsed_data(draft, state.era), state)
     except PlimsollError as error:
         return error
     return None

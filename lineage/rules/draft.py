@@ -1,4 +1,4 @@
-"""A fact that somebody asks the ledger to record, and whether it is well formed, authorised and legal."""
+"""Drafts: facts before they are recorded, and the checks that they are well formed, authorised and legal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,12 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 @dataclass(frozen=True)
 class Draft:
-    """A fact that somebody asks the ledger to record."""
+    """A fact before it is recorded.
+
+    Attributes:
+        key: idempotency key of the request.
+        etag: newest record about the model that the caller has seen; a newer one makes the draft stale.
+    """
 
     kind: str
     actor: Actor
@@ -33,10 +38,10 @@ class Draft:
 
 
 def check_record(record: Record, state: LedgerState) -> None:
-    """Check that a stored record is a fact that the ledger would accept in this state.
+    """Check that the ledger would accept a stored record in this state.
 
     Raises:
-        PlimsollError: it would not.
+        PlimsollError: it would not; the error is that of the rule or check.
     """
     actor = Actor(record["actor"]["name"], record["actor"]["role"])
     numbered, release = record["kind"] == "ModelTrained", record["release"]
@@ -47,39 +52,55 @@ def check_record(record: Record, state: LedgerState) -> None:
     )
     if draft.model != model_of(draft):
         raise TamperedError(f"{release} is recorded without its model", record=record["seq"])
-    data = parsed(draft, state.era)
-    if draft.kind != "ActionRefused":  # a refusal is recorded whatever was refused
-        permitted(draft, data, state)
+    data = parsed_data(draft, state.era)
+    if draft.kind != "ActionRefused":  # refusals are recorded without rules
+        check_permitted(draft, data, state)
 
 
-def authorised(draft: Draft, state: LedgerState) -> None:
-    """Let the draft pass if it is well formed and its actor may state it, or raise."""
-    _well_formed(draft, model_of(draft))
+def check_authorised(draft: Draft, state: LedgerState) -> None:
+    """Refuse the draft unless it is well formed and its actor's role may state it.
+
+    Raises:
+        InvalidError: it is not well formed.
+        RefusedError: the role may not state it.
+    """
+    _check_well_formed(draft, model_of(draft))
     about = state.releases.get(draft.release or "")
     may(draft.kind, draft.actor, about.author if about else None)
 
 
-def permitted(draft: Draft, data: dict[str, Any], state: LedgerState) -> None:
-    """Let the draft pass if it is authorised and no rule of the era refuses it, or raise.
+def check_permitted(draft: Draft, data: dict[str, Any], state: LedgerState) -> None:
+    """Refuse the draft unless it is authorised and every rule of the era allows it.
 
     Args:
-        data: its data in the stored form.
+        draft: the fact to check.
+        data: its data in stored form (`parsed_data`).
+        state: the state of all records before it.
+
+    Raises:
+        InvalidError: it is not well formed, or the policy of a candidate cannot be parsed.
+        RefusedError: the role or a rule refuses it.
+        UnknownError: it names a model, release or request that does not exist.
     """
-    authorised(draft, state)
+    check_authorised(draft, state)
     guard(draft.kind, draft.actor, model_of(draft), draft.release, data, state)
 
 
-def parsed(draft: Draft, era: int) -> dict[str, Any]:
-    """The draft's data in its stored form, in the shape of that era."""
+def parsed_data(draft: Draft, era: int) -> dict[str, Any]:
+    """The draft's data in stored form, in the shape of that era.
+
+    Raises:
+        InvalidError: the kind or a field is not one of that era.
+    """
     return parse_fact(draft.kind, draft.data, era)
 
 
 def model_of(draft: Draft) -> str | None:
-    """The model that the draft is about, named or by its release."""
+    """The model that the draft is about, by its own name or by its release."""
     return draft.model if draft.model is not None else draft.release.rpartition("@")[0] if draft.release else None
 
 
-def _well_formed(draft: Draft, model: str | None) -> None:
+def _check_well_formed(draft: Draft, model: str | None) -> None:
     subject = subject_of(draft.kind)
     if not model and (model is not None if subject == "one_or_all" else subject != "platform"):
         raise InvalidError(f"{draft.kind} is about a model; none was named", field="model")
@@ -96,7 +117,7 @@ def _well_formed(draft: Draft, model: str | None) -> None:
         raise InvalidError(f"{draft.release} is no release of {model}", field="release")
     person = draft.actor.role not in ("service", PLATFORM)
     if person and draft.kind in PEOPLE_MAY and not (draft.reason or "").strip():
-        raise InvalidError(f"{draft.kind} takes a reason: say in a sentence why", field="reason")
+        raise InvalidError(f"{draft.kind} takes a reason: give it in a sentence", field="reason")
     if draft.reason is not None and len(draft.reason) > REASON_CHARACTERS:
         raise InvalidError(
             f"the reason has {len(draft.reason)} characters; at most {REASON_CHARACTERS} are kept", field="reason"

@@ -21,7 +21,7 @@ from lineage.rules.roles import HUMAN_ONLY, LEDGER_ONLY, PEOPLE_MAY
 Rules = dict[str, tuple[Rule, ...]]
 
 
-def is_the_next_era(p: Proposal) -> None:
+def is_next_era(p: Proposal) -> None:
     """Refuse an era that is not the one after the present one."""
     if p.data["era"] != p.state.era + 1:
         raise RefusedError(f"the era after {p.state.era} is {p.state.era + 1}, not {p.data['era']}", code="era")
@@ -29,61 +29,61 @@ def is_the_next_era(p: Proposal) -> None:
 
 #: Version 0.1.0.
 _ERA_1: Rules = {
-    "ModelTrained": (release.is_not_barred, release.author_is_requester, release.policy_is_readable),
-    "CheckCompleted": (release.checked_under_its_policy,),
+    "ModelTrained": (release.is_not_barred, release.author_matches_request, release.policy_is_readable),
+    "CheckCompleted": (release.policy_matches,),
     "CandidateValidated": (release.every_check_passed,),
-    "ReleaseRegistered": (release.is_not_barred, release.digest_is_its_own),
+    "ReleaseRegistered": (release.is_not_barred, release.digest_matches),
     "CanaryStarted": (
         safety.is_not_killed,
         release.is_not_barred,
-        release.alone_in_flight,
+        release.no_other_in_flight,
         safety.no_other_shadow,
-        release.control_is_the_champion_now,
-        release.bytes_of_its_own,
+        release.control_of_canary_is_champion,
+        release.no_other_with_same_bytes,
         release.next_share("canary"),
     ),
     "CanaryStepped": (
         safety.is_not_killed,
-        release.control_is_champion,
+        release.judged_against_champion,
         release.next_share("canary"),
         release.judged_advance,
     ),
-    "ReviewRequested": (release.control_is_champion, release.steps_complete("canary"), release.judged_advance),
-    "ReviewDecided": (release.digest_is_its_own,),
+    "ReviewRequested": (release.judged_against_champion, release.steps_complete("canary"), release.judged_advance),
+    "ReviewDecided": (release.digest_matches,),
     "RolloutStepped": (
         safety.is_not_killed,
         release.is_not_barred,
-        release.control_is_champion,
+        release.judged_against_champion,
         release.is_approved,
-        release.only_the_first_step_by_a_person,
+        release.people_take_first_step_only,
         release.next_share("rollout"),
     ),
     "ReleasePromoted": (
         safety.is_not_killed,
         release.is_not_barred,
-        release.control_is_champion,
+        release.judged_against_champion,
         release.is_approved,
-        release.digest_is_its_own,
+        release.digest_matches,
         release.steps_complete("rollout"),
         release.replaces_champion,
         release.golden_rows_match,
     ),
     "ChampionRetired": (release.is_not_champion,),
-    "RollbackOrdered": (release.is_champion_with_that_target,),
-    "ChampionReinstated": (release.rollback_leads_here, release.golden_rows_match),
+    "RollbackOrdered": (release.is_champion_with_valid_target,),
+    "ChampionReinstated": (release.is_rollback_target, release.golden_rows_match),
     "JobStarted": (release.request_is_known,),
     "JobFinished": (release.request_is_known,),
-    "ShadowStarted": (release.is_not_barred, safety.alone_beside_the_champion, release.bytes_of_its_own),
-    "ShadowStopped": (safety.is_the_shadow,),
-    "BreakerOpened": (safety.about_its_own_release,),
-    "BreakerClosed": (safety.about_its_own_release, safety.is_open),
-    "KillSwitchPulled": (safety.may_be_pulled,),
-    "KillReleaseRequested": (safety.is_pulled, safety.is_not_asked_for),
-    "KillSwitchReleased": (safety.is_pulled, safety.is_asked_for, safety.is_a_second_person),
-    "RulesActivated": (is_the_next_era,),
+    "ShadowStarted": (release.is_not_barred, safety.no_other_beside_champion, release.no_other_with_same_bytes),
+    "ShadowStopped": (safety.is_shadow,),
+    "BreakerOpened": (safety.is_about_release_of_model,),
+    "BreakerClosed": (safety.is_about_release_of_model, safety.is_open),
+    "KillSwitchPulled": (safety.can_be_pulled,),
+    "KillReleaseRequested": (safety.is_pulled, safety.is_not_requested_yet),
+    "KillSwitchReleased": (safety.is_pulled, safety.is_requested, safety.confirms_as_second_person),
+    "RulesActivated": (is_next_era,),
 }
 #: Version 0.2.0: alerts that no measurement closes are closed by a fact.
-_ERA_2: Rules = _ERA_1 | {"AlertClosed": (alerts.is_open, alerts.has_no_evidence_of_its_own)}
+_ERA_2: Rules = _ERA_1 | {"AlertClosed": (alerts.is_open, alerts.is_closed_by_statement)}
 _BY_ERA = {1: _ERA_1, 2: _ERA_2}
 RULES = _BY_ERA[LATEST]
 

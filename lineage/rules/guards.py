@@ -1,6 +1,6 @@
-"""The guard: lets a proposed fact pass, or refuses it, under the rules in force.
+"""The guard: checks a proposed fact against the state table and the rules of the era.
 
-It runs inside append, before anything is written, so that an illegal promotion cannot be on record.
+It runs inside append, before anything is written, so that no illegal fact is recorded.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from lineage.state.fold import LedgerState
 def guard(
     kind: str, actor: Actor, model: str | None, release: str | None, data: dict[str, Any], state: LedgerState
 ) -> None:
-    """Let the fact pass or refuse it, in the state that all records before it add up to; `may` was asked before.
+    """Refuse the fact unless every rule of the era allows it in this state. The caller has checked the role (`may`).
 
     Raises:
-        RefusedError: a rule says no.
-        InvalidError: the rules cannot read the policy of a candidate.
+        RefusedError: a rule refuses it.
+        InvalidError: the policy of a candidate cannot be parsed.
         UnknownError: the release or the request does not exist.
     """
     subject = subject_of(kind)
@@ -34,12 +34,12 @@ def guard(
             raise UnknownError(f"there is no release {release!r}", field="release")
     proposal = Proposal(kind, actor, data, state, model, state.models.get(model or ""), about)
     if about is not None:
-        _in_order(proposal, about)
+        _check_order(proposal, about)
     for rule in rules_of(state.era).get(kind, ()):
         rule(proposal)
 
 
-def _in_order(p: Proposal, release: Release) -> None:
+def _check_order(p: Proposal, release: Release) -> None:
     if after(release.state, p.kind, p.data.get("decision")) is None:
         possible = ", ".join(allowed(release.state)) or "nothing: this state is final"
         raise RefusedError(

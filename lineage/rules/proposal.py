@@ -1,4 +1,4 @@
-"""A fact that somebody wants to state, as the rules see it: with who states it and the state that it would meet."""
+"""A proposed fact as the rules see it: the fact, its actor and the state that it applies to."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lineage.state.fold import LedgerState
 
 @dataclass(frozen=True)
 class Actor:
-    """Who states a fact."""
+    """The person, service or process that states a fact."""
 
     name: str
     role: str
@@ -21,9 +21,9 @@ class Actor:
 
 @dataclass(frozen=True)
 class Proposal:
-    """A fact that somebody wants to state, with the state it would meet.
+    """A proposed fact with the state that it applies to.
 
-    `named` is the model it names; only a fact about the kill switch names none where it is about all of them.
+    `named` is the model it names; None for facts about the platform or about the kill switch of all models.
     """
 
     kind: str
@@ -36,25 +36,25 @@ class Proposal:
 
     @property
     def model(self) -> Model:
-        """The model it is about.
+        """The model that the fact is about.
 
         Raises:
-            UnknownError: the ledger knows none of that name.
+            UnknownError: there is no model of that name.
         """
         if self.known_model is None:
             known = ", ".join(list(self.state.models)[-20:]) or "none yet"
-            raise UnknownError(f"the ledger knows no fact about a model {self.named!r}; known: {known}", field="model")
+            raise UnknownError(f"the ledger has no fact about a model {self.named!r}; known: {known}", field="model")
         return self.known_model
 
     @property
     def release(self) -> Release:
-        """The release it is about.
+        """The release that the fact is about.
 
         Raises:
-            UnknownError: the ledger knows none of that name.
+            UnknownError: there is no release of that name.
         """
         if self.known_release is None:
-            raise UnknownError("the ledger knows no such release", field="release")
+            raise UnknownError("the ledger has no such release", field="release")
         return self.known_release
 
 

@@ -1,6 +1,6 @@
-"""The rules of the life of a release: order is the state table's, evidence and persons are these.
+"""The rules of the life of a release: evidence, shares, persons. The order of facts is in `lineage.lifecycle`.
 
-Each rule raises `RefusedError` and says what would make the fact acceptable.
+Each rule raises `RefusedError` with a message that states what would make the fact acceptable.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ Section = Literal["canary", "rollout"]
 
 
 def is_not_barred(p: Proposal) -> None:
+    """Refuse the fact unless the digest was never rejected, quarantined or rolled back."""
     digest = p.known_release.digest if p.known_release else p.data["digest"]
     if digest in p.state.barred:
         raise RefusedError(
@@ -24,7 +25,8 @@ def is_not_barred(p: Proposal) -> None:
         )
 
 
-def author_is_requester(p: Proposal) -> None:
+def author_matches_request(p: Proposal) -> None:
+    """Refuse a trained candidate unless its author is the one that the training request names."""
     request = p.data.get("request")
     if request is None:
         return
@@ -35,16 +37,27 @@ def author_is_requester(p: Proposal) -> None:
 
 
 def request_is_known(p: Proposal) -> None:
+    """Refuse a fact about a job unless its training run was requested.
+
+    Raises:
+        UnknownError: there is no such request.
+    """
     request = str(p.data["request"])
     if p.known_model is None or request not in p.known_model.jobs:
-        raise UnknownError(f"nobody requested a training run in record {request}", field="request")
+        raise UnknownError(f"record {request} is no request for a training run of this model", field="request")
 
 
 def policy_is_readable(p: Proposal) -> None:
+    """Refuse a candidate unless its policy can be parsed.
+
+    Raises:
+        InvalidError: it cannot.
+    """
     parse_policy(p.data["policy"])
 
 
-def checked_under_its_policy(p: Proposal) -> None:
+def policy_matches(p: Proposal) -> None:
+    """Refuse a check unless it ran under the policy that the release was trained under."""
     if p.data["policy_digest"] != p.release.policy_digest:
         raise RefusedError(
             f"{p.release.release} was trained under policy {p.release.policy_digest[:19]}…, "
@@ -54,6 +67,7 @@ def checked_under_its_policy(p: Proposal) -> None:
 
 
 def every_check_passed(p: Proposal) -> None:
+    """Refuse validation unless the policy names checks and every one of them has passed."""
     wanted = p.release.terms.validation.checks
     if not wanted:
         raise RefusedError("the policy names no checks; an empty list is not a pass", code="checks")
@@ -63,28 +77,34 @@ def every_check_passed(p: Proposal) -> None:
         raise RefusedError(f"these checks have not passed: {', '.join(missing)}", code="checks", checks=missing)
 
 
-def digest_is_its_own(p: Proposal) -> None:
+def digest_matches(p: Proposal) -> None:
+    """Refuse the fact unless it names the digest of the release on record."""
     if p.data["digest"] != p.release.digest:
         raise RefusedError(
             f"{p.release.release} has digest {p.release.digest[:19]}…, not {p.data['digest'][:19]}…", code="digest"
         )
 
 
-def alone_in_flight(p: Proposal) -> None:
+def no_other_in_flight(p: Proposal) -> None:
+    """Refuse a canary unless no other release of the model is in flight."""
     if p.model.challenger is not None:
         raise RefusedError(
             f"{p.model.challenger} is already in flight; one release of a model at a time", code="in_flight"
         )
 
 
-def control_is_the_champion_now(p: Proposal) -> None:
+def control_of_canary_is_champion(p: Proposal) -> None:
+    """Refuse a canary unless its control is the present champion, or the baseline where there is none."""
     expected = p.model.champion or "baseline"
     if p.data["control"] != expected:
         raise RefusedError(f"the control of a canary is {expected}, not {p.data['control']}", code="control")
 
 
-def bytes_of_its_own(p: Proposal) -> None:
-    # Barring a digest takes down whoever answers with it; so at most one release may.
+def no_other_with_same_bytes(p: Proposal) -> None:
+    """Refuse the release unless no other release that answers or stands by has the same bytes.
+
+    Barring a digest stops every release with it, so at most one may carry traffic.
+    """
     for model in p.state.models.values():
         for name in (*model.champions, model.challenger, model.shadow):
             if name and name != p.release.release and p.state.releases[name].digest == p.release.digest:
@@ -94,7 +114,8 @@ def bytes_of_its_own(p: Proposal) -> None:
                 )
 
 
-def control_is_champion(p: Proposal) -> None:
+def judged_against_champion(p: Proposal) -> None:
+    """Refuse a step unless the release was judged against the present champion."""
     champion = p.model.champion or "baseline"
     if p.release.control != champion:
         raise RefusedError(
@@ -104,6 +125,8 @@ def control_is_champion(p: Proposal) -> None:
 
 
 def next_share(section: Section) -> Rule:
+    """The rule that refuses a step unless its share is the next one of the policy's section."""
+
     def rule(p: Proposal) -> None:
         expected = p.release.next_share(section)
         if p.data["share"] != expected:
@@ -117,6 +140,8 @@ def next_share(section: Section) -> Rule:
 
 
 def steps_complete(section: Section) -> Rule:
+    """The rule that refuses the fact unless the release carries the last share of the policy's section."""
+
     def rule(p: Proposal) -> None:
         steps = p.release.terms.steps(section)
         if not steps or p.release.share < steps[-1]:
@@ -128,34 +153,40 @@ def steps_complete(section: Section) -> Rule:
 
 
 def judged_advance(p: Proposal) -> None:
+    """Refuse a step unless the judgement is ADVANCE."""
     if (p.data.get("judgement") or {}).get("verdict") != "ADVANCE":
         raise RefusedError("only a judgement ADVANCE opens the next step; no data is not a pass", code="judgement")
 
 
 def is_approved(p: Proposal) -> None:
+    """Refuse a rollout unless a second person approved the release, where the policy requires a review."""
     if p.release.state is State.ROLLOUT or not p.release.terms.review.required:
         return
     if not any(a.decision == "approve" and a.by != p.release.author for a in p.release.approvals):
         raise RefusedError(f"{p.release.release} has no approval by a second person", code="approval")
 
 
-def only_the_first_step_by_a_person(p: Proposal) -> None:
+def people_take_first_step_only(p: Proposal) -> None:
+    """Refuse a further step of a rollout unless the controller takes it."""
     begins = p.release.state is not State.ROLLOUT
     if not begins and p.actor.role != "service":
         raise RefusedError("the rollout is under way; the controller takes the further steps", code="under_way")
 
 
 def replaces_champion(p: Proposal) -> None:
+    """Refuse a promotion unless it names the present champion as the one replaced."""
     if p.data["replaced"] != p.model.champion:
         raise RefusedError(f"the champion is {p.model.champion}, not {p.data['replaced']}", code="champion")
 
 
 def is_not_champion(p: Proposal) -> None:
+    """Refuse to retire a release unless another one is champion."""
     if p.model.champion == p.release.release:
         raise RefusedError(f"{p.release.release} is the champion and cannot retire before another is promoted")
 
 
-def is_champion_with_that_target(p: Proposal) -> None:
+def is_champion_with_valid_target(p: Proposal) -> None:
+    """Refuse a rollback unless it is of the champion, to the previous champion or the baseline."""
     if p.model.champion != p.release.release:
         raise RefusedError(f"the champion is {p.model.champion}, not {p.release.release}", code="champion")
     targets = [p.model.previous, "baseline"]
@@ -165,13 +196,15 @@ def is_champion_with_that_target(p: Proposal) -> None:
         )
 
 
-def rollback_leads_here(p: Proposal) -> None:
+def is_rollback_target(p: Proposal) -> None:
+    """Refuse a reinstatement unless the release is the target of the rollback under way."""
     target = p.model.rollback.to if p.model.rollback else None
     if target != p.release.release or p.model.champion != p.release.release:
         raise RefusedError(f"no rollback to {p.release.release} is under way", code="target")
 
 
 def golden_rows_match(p: Proposal) -> None:
+    """Refuse the fact unless there are golden rows and all of them gave the recorded answers."""
     golden = p.data["golden"]
     if not golden["count"] or golden["matched"] != golden["count"]:
         raise RefusedError(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from lineage.errors import RefusedError
 from lineage.rules.proposal import Actor
 
-_STOPPERS = frozenset({"operator", "validator"})
-#: What a person may do.
+_MAY_STOP = frozenset({"operator", "validator"})
+#: Kinds of facts that people may state, with the roles allowed to.
 PEOPLE_MAY: dict[str, frozenset[str]] = {
     "CanaryStarted": frozenset({"operator"}),
     "CanaryAborted": frozenset({"operator", "validator"}),
@@ -16,35 +16,37 @@ PEOPLE_MAY: dict[str, frozenset[str]] = {
     "RetrainRequested": frozenset({"scientist", "operator"}),
     "ShadowStarted": frozenset({"operator"}),
     "ShadowStopped": frozenset({"operator"}),
-    "KillSwitchPulled": _STOPPERS,
-    "KillReleaseRequested": _STOPPERS,
-    "KillSwitchReleased": _STOPPERS,
+    "KillSwitchPulled": _MAY_STOP,
+    "KillReleaseRequested": _MAY_STOP,
+    "KillSwitchReleased": _MAY_STOP,
 }
-#: What no machine may decide. A service may state every other fact that is not the ledger's own.
+#: Facts that only people may state. A service may state all others except those in `LEDGER_ONLY`.
 HUMAN_ONLY = frozenset({"ReviewDecided", "KillSwitchPulled", "KillReleaseRequested", "KillSwitchReleased"})
 PLATFORM = "platform"  # the ledger service itself
-#: What a person may have done about a data subject. The ledger service does it and alone states the fact, which says
-#: for whom: to erase is an operation, which whoever audits must not do; to hold is safe, to release a hold is not.
+#: Actions about data subjects, with the roles that may request them. The ledger service carries them out and states the
+#: fact, which names the person who requested it. Auditors may not erase; operators may hold, but not release a hold.
 SUBJECTS_MAY: dict[str, frozenset[str]] = {
     "SubjectErased": frozenset({"operator"}),
     "HoldPlaced": frozenset({"auditor", "operator"}),
     "HoldReleased": frozenset({"auditor"}),
 }
-#: What the ledger service alone states: what it did itself, or saw somebody be refused.
+#: Facts that only the ledger service may state: its own acts, and refusals.
 LEDGER_ONLY = frozenset(
     {"LedgerOpened", "RulesActivated", "AccountAdded", "PasswordReset", "SignedIn", "ActionRefused", *SUBJECTS_MAY}
 )
-SEES_SUBJECTS = frozenset({"auditor", "operator"})  # may see what a decision says about a person
+SUBJECT_READERS = frozenset({"auditor", "operator"})  # may see the fields of decisions about the person
 
 
 def may(kind: str, actor: Actor, author: str | None = None) -> None:
-    """Let the person pass or refuse, whatever the state.
+    """Refuse the actor unless its role may state this kind of fact, whatever the state.
 
     Args:
-        author: of the release that the fact is about.
+        kind: the kind of fact.
+        actor: states the fact.
+        author: of the release that the fact is about, if any.
 
     Raises:
-        RefusedError: the author would decide on their own release, or the role may not state this kind (403).
+        RefusedError: the author reviews their own release, or the role may not state this kind (403).
     """
     if kind == "ReviewDecided" and actor.name == author:
         raise RefusedError(
@@ -61,11 +63,11 @@ def may(kind: str, actor: Actor, author: str | None = None) -> None:
         )
 
 
-def may_ask(kind: str, actor: Actor) -> None:
-    """Let the person have something done about a data subject, or refuse.
+def check_subject_role(kind: str, actor: Actor) -> None:
+    """Refuse the actor unless its role may request this action about a data subject.
 
     Raises:
-        RefusedError: the role may not (403).
+        RefusedError: the role may not request it (403).
     """
     roles = SUBJECTS_MAY[kind]
     if actor.role not in roles:

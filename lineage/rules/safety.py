@@ -1,7 +1,7 @@
 """The rules of the kill switch, of breakers and of the shadow.
 
-One person stops; two different people let go. Nothing else lets go: no service may state these facts (`guards.may`),
-and the fold forgets a pulled switch by a `KillSwitchReleased` alone.
+One person pulls the switch; two different people release it. Nothing else releases it: no service may state these
+facts (`roles.may`), and in the fold only `KillSwitchReleased` clears a pulled switch.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from lineage.state.safety import Kill
 _ANSWERS = {"baseline": "the baseline answers", "nothing": "nothing is answered"}
 
 
-def may_be_pulled(p: Proposal) -> None:
-    """Refuse to pull what is pulled, unless that stops more, or takes back a request to let go."""
+def can_be_pulled(p: Proposal) -> None:
+    """Refuse to pull a pulled switch, unless that stops more or cancels a request to release it."""
     kill, answer = _kill(p), p.data["answer"]
     if kill is None or (kill.answer, answer) == ("baseline", "nothing"):
         return
@@ -22,40 +22,40 @@ def may_be_pulled(p: Proposal) -> None:
         return
     looser = "; to have the baseline answer again is to release it, which takes two people"
     raise RefusedError(
-        f"{_name(p.named)}: {_was_killed(kill)} already{'' if kill.answer == answer else looser}", code="pulled"
+        f"{_name(p.named)}: {_kill_text(kill)} already{'' if kill.answer == answer else looser}", code="pulled"
     )
 
 
 def not_pulled(model: str | None) -> RefusedError:
-    """What whoever would release it is told."""
+    """The error for a release of a switch that is not pulled."""
     return RefusedError(
         f"the kill switch of {_name(model)} is not pulled; there is nothing to release", code="not_pulled"
     )
 
 
-def not_asked_for(model: str | None) -> RefusedError:
-    """What whoever would confirm a release is told."""
+def not_requested(model: str | None) -> RefusedError:
+    """The error for a confirmation without a request."""
     return RefusedError(
-        f"nobody asked to release {_name(model)}; ask first, then a second person has to confirm", code="not_asked"
+        f"no release of {_name(model)} was requested; request it first, then a second person confirms", code="not_asked"
     )
 
 
 def is_pulled(p: Proposal) -> None:
-    """Refuse to release what is not pulled, or another pull than the one that stands."""
+    """Refuse to release a switch that is not pulled, or that was pulled again since."""
     kill = _kill(p)
     if kill is None:
         raise not_pulled(p.named)
     if p.data["pulled"] != kill.seq:
         raise RefusedError(
-            f"{_name(p.named)}: {_was_killed(kill)} in record {kill.seq}, not {p.data['pulled']}; "
+            f"{_name(p.named)}: {_kill_text(kill)} in record {kill.seq}, not {p.data['pulled']}; "
             "look again, then decide",
             code="stale",
             status=412,
         )
 
 
-def is_not_asked_for(p: Proposal) -> None:
-    """Refuse a second request: what is asked for waits for a confirmation, not for another request."""
+def is_not_requested_yet(p: Proposal) -> None:
+    """Refuse a second request while the first waits for its confirmation."""
     kill = _kill(p)
     if kill is not None and kill.asked_by is not None:
         raise RefusedError(
@@ -64,21 +64,21 @@ def is_not_asked_for(p: Proposal) -> None:
         )
 
 
-def is_asked_for(p: Proposal) -> None:
-    """Refuse to confirm what nobody asked for."""
+def is_requested(p: Proposal) -> None:
+    """Refuse a confirmation unless the named request is open."""
     kill = _kill(p)
     if kill is None or kill.asked_by is None:
-        raise not_asked_for(p.named)
+        raise not_requested(p.named)
     if p.data["requested"] != kill.asked_seq:
         raise RefusedError(
-            f"the request stands in record {kill.asked_seq}, not {p.data['requested']}; look again, then decide",
+            f"the request is record {kill.asked_seq}, not {p.data['requested']}; look again, then decide",
             code="stale",
             status=412,
         )
 
 
-def is_a_second_person(p: Proposal) -> None:
-    """Refuse a confirmation by whoever asked."""
+def confirms_as_second_person(p: Proposal) -> None:
+    """Refuse a confirmation by the person who made the request."""
     kill = _kill(p)
     if kill is not None and kill.asked_by == p.actor.name:
         raise RefusedError(
@@ -89,17 +89,17 @@ def is_a_second_person(p: Proposal) -> None:
 
 
 def is_not_killed(p: Proposal) -> None:
-    """Refuse to give a release traffic while the model, or all of them, is stopped."""
+    """Refuse to give a release traffic while the kill switch of its model or of all models is pulled."""
     for kill, whom in ((p.model.kill, p.model.model), (p.state.kill, "all models")):
         if kill is not None:
             raise RefusedError(
-                f"{whom}: {_was_killed(kill)}; no release takes traffic until two people let go. Rolling back, "
+                f"{whom}: {_kill_text(kill)}; no release takes traffic until two people release it. Rolling back, "
                 "aborting, reviewing and retraining stay possible",
                 code="killed",
             )
 
 
-def about_its_own_release(p: Proposal) -> None:
+def is_about_release_of_model(p: Proposal) -> None:
     """Refuse a breaker of a release that the model does not have."""
     release = p.state.releases.get(p.data["release"])
     if release is None or release.model != p.named:
@@ -116,7 +116,7 @@ def is_open(p: Proposal) -> None:
         )
 
 
-def alone_beside_the_champion(p: Proposal) -> None:
+def no_other_beside_champion(p: Proposal) -> None:
     """Refuse a second release that is scored beside the champion: the pool scores one."""
     if p.model.shadow == p.release.release:
         raise RefusedError(f"{p.release.release} scores in the shadow already", code="order")
@@ -135,14 +135,14 @@ def no_other_shadow(p: Proposal) -> None:
         )
 
 
-def is_the_shadow(p: Proposal) -> None:
+def is_shadow(p: Proposal) -> None:
     """Refuse to stop a shadow that does not run."""
     if p.model.shadow != p.release.release:
         raise RefusedError(f"{p.release.release} does not score in the shadow; there is nothing to stop", code="order")
 
 
 def _kill(p: Proposal) -> Kill | None:
-    # A name that the ledger never heard is an error: a misspelt stop would stop nobody.
+    # An unknown name is an error: a misspelt name would stop no model.
     return p.state.kill if p.named is None else p.model.kill
 
 
@@ -150,5 +150,5 @@ def _name(model: str | None) -> str:
     return model if model is not None else "all models"
 
 
-def _was_killed(kill: Kill) -> str:
+def _kill_text(kill: Kill) -> str:
     return f"killed by {kill.by} at {kill.at} ({_ANSWERS[kill.answer]})"

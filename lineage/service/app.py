@@ -30,7 +30,7 @@ from lineage.settings import Settings
 
 BODY_BYTES = 4 * 1024 * 1024
 _FIELD_CHARACTERS = 200
-_GOODBYE_SECONDS = 2  # followers keep a connection open for ever; on stopping they are not waited for
+_SHUTDOWN_SECONDS = 2  # followers keep connections open; a stop does not wait for them
 log = structlog.get_logger("plimsoll.ledger")
 
 
@@ -60,7 +60,7 @@ def create_app(settings: Settings, *, clock: Clock = now) -> FastAPI:
 
 
 class _LimitBody:
-    """Refuses a body that is too large or does not say its length; plain ASGI, since appends bear the cost."""
+    """Refuses a body that is too large or without Content-Length. Plain ASGI: each append pays for it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -105,10 +105,10 @@ def main() -> None:
     configure_diagnostic_log()
     settings = Settings()
     settings.logs.mkdir(parents=True, exist_ok=True)
-    gc.disable()  # while the log is read nothing of it is garbage
+    gc.disable()  # reading the log makes no garbage
     app = create_app(settings)
     gc.collect()
-    gc.freeze()  # what was read stays: looking through a million records stops everybody for 0.2 s
+    gc.freeze()  # the records stay: a collection over a million of them would pause the service for 0.2 s
     gc.enable()
     uvicorn.run(
         app,
@@ -116,7 +116,7 @@ def main() -> None:
         port=settings.ledger_port,
         log_level="warning",
         server_header=False,
-        timeout_graceful_shutdown=_GOODBYE_SECONDS,
+        timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
     )
 
 

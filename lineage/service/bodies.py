@@ -1,4 +1,4 @@
-"""What callers of the ledger service may send: one model a body, unknown fields refused."""
+"""Request bodies of the ledger service; unknown fields are refused."""
 
 from __future__ import annotations
 
@@ -32,31 +32,31 @@ class Statement(Body):
     reason: str | None = None
 
 
-class Because(Body):
+class WithReason(Body):
     """An action that takes only a reason."""
 
     reason: str = Field(min_length=1, max_length=REASON_CHARACTERS)
 
 
-class Decide(Because):
+class ReviewDecision(WithReason):
     """A review decision."""
 
     decision: Literal["approve", "reject"]
 
 
-class Rollback(Because):
+class Rollback(WithReason):
     """A rollback; without `to`, to the previous champion."""
 
     to: str | None = None
 
 
-class Kill(Because):
+class Kill(WithReason):
     """Stop a model, or all of them; without `answer` the baseline answers meanwhile."""
 
     answer: Literal["baseline", "nothing"] = "baseline"
 
 
-class Retrain(Because):
+class Retrain(WithReason):
     """A training run on a model folder."""
 
     folder: str = Field(min_length=1, max_length=500)

@@ -1,4 +1,4 @@
-"""What the routes of the ledger service share: the ledger, what is derived from it, and who is told of news."""
+"""Application context of the ledger service: ledger, store, accounts, data subjects, followers."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ log = structlog.get_logger("plimsoll.ledger")
 
 
 class Context:
-    """One home's ledger and everything that follows it.
+    """The ledger of one home with its accounts, lineage store, witness client and other followers.
 
     Raises:
-        RefusedError: another process has the log.
-        TamperedError: the log was changed, or it does not continue what the witness saw.
+        RefusedError: another process has the log open.
+        TamperedError: the log was changed, or does not continue the last checkpoint that the witness cosigned.
     """
 
     def __init__(self, settings: Settings, *, clock: Clock = now) -> None:
@@ -46,7 +46,7 @@ class Context:
         self.accounts = Accounts(settings, clock=clock)
         self.ledger = Ledger(settings.log_folder, clock=clock, signer=signer_at(settings.log_key))
         try:
-            self._hold_against_witness()
+            self._compare_with_witness()
             self.store = Store(settings.lineage_store, self.ledger.records, decisions=settings.decisions)
             self.subjects = Subjects(settings, self.ledger, clock=clock)
         except BaseException:
@@ -56,12 +56,12 @@ class Context:
         self.inboxes = InboxCache()
         self.outbox = Outbox.of_user(self.ledger.records, settings.log_folder.parent, clock=clock)
         self.cosigner = self._cosigner()
-        self.ledger.follow(self._spread)
+        self.ledger.follow(self._distribute)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._news = asyncio.Event()
         self._open()
 
-    def _hold_against_witness(self) -> None:
+    def _compare_with_witness(self) -> None:
         own, size = self.ledger.verifier, len(self.ledger.records)
         check_against_copy(self.settings.cosigned, self.settings.witness_pin, own, size, self.ledger.root)
         if not self.settings.witness_url:
@@ -70,8 +70,8 @@ class Context:
             check_against_witness(self.settings.witness_url, self.settings.witness_pin, own, size, self.ledger.root)
         except TamperedError:
             raise
-        except UnavailableError as error:  # flagged in /healthz from now on; the record must not stand still for it
-            log.error("the witness cannot be asked what it saw", message=error.message)
+        except UnavailableError as error:  # shown by /healthz; recording continues without the witness
+            log.error("the log could not be compared with the witness", message=error.message)
 
     def _cosigner(self) -> Cosigner | None:
         if not self.settings.witness_url:
@@ -96,16 +96,18 @@ class Context:
                 self.ledger.append(Draft("AccountAdded", PLATFORM_ACTOR, {"account": name, "role": role}))
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Followers wait on this loop; what is told to other processes begins to be told."""
+        """Set the loop on which followers wait, and start delivery to OpenLineage and the witness."""
         self._loop = loop
         self.outbox.start()
         if self.cosigner is not None:
             self.cosigner.start()
 
-    def _spread(self, record: Record) -> None:
+    def _distribute(self, record: Record) -> None:
         try:
             self.store.add(record)
-        except UnavailableError as error:  # the log has the record, the store will; whoever queries it is told
+        except (
+            UnavailableError
+        ) as error:  # the record is in the log; the store keeps it queued, and queries fail until it is in
             log.error("the lineage store lags behind", message=error.message)
         self.metrics.count(record)
         self.outbox.wake()
@@ -119,7 +121,7 @@ class Context:
         self._news = asyncio.Event()
 
     async def wait(self, after: int, seconds: float) -> None:
-        """Return when there is a record behind `after`, or after `seconds`."""
+        """Return when there is a record with a number above `after`, or after `seconds`."""
         news = self._news
         if len(self.ledger.records) > after or seconds <= 0:
             return
@@ -129,24 +131,24 @@ class Context:
             return
 
     def health(self) -> dict[str, object]:
-        """What anybody may know: that it answers, how long the log is, and who outside has seen it."""
-        told = self.outbox.state()
-        openlineage = {name: told[name] for name in ("sent", "waiting", "dead", "failing_since")}
+        """Public health: the number of records, and the progress of witness and OpenLineage."""
+        delivery = self.outbox.state()
+        openlineage = {name: delivery[name] for name in ("sent", "waiting", "dead", "failing_since")}
         witness = self.cosigner.state() if self.cosigner else None
         return {"ok": True, "records": len(self.ledger.records), "witness": witness, "openlineage": openlineage}
 
     def witness_vkey(self) -> str | None:
-        """The key of the witness that this log's checkpoints are cosigned by, as it was pinned."""
+        """The pinned public key of the witness; None before first contact."""
         try:
             return self.settings.witness_pin.read_text().strip()
         except FileNotFoundError:
             return None
 
     def cosigned(self) -> bytes:
-        """The newest checkpoint that the witness saw.
+        """The newest cosigned checkpoint, a signed note.
 
         Raises:
-            UnknownError: there is none.
+            UnknownError: none was cosigned yet.
         """
         try:
             return self.settings.cosigned.read_bytes()
@@ -154,7 +156,7 @@ class Context:
             raise UnknownError("no checkpoint has been cosigned yet; is a witness set?", field="cosigned") from None
 
     def cosigned_over(self, seq: int) -> tuple[int, bytes] | None:
-        """That checkpoint and its size if it counts record `seq`, else None."""
+        """Size and note of the newest cosigned checkpoint if it counts record `seq`, else None."""
         try:
             note = self.cosigned()
         except UnknownError:
@@ -163,8 +165,8 @@ class Context:
         return (size, note) if size >= seq else None
 
     def close(self) -> None:
-        """Close what follows the log, then the log."""
-        with ExitStack() as everything:  # the log last, and also when something that follows it cannot be closed
+        """Close the followers of the log, then the log."""
+        with ExitStack() as everything:  # the log last, even if closing a follower fails
             everything.callback(self.ledger.close)
             everything.callback(self.store.close)
             everything.callback(self.subjects.close)

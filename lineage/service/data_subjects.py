@@ -1,7 +1,7 @@
-"""What the ledger service answers about single decisions and people: show, history, hold, erase.
+"""Routes for single decisions and data subjects: show, history, hold, erase.
 
-A person is named in the body of a request only, so that no access log ever holds a name, and answers about people are
-stored by nobody on the way.
+A person is named in request bodies only, so that no access log holds a name; answers about people carry
+`Cache-Control: no-store`.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic import Field
 
 from lineage.errors import RefusedError
-from lineage.privacy.decisions import OF_THE_SUBJECT, Found
-from lineage.privacy.erasure import Asked, Subjects
+from lineage.privacy.decisions import PERSONAL_FIELDS, Found
+from lineage.privacy.erasure import SubjectRequest, Subjects
 from lineage.rules.draft import REASON_CHARACTERS, Draft, Record
 from lineage.rules.proposal import Actor
-from lineage.rules.roles import SEES_SUBJECTS
+from lineage.rules.roles import SUBJECT_READERS
 from lineage.service.bodies import Body
 from lineage.service.reads import Caller, context_of, reader
 from lineage.service.writes import Key
@@ -27,80 +27,89 @@ from lineage.state.fold import LedgerState
 router = APIRouter(dependencies=[Depends(reader)])
 _NO_STORE = {"Cache-Control": "no-store"}
 _SUBJECT = Field(min_length=1, max_length=200)
-#: Facts by which a release came to answer customers.
+#: Facts that give a release live traffic.
 _BRINGS_TRAFFIC = frozenset(
     {"CanaryStarted", "CanaryStepped", "RolloutStepped", "ReleasePromoted", "ChampionReinstated", "ReleaseRegistered"}
 )
 
 
-class OfSubject(Body):
-    """One person."""
+class SubjectQuery(Body):
+    """A query about one person."""
 
     subject: str = _SUBJECT
 
 
-class AboutSubject(OfSubject):
+class SubjectAction(SubjectQuery):
     """An action about one person, with its reason."""
 
     reason: str = Field(min_length=1, max_length=REASON_CHARACTERS, pattern=r"\S")
 
 
-class Erase(AboutSubject):
-    """An erasure; somebody has to have verified who asks for it."""
+class Erase(SubjectAction):
+    """An erasure; the identity of the person has to be verified first."""
 
     identity_verified: bool = False
 
 
 @router.get("/v1/decisions/{decision_id}")
-def decision(request: Request, decision_id: str, who: Caller) -> Response:
-    """One decision: what was decided, by which release, who had put it there, and the record that proves it.
+def decision(request: Request, decision_id: str, actor: Caller) -> Response:
+    """One decision: its outcome, the release that made it, the actions behind that release, and the sealing record.
 
-    What it says about the person is shown to auditors and operators.
+    Fields about the person are shown to auditors and operators only.
     """
     found = _subjects(request).decisions.find(decision_id)
-    return Response(orjson.dumps(_view(request, found, who)), headers=_NO_STORE, media_type="application/json")
+    return Response(orjson.dumps(_view(request, found, actor)), headers=_NO_STORE, media_type="application/json")
 
 
 @router.post("/v1/subjects/history")
-def history(request: Request, body: OfSubject, who: Caller) -> Response:
+def history(request: Request, body: SubjectQuery, actor: Caller) -> Response:
     """Every decision about one person, the oldest first. For auditors and operators."""
     ledger = context_of(request).ledger
-    if who.role not in SEES_SUBJECTS:
-        refusal = _role(who, "see decisions about a person", SEES_SUBJECTS)
-        ledger.refuse(Draft("SubjectHistory", who, {}), refusal)
+    if actor.role not in SUBJECT_READERS:
+        refusal = _role_refusal(actor, "see decisions about a person", SUBJECT_READERS)
+        ledger.refuse(Draft("SubjectHistory", actor, {}), refusal)
         raise refusal
     found = _subjects(request).decisions.of_subject(body.subject)
-    views = [_view(request, one, who) for one in found]
+    views = [_view(request, one, actor) for one in found]
     return Response(orjson.dumps({"decisions": views}), headers=_NO_STORE, media_type="application/json")
 
 
 @router.post("/v1/subjects/erase")
-def erase(request: Request, body: Erase, who: Caller, key: Key = None) -> Response:
+def erase(request: Request, body: Erase, actor: Caller, key: Key = None) -> Response:
     """Destroy the key of one person. For operators."""
-    asked = Asked(who, body.subject, body.reason, key)
+    subject_request = SubjectRequest(actor, body.subject, body.reason, key)
     verified = body.identity_verified
-    return _act(request, "SubjectErased", asked, lambda desk: desk.erase(asked, identity_verified=verified))
+    return _act(
+        request,
+        "SubjectErased",
+        subject_request,
+        lambda subjects: subjects.erase(subject_request, identity_verified=verified),
+    )
 
 
 @router.post("/v1/subjects/hold")
-def hold(request: Request, body: AboutSubject, who: Caller, key: Key = None) -> Response:
+def hold(request: Request, body: SubjectAction, actor: Caller, key: Key = None) -> Response:
     """Forbid the erasure of one person. For auditors and operators."""
-    asked = Asked(who, body.subject, body.reason, key)
-    return _act(request, "HoldPlaced", asked, lambda desk: desk.hold(asked))
+    subject_request = SubjectRequest(actor, body.subject, body.reason, key)
+    return _act(request, "HoldPlaced", subject_request, lambda subjects: subjects.hold(subject_request))
 
 
 @router.post("/v1/subjects/release-hold")
-def release_hold(request: Request, body: AboutSubject, who: Caller, key: Key = None) -> Response:
+def release_hold(request: Request, body: SubjectAction, actor: Caller, key: Key = None) -> Response:
     """Allow the erasure of one person again. For auditors."""
-    asked = Asked(who, body.subject, body.reason, key)
-    return _act(request, "HoldReleased", asked, lambda desk: desk.release_hold(asked))
+    subject_request = SubjectRequest(actor, body.subject, body.reason, key)
+    return _act(request, "HoldReleased", subject_request, lambda subjects: subjects.release_hold(subject_request))
 
 
-def _act(request: Request, kind: str, asked: Asked, work: Callable[[Subjects], tuple[Record, bool]]) -> Response:
+def _act(
+    request: Request, kind: str, subject_request: SubjectRequest, action: Callable[[Subjects], tuple[Record, bool]]
+) -> Response:
     try:
-        record, new = work(_subjects(request))
+        record, new = action(_subjects(request))
     except RefusedError as refusal:
-        context_of(request).ledger.refuse(Draft(kind, asked.who, {}, None, None, asked.reason), refusal)
+        context_of(request).ledger.refuse(
+            Draft(kind, subject_request.actor, {}, None, None, subject_request.reason), refusal
+        )
         raise
     return Response(orjson.dumps(record), 201 if new else 200, _NO_STORE, "application/json")
 
@@ -110,15 +119,15 @@ def _subjects(request: Request) -> Subjects:
     return subjects
 
 
-def _role(who: Actor, what: str, roles: frozenset[str]) -> RefusedError:
-    message = f"{who.name} has role {who.role}, which may not {what}; role {' or '.join(sorted(roles))} may"
+def _role_refusal(actor: Actor, what: str, roles: frozenset[str]) -> RefusedError:
+    message = f"{actor.name} has role {actor.role}, which may not {what}; role {' or '.join(sorted(roles))} may"
     return RefusedError(message, code="role", status=403)
 
 
-def _view(request: Request, found: Found, who: Actor) -> dict[str, Any]:
-    """A decision as it is shown: the person's part under `subject`, where it lies under `evidence`."""
+def _view(request: Request, found: Found, actor: Actor) -> dict[str, Any]:
+    """A decision as JSON: fields about the person under `subject`, its segment and proof under `evidence`."""
     context, row = context_of(request), found.row
-    hidden = {*OF_THE_SUBJECT, "person", "subject", "type", "outcome"}
+    hidden = {*PERSONAL_FIELDS, "person", "subject", "type", "outcome"}
     shown = {name: value for name, value in row.items() if name not in hidden}
     released = context.ledger.read(lambda state: _released(state, row))
     evidence: dict[str, Any] = {"state": "spooled"}
@@ -128,20 +137,20 @@ def _view(request: Request, found: Found, who: Actor) -> dict[str, Any]:
     return shown | {
         "score_hex": float(row["score"]).hex(),
         "error": None if row["error"] is None else str(row["error"]).partition(":")[0],
-        "subject": _person(request, row, who, released["features"] if released else []),
+        "subject": _person(request, row, actor, released["features"] if released else []),
         "outcomes": found.outcomes,
         "released": released,
         "evidence": evidence,
     }
 
 
-def _person(request: Request, row: dict[str, Any], who: Actor, names: list[str]) -> dict[str, Any]:
-    """What the decision says about the person, for whoever may see it: `features` in model order and `named`."""
-    if who.role not in SEES_SUBJECTS:
-        roles = " or ".join(sorted(SEES_SUBJECTS))
-        return {"standing": "withheld", "why": f"role {who.role} may not see it; role {roles} may"}
+def _person(request: Request, row: dict[str, Any], actor: Actor, names: list[str]) -> dict[str, Any]:
+    """The fields about the person, if the role may see them: `features` in model order, and by name in `named`."""
+    if actor.role not in SUBJECT_READERS:
+        roles = " or ".join(sorted(SUBJECT_READERS))
+        return {"standing": "withheld", "why": f"role {actor.role} may not see it; role {roles} may"}
     values = row["features"] or []
-    return {name: row[name] for name in OF_THE_SUBJECT} | {
+    return {name: row[name] for name in PERSONAL_FIELDS} | {
         "standing": row["person"],
         "named": dict(zip(names, values, strict=True)) if len(names) == len(values) else None,
         "erased": _subjects(request).vault.erased_by(row.get("subject") or ""),
@@ -149,7 +158,7 @@ def _person(request: Request, row: dict[str, Any], who: Actor, names: list[str])
 
 
 def _released(state: LedgerState, row: dict[str, Any]) -> dict[str, Any] | None:
-    """Who had put the release where it answered: the newest step before the route table that was in force."""
+    """The newest step of the release before the route table in force, its author and approvals; None if unknown."""
     release = state.releases.get(row["release"])
     if release is None:
         return None

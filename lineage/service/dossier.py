@@ -1,4 +1,4 @@
-"""What the ledger service gives to whoever examines one release: its dossier as a zip."""
+"""Route for the dossier of a release as a zip."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MOST = 2**53  # a number that JSON can carry
 
 
 class Zip(Response):
-    """An archive."""
+    """A zip archive as the response body."""
 
     media_type = "application/zip"
 
@@ -25,11 +25,11 @@ def dossier(
     release: str,
     upto: Annotated[int | None, Query(ge=1, le=_MOST, description="the record that the dossier stands on")] = None,
 ) -> Zip:
-    """Everything about one release in one folder, with its proofs and the verifier.
+    """The dossier of a release: its records, their proofs and the verifier, as one zip.
 
-    Without `upto` it stands on the newest record about the release: the same bytes until something new happens to it.
+    Without `upto` it ends at the newest record about the release: the same bytes until there is a new one.
     """
     context = context_of(request)
     files = build_dossier(context.ledger, context.settings, release, upto)
-    name = f"attachment; filename={release}.zip"  # a release that is known has a name that needs no quotes
+    name = f"attachment; filename={release}.zip"  # names of releases need no quotes
     return Zip(to_zip(files), headers={"Content-Disposition": name, "Cache-Control": "no-store"})

@@ -1,4 +1,4 @@
-"""Inboxes of people, made once for a state of the fold: many tabs ask for the same one at every news."""
+"""Cache of people's inboxes, one per state of the fold: many tabs request the same inbox after each record."""
 
 from __future__ import annotations
 

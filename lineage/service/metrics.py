@@ -1,4 +1,4 @@
-"""The ledger service's own metrics, in Prometheus' names."""
+"""Prometheus metrics of the ledger service."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
 
 class Metrics:
-    """Counts what the ledger records; one registry a service, so that tests never share one."""
+    """Counts records, refusals, cosigned records and waiting events. Each service has its own registry."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         self._records = Gauge("plimsoll_ledger_records", "Records in the log.", registry=self._registry)
         self._facts = Counter("plimsoll_ledger_facts_total", "Facts recorded.", ["kind"], registry=self._registry)
         self._cosigned = Gauge(
-            "plimsoll_ledger_cosigned_records", "Records that the witness vouches for.", registry=self._registry
+            "plimsoll_ledger_cosigned_records", "Records that the witness has cosigned.", registry=self._registry
         )
         self._disputed = Gauge(
             "plimsoll_ledger_witness_refusals", "1 once the witness refused to cosign.", registry=self._registry
         )
         self._outbox = Gauge(
-            "plimsoll_openlineage_waiting_records", "Records not told to OpenLineage yet.", registry=self._registry
+            "plimsoll_openlineage_waiting_records", "Records not sent to OpenLineage yet.", registry=self._registry
         )
         self._dead = Gauge(
             "plimsoll_openlineage_dead_events", "OpenLineage events that were set aside.", registry=self._registry
@@ -31,14 +31,14 @@ class Metrics:
         )
 
     def count(self, record: dict[str, Any]) -> None:
-        """Take in one new record."""
+        """Count one new record."""
         self._records.set(record["seq"])
         self._facts.labels(record["kind"]).inc()
         if record["kind"] == "ActionRefused":
             self._refused.labels(record["data"]["code"]).inc()
 
     def outside(self, witness: dict[str, Any] | None, openlineage: dict[str, Any]) -> None:
-        """Take in how far those outside have got."""
+        """Set the progress of the witness and of OpenLineage."""
         if witness is not None:
             self._cosigned.set(witness["cosigned_size"])
             self._disputed.set(witness["refused"] is not None)

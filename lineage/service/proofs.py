@@ -1,4 +1,4 @@
-"""What the ledger service gives to whoever trusts nobody: checkpoints, and proofs that lead to them."""
+"""Routes for independent verification: checkpoints, public keys, inclusion and consistency proofs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ open_router = APIRouter()
 def checkpoint(
     request: Request, cosigned: Annotated[bool, Query(description="the newest one that the witness saw")] = False
 ) -> PlainTextResponse:
-    """The newest checkpoint as a signed note. Open to everybody: keep one, and nobody can deny the record behind it."""
+    """The newest checkpoint as a signed note, without authentication. The log has to continue every copy kept."""
     context = context_of(request)
     note = context.cosigned() if cosigned else context.ledger.checkpoint()
     return PlainTextResponse(note, headers={"Cache-Control": "no-store"})
@@ -27,7 +27,7 @@ def checkpoint(
 
 @open_router.get("/v1/keys")
 def keys(request: Request) -> Response:
-    """Public keys of the log and of its witness. Open to everybody; compare them with those you got otherwise."""
+    """Public keys of the log and of its witness, without authentication. Compare them with keys from another source."""
     context = context_of(request)
     found = {"vkey": context.ledger.verifier.vkey, "witness_vkey": context.witness_vkey()}
     return Response(orjson.dumps(found), media_type="application/json")
@@ -39,9 +39,9 @@ def proof(
     seq: int,
     size: Annotated[int | None, Query(ge=1, description="records of the checkpoint; all when absent")] = None,
 ) -> Response:
-    """One record with all that an outsider needs to check it: about a kilobyte.
+    """One record with its inclusion proof and checkpoint, about 1 KiB.
 
-    Where no size is asked for and the witness has cosigned a checkpoint that counts the record, it leads to that one.
+    Without a size the proof leads to the newest cosigned checkpoint if that counts the record, else to the newest one.
     """
     context = context_of(request)
     note = context.cosigned_over(seq) if size is None else None
@@ -50,7 +50,7 @@ def proof(
         "record": line.decode(),
         "index": seq - 1,
         "size": int(own.split(b"\n")[1]),
-        "proof": encoded(path),
+        "proof": base64_hashes(path),
         "checkpoint": (note[1] if note else own).decode(),
         "vkey": context.ledger.verifier.vkey,
         "witness_vkey": context.witness_vkey() if note else None,
@@ -60,23 +60,23 @@ def proof(
 
 @router.get("/v1/followers")
 def followers(request: Request) -> Response:
-    """How far the witness and OpenLineage's receiver have got, and what they said last."""
+    """Progress and last error of the witness and of the OpenLineage receiver."""
     context = context_of(request)
-    told = {"witness": context.cosigner.state() if context.cosigner else None, "openlineage": context.outbox.state()}
-    return Response(orjson.dumps(told), media_type="application/json")
+    state = {"witness": context.cosigner.state() if context.cosigner else None, "openlineage": context.outbox.state()}
+    return Response(orjson.dumps(state), media_type="application/json")
 
 
 @router.get("/v1/consistency")
 def consistency(
     request: Request, old: Annotated[int, Query(ge=0)], new: Annotated[int | None, Query(ge=0)] = None
 ) -> Response:
-    """Hashes that show that the log of `old` records is a prefix of the log of `new`."""
+    """The consistency proof that the log of `old` records is a prefix of the log of `new` records."""
     ledger = context_of(request).ledger
     new = len(ledger.records) if new is None else new
-    found: dict[str, Any] = {"old": old, "new": new, "proof": encoded(ledger.prove_consistency(old, new))}
+    found: dict[str, Any] = {"old": old, "new": new, "proof": base64_hashes(ledger.prove_consistency(old, new))}
     return Response(orjson.dumps(found), media_type="application/json")
 
 
-def encoded(path: list[bytes]) -> list[str]:
+def base64_hashes(path: list[bytes]) -> list[str]:
     """Hashes as base64."""
     return [base64.b64encode(one).decode() for one in path]

@@ -1,4 +1,4 @@
-"""The fold: every model and release as all records add up, one record at a time.
+"""The fold: the state of every model and release, computed from all records in order.
 
 Pure: the same records always give the same state.
 """
@@ -18,10 +18,10 @@ from lineage.state.safety import Kill, broken, switched
 from lineage.state.undo import Undo
 
 Record = dict[str, Any]
-#: Facts that leave the position of a release as it is: a person who saw the state before them saw enough to decide.
-_STANDS_STILL = frozenset({"CanaryHeld", "CheckCompleted"})
-#: Facts of every few seconds that change nothing which a list of models or releases shows.
-_QUIET = frozenset({"DecisionsSealed", "RouteApplied", "DatasetPinned"})
+#: Facts that do not move a release: they leave the ETag as it is, so that a decision on the state before them is valid.
+_KEEPS_POSITION = frozenset({"CanaryHeld", "CheckCompleted"})
+#: Frequent facts that change nothing in lists of models and releases.
+_NOT_LISTED = frozenset({"DecisionsSealed", "RouteApplied", "DatasetPinned"})
 _MEASURED = frozenset({"DriftMeasured", "FairnessMeasured"})
 
 
@@ -44,15 +44,15 @@ class LedgerState:
     undo: Undo | None = None
 
     def begin(self) -> None:
-        """Until `settle`, `roll_back` restores the state of now."""
+        """Mark the present state; `roll_back` restores it until `settle` is called."""
         self.undo = Undo(self.seq, self.era, self.changed, self.etag, self.kill, set(self.barred))
 
     def settle(self) -> None:
-        """Keep what was folded in since `begin`."""
+        """Keep the records applied since `begin`."""
         self.undo = None
 
     def roll_back(self) -> None:
-        """Forget every record since `begin`."""
+        """Undo every record applied since `begin`."""
         if self.undo is None:
             return
         self.seq, self.barred = self.undo.seq, self.undo.barred
@@ -62,7 +62,7 @@ class LedgerState:
         self.undo = None
 
     def apply(self, record: Record) -> None:
-        """Fold in the next record.
+        """Apply the next record.
 
         Raises:
             RefusedError: it begins an era of rules that this version does not have.
@@ -83,7 +83,7 @@ class LedgerState:
         elif name is not None and subject != "platform":
             model = self.models.setdefault(name, Model(name))
             model.last_seq = self.seq
-            if subject in ("release", "one_or_all") and kind not in _STANDS_STILL:
+            if subject in ("release", "one_or_all") and kind not in _KEEPS_POSITION:
                 model.etag = self.seq
             if kind == "ModelTrained":
                 self._trained(model, record)
@@ -93,7 +93,7 @@ class LedgerState:
                 handler(model, record)
             before = model.alerts
             model.alerts = [alert for alert in before if not closed_by(alert, record)]
-            if kind not in _QUIET and (kind not in _MEASURED or model.alerts != before):
+            if kind not in _NOT_LISTED and (kind not in _MEASURED or model.alerts != before):
                 self.changed = self.seq
 
     def _begin_era(self, era: int) -> None:
@@ -142,7 +142,7 @@ class LedgerState:
             release.judgement = data["judgement"]
         if state in BARRED:
             self.barred.add(release.digest)
-        _RELEASE_FACTS.get(kind, _nothing)(model, release, record)
+        _RELEASE_FACTS.get(kind, _no_change)(model, release, record)
         _settle(model, release, self)
 
     def to_dict(self) -> dict[str, Any]:
@@ -161,8 +161,8 @@ def _step(record: Record) -> Step:
     return Step(record["kind"], record["seq"], record["at"], record["actor"]["name"], record["data"].get("share"))
 
 
-def _nothing(model: Model, release: Release, record: Record) -> None:
-    """A fact that only moves the state."""
+def _no_change(model: Model, release: Release, record: Record) -> None:
+    """Handler of facts that change nothing but the release's state."""
 
 
 def _checked(model: Model, release: Release, record: Record) -> None:
@@ -187,7 +187,7 @@ def _stepped(model: Model, release: Release, record: Record) -> None:
     release.stepped_at, release.hold = record["at"], None
 
 
-def _held(model: Model, release: Release, record: Record) -> None:
+def _hold(model: Model, release: Release, record: Record) -> None:
     release.hold = Hold(record["data"]["why"], record["at"])
 
 
@@ -215,7 +215,7 @@ def _rollback_ordered(model: Model, release: Release, record: Record) -> None:
     model.rollback = Rollback(release.release, record["data"]["to"], record["at"], record["seq"])
     if record["data"]["to"] == "baseline":
         model.champions.clear()
-    model.share = 0.0  # a challenger was judged against the champion that just left
+    model.share = 0.0  # the challenger was judged against the champion that was rolled back
 
 
 def _rolled_back(model: Model, release: Release, record: Record) -> None:
@@ -245,7 +245,7 @@ def _settle(model: Model, release: Release, state: LedgerState) -> None:
 def _standing_by(model: Model, state: LedgerState) -> str | None:
     """The release whose baseline answers while there is no champion: the newest registered one that is not barred.
 
-    Where every one is barred the last one's baseline stays: it is another model than the one that failed.
+    When all are barred the newest one's baseline answers: it is another model than the one that failed.
     """
     ready = (State.REGISTERED, State.RETIRED)
     names = (name for name in reversed(model.names()) if state.releases[name].state in ready)
@@ -286,7 +286,7 @@ def _broken(model: Model, record: Record) -> None:
 
 
 def _alerted(model: Model, record: Record) -> None:
-    """The same alert about the same subject is listed once, as it was first raised."""
+    """List an alert; the same alert about the same subject is listed once, as first raised."""
     alert = raised(record, model.champion)
     if model.alert(alert.alert, alert.about) is None:
         model.alerts.append(alert)
@@ -316,7 +316,7 @@ _RELEASE_FACTS = {
     "ShadowStopped": _shadowed,
     "CanaryStarted": _canary_started,
     "CanaryStepped": _stepped,
-    "CanaryHeld": _held,
+    "CanaryHeld": _hold,
     "ReviewRequested": _review_requested,
     "ReviewDecided": _review_decided,
     "RolloutStepped": _stepped,

@@ -1,4 +1,4 @@
-"""How facts about the kill switch, breakers and the shadow change the fold. Pure: arguments are never changed."""
+"""State transitions for facts about kill switch and breakers. Pure: arguments are never changed."""
 
 from __future__ import annotations
 
@@ -64,6 +64,6 @@ def broken(breakers: Mapping[str, Breaker], record: Record) -> dict[str, Breaker
 
 
 def stricter(kills: Iterable[Kill | None]) -> str:
-    """What answers under these switches: `nothing`, `baseline`, or an empty text where none is pulled."""
+    """The strictest answer of these switches: `nothing`, `baseline`, or an empty text where none is pulled."""
     answers = {kill.answer for kill in kills if kill is not None}
     return "nothing" if "nothing" in answers else "baseline" if answers else ""

@@ -1,4 +1,4 @@
-"""Taking back what a group of records did to a fold, at the cost of what they touched."""
+"""Undo of a group of records in the fold; costs only what they changed."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Protocol, TypeVar
 from lineage.state.safety import Kill
 
 
-class Copies(Protocol):
-    """A value that can be copied so that the copy goes its own way."""
+class Copyable(Protocol):
+    """A value with an independent copy."""
 
-    def copy(self) -> Copies:
-        """The copy."""
+    def copy(self) -> Copyable:
+        """An independent copy."""
 
 
-V = TypeVar("V", bound=Copies)
+V = TypeVar("V", bound=Copyable)
 
 
 @dataclass
 class Undo:
-    """What the fold was before a group of records."""
+    """The values of the fold before a group of records changed them."""
 
     seq: int
     era: int
@@ -28,17 +28,17 @@ class Undo:
     etag: int
     kill: Kill | None
     barred: set[str]
-    _kept: dict[tuple[int, str], tuple[dict[str, Copies], Copies | None]] = field(default_factory=dict)
+    _kept: dict[tuple[int, str], tuple[dict[str, Copyable], Copyable | None]] = field(default_factory=dict)
 
     def keep(self, values: dict[str, V], name: str | None) -> None:
-        """Remember `values[name]`, or that there is none, before a record changes it for the first time."""
+        """Store `values[name]`, or its absence, before a record changes it for the first time."""
         if name is None or (id(values), name) in self._kept:
             return
         known = values.get(name)
         self._kept[id(values), name] = (values, known.copy() if known else None)  # type: ignore[assignment]
 
     def restore(self) -> None:
-        """Put back what was kept."""
+        """Restore the stored values."""
         for (_, name), (values, before) in self._kept.items():
             if before is None:
                 values.pop(name, None)

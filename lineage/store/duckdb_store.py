@@ -1,9 +1,9 @@
-"""The DuckDB lineage store: a projection of the log, fed in batches, rebuilt whenever it does not match.
+"""The DuckDB lineage store: a projection of the log, filled in batches, rebuilt when it does not match the log.
 
-The only file that imports duckdb. DuckDB takes one process at a time, so the ledger service alone opens it.
+The only file that imports duckdb. DuckDB allows one process at a time, so the ledger service alone opens it.
 
-Invariants: the store holds the first records of the log, each once, and nothing else; what does not match the log when
-it is opened is put aside and made anew; a query can read the store and the decision segments and reaches nothing else;
+Invariants: the store holds a prefix of the log, each record once, and nothing else; a store that does not match the log
+when it is opened is quarantined and rebuilt; a query can read the store and the decision segments, nothing else;
 recording never waits for a query.
 """
 
@@ -39,35 +39,35 @@ class Store:
     Args:
         records: the whole log; when the store does not hold exactly a prefix of it, the store is rebuilt.
         decisions: the folder of decision segments, `<model>/<segment>.parquet`; without it there are no decisions.
-        seconds: a query that takes longer is stopped.
+        seconds: timeout of a query.
 
     Raises:
-        UnavailableError: the file can neither be used nor made anew.
+        UnavailableError: the file can neither be used nor rebuilt.
     """
 
     def __init__(
         self, path: Path | str, records: Sequence[Record], *, decisions: Path | None = None, seconds: float = 10.0
     ) -> None:
-        self._queue = threading.Lock()  # guards _waiting, never held for long
+        self._queue = threading.Lock()  # guards _waiting; held briefly
         self._using = threading.Lock()  # guards _db and _held: one query or one batch at a time
         self._rebuilding = threading.Lock()
         self._path = Path(path) if path != ":memory:" else None
         self._decisions = decisions.resolve() if decisions else None
         self._seconds = seconds
         self._waiting: list[Record] = []
-        with _told("cannot be opened"):
+        with _as_unavailable("cannot be opened"):
             found = self._found(records)
             self.rebuilt = found is None
             self._db = found or self._open(self._path)
             with _closed_on_failure(self._db):
                 before = _count(self._db)
                 self._held = _fill(self._db, records, before)
-            if self._path and self._held - before > BULK:  # what was just put in reads several times slower
+            if self._path and self._held - before > BULK:  # rows just inserted read several times slower until reopened
                 self._db.close()
                 self._db = self._open(self._path)
 
     def add(self, record: Record) -> None:
-        """Queue a record; it is in the store before the next query answers. Waits for no query.
+        """Queue a record; it is inserted before the next query. Does not wait for a query under way.
 
         Raises:
             UnavailableError: as `flush`; the record stays queued.
@@ -77,62 +77,62 @@ class Store:
             full = len(self._waiting) % _BATCH == 0
         if full and self._using.acquire(blocking=False):
             try:
-                self._take_queued()
+                self._insert_queued()
             finally:
                 self._using.release()
 
     def flush(self) -> None:
-        """Bring queued records in.
+        """Insert the queued records.
 
         Raises:
-            UnavailableError: the store does not take them; they stay queued.
+            UnavailableError: the store fails or is busy; the records stay queued.
         """
-        with self._turn():
-            self._take_queued()
+        with self._exclusive():
+            self._insert_queued()
 
-    def query(self, name: str, **asked: Unpack[Filters]) -> list[dict[str, Any]]:
-        """Rows of a named query, JSON-ready; `asked` as `lineage.store.rows.Filters`.
+    def query(self, name: str, **filters: Unpack[Filters]) -> list[dict[str, Any]]:
+        """Rows of a named query, JSON-ready; `filters` as `lineage.store.rows.Filters`.
 
         Raises:
             UnknownError: there is no such query.
             InvalidError: a filter is out of range or not for this query, or too many segments would be read.
-            UnavailableError: the store cannot answer, not in time, or a segment on record is not on disk.
+            UnavailableError: the store fails or times out, or a segment on record is not on disk.
         """
-        given = complete(name, asked)
-        with self._turn():
-            self._take_queued()
-            with _told(f"cannot answer {name}"), self._cursor(name) as cursor:
+        given = complete(name, filters)
+        with self._exclusive():
+            self._insert_queued()
+            with _as_unavailable(f"cannot answer {name}"), self._cursor(name) as cursor:
                 return self._answer(cursor, QUERIES[name], given)
 
     def count(self) -> int:
-        """Records in the store.
+        """The number of records in the store.
 
         Raises:
-            UnavailableError: the store cannot answer.
+            UnavailableError: the store fails or is busy.
         """
-        with self._turn():
-            self._take_queued()
-            with _told("cannot be counted"):
+        with self._exclusive():
+            self._insert_queued()
+            with _as_unavailable("cannot be counted"):
                 return _count(self._db)
 
     def rebuild(self, records: Sequence[Record]) -> int:
-        """Make the store anew from the log and return how many records it holds. The old one answers meanwhile.
+        """Rebuild the store from the log; return its number of records. The old store answers meanwhile.
 
         Raises:
-            RefusedError: a rebuild is under way.
-            UnavailableError: the new one cannot be made.
+            RefusedError: a rebuild is under way already.
+            UnavailableError: the new store cannot be made.
         """
         if not self._rebuilding.acquire(blocking=False):
             raise RefusedError("the lineage store is being rebuilt already; wait for that", code="under_way")
         try:
-            with _told("cannot be rebuilt"):
+            with _as_unavailable("cannot be rebuilt"):
                 fresh = _beside(self._path, ".new")
                 _remove(fresh)
                 db = self._open(fresh)
                 with _closed_on_failure(db):
                     held = _fill(db, records, 0)
                     with self._using:
-                        held = _fill(db, records, held)  # what was recorded meanwhile
+                        held = _fill(db, records, held)  # records added during the first fill
                         self._db, self._held = self._put_in_place(db, fresh), held
                 return held
         finally:
@@ -142,15 +142,15 @@ class Store:
         """Flush and close the file."""
         with self._using:
             try:
-                self._take_queued()
+                self._insert_queued()
             finally:
                 self._db.close()
 
     def _found(self, records: Sequence[Record]) -> Connection | None:
-        """The store that is there; None, and put aside, where it cannot be read or holds other rows than the log."""
+        """The existing store; None, after quarantining it, if it cannot be read or does not match the log."""
         mark = _beside(self._path, ".opening")
         db = None
-        # Damage that ended the process while DuckDB read it would end it again at every start.
+        # The mark remains if DuckDB crashed the process while opening a damaged file: do not open that file again.
         if mark is None or not mark.exists():
             with suppress(duckdb.Error):
                 db = self._open(self._path, mark)
@@ -168,7 +168,7 @@ class Store:
             path.parent.mkdir(parents=True, exist_ok=True)
         if mark:
             mark.touch()
-        # Queries are named and parameterised; what a mistake in one could still reach is locked away.
+        # Queries are named and parameterised; these settings limit what a faulty one could reach.
         folders = [str(self._decisions).replace("'", "''")] if self._decisions else []
         settings = ["SET TimeZone = 'UTC'"] + (["SET temp_directory = ''"] if path is None else [])
         settings += [f"SET allowed_directories = ['{folder}']" for folder in folders]
@@ -180,7 +180,7 @@ class Store:
         return db
 
     def _put_in_place(self, db: Connection, fresh: Path | None) -> Connection:
-        with suppress(duckdb.Error):  # a broken one cannot be closed in good order
+        with suppress(duckdb.Error):  # a damaged store may fail to close
             self._db.close()
         if fresh is None or self._path is None:
             return db
@@ -190,7 +190,7 @@ class Store:
         return self._open(self._path)
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
+    def _exclusive(self) -> Iterator[None]:
         if not self._using.acquire(timeout=self._seconds):
             raise UnavailableError("the lineage store is busy with other queries; try again", field="store")
         try:
@@ -198,10 +198,10 @@ class Store:
         finally:
             self._using.release()
 
-    def _take_queued(self) -> None:
+    def _insert_queued(self) -> None:
         with self._queue:
             queued = list(self._waiting)
-        with _told("takes nothing"):
+        with _as_unavailable("takes nothing"):
             fresh = [record for record in queued if record["seq"] > self._held]
             taken = 0
             while batch := batch_of(fresh, taken):
@@ -212,7 +212,7 @@ class Store:
 
     @contextmanager
     def _cursor(self, name: str) -> Iterator[Connection]:
-        """A connection for one query, which is interrupted when it takes too long."""
+        """A connection for one query; the query is interrupted at the timeout."""
         cursor = self._db.cursor()
         timer = threading.Timer(self._seconds, cursor.interrupt)
         timer.daemon = True
@@ -224,15 +224,15 @@ class Store:
             raise UnavailableError(f"{why}; ask for a model, a release or a shorter time", field="store") from error
         finally:
             timer.cancel()
-            timer.join()  # it must not interrupt what is no longer there
+            timer.join()  # it must not interrupt a closed connection
             cursor.close()
 
     def _answer(self, cursor: Connection, sql: str, given: dict[str, Any]) -> list[dict[str, Any]]:
         if re.search(r"\bFROM decisions\b", sql):
             files = self._files(cursor, given)
             given = given | {"files": files}
-            told = SCHEMA["decisions"] if files else "SELECT * FROM no_decisions"
-            sql = f"WITH decisions AS ({told})\n{sql}"
+            cte = SCHEMA["decisions"] if files else "SELECT * FROM no_decisions"
+            sql = f"WITH decisions AS ({cte})\n{sql}"
         if [statement.type for statement in cursor.extract_statements(sql)] != [duckdb.StatementType.SELECT]:
             raise RefusedError("a query is one SELECT statement and changes nothing", code="not_a_query")
         cursor.execute(sql, _used(sql, given))
@@ -242,7 +242,7 @@ class Store:
         return [plain(names, json_columns, row) for row in cursor.fetchall()]
 
     def _files(self, cursor: Connection, given: dict[str, Any]) -> list[str]:
-        """The segments on record that may hold what is asked for.
+        """Paths of the segments on record that may hold rows for the filters.
 
         Raises:
             InvalidError: too many.
@@ -260,18 +260,18 @@ class Store:
         gone = [path.stem for path in files if not path.is_file()]
         if gone:
             raise UnavailableError(
-                f"decision segment {gone[0]} is on record but not on disk; `plimsoll audit verify` tells which are",
+                f"decision segment {gone[0]} is on record but not on disk; `plimsoll audit verify` lists those missing",
                 field="segment",
             )
         return [str(path) for path in files]
 
 
 @contextmanager
-def _told(what: str) -> Iterator[None]:
+def _as_unavailable(what: str) -> Iterator[None]:
     try:
         yield
     except (duckdb.Error, OSError) as error:
-        hint = "where it is damaged, `plimsoll audit rebuild` makes it anew from the log"
+        hint = "if it is damaged, `plimsoll audit rebuild` makes it again from the log"
         raise UnavailableError(f"the lineage store {what}: {error}; {hint}", field="store") from error
 
 
@@ -280,12 +280,12 @@ def _closed_on_failure(db: Connection) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        db.close()  # a file that stays open would be found again in place of what is put there next
+        db.close()  # DuckDB would reuse an open file in place of its replacement
         raise
 
 
 def _run(db: Connection, sql: str, given: dict[str, Any] | None = None) -> list[Any]:
-    """Execute and take the whole result: a connection with an open one refuses further work."""
+    """Execute and fetch the whole result: a connection with an open result refuses further statements."""
     return db.execute(sql, given).fetchall()
 
 
@@ -298,7 +298,7 @@ def _count(db: Connection) -> int:
 
 
 def _matches(db: Connection, records: Sequence[Record]) -> bool:
-    """Whether the store holds a prefix of the log: no row damaged, and the last of every block as the log has it."""
+    """Whether the store holds a prefix of the log: no damaged row, and the last row of every block as in the log."""
     if _run(db, SCHEMA["strangers"]) or _run(db, SCHEMA["changed"]) != [(0,)]:
         return False
     if _count(db) > len(records):
@@ -308,7 +308,7 @@ def _matches(db: Connection, records: Sequence[Record]) -> bool:
 
 
 def _fill(db: Connection, records: Sequence[Record], held: int) -> int:
-    """Bring in what the log has behind the first `held` records, one batch after the other in memory."""
+    """Insert the records of the log after the first `held`, one batch in memory at a time; return their number."""
     while batch := batch_of(records, held):
         held = _insert(db, batch, held)
     return held
@@ -326,7 +326,7 @@ def _insert(db: Connection, records: Sequence[Record], held: int) -> int:
         _run(db, SCHEMA["add_up"], {"held": held})
         _run(db, "COMMIT")
     except duckdb.Error:
-        with suppress(duckdb.Error):  # what is told is why it failed
+        with suppress(duckdb.Error):  # the first error is the one to raise
             _run(db, "ROLLBACK")
         raise
     finally:

@@ -1,4 +1,4 @@
-"""Records as rows of the lineage store, rows as JSON, and the named queries with what they take. Knows no database."""
+"""Rows of the lineage store: records as rows, rows as JSON, named queries and their filters. Without a database."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ QUERIES, SCHEMA = (named_queries((Path(__file__).parent / f"{name}.sql").read_te
 
 
 class Filters(TypedDict, total=False):
-    """Which rows of a named query are wanted; what is absent or None narrows nothing.
+    """Filters of a named query; an absent filter or None selects all rows.
 
-    `since` and `until` are instants with their zone and belong to what is asked for. `before_seq` takes rows of records
-    before that one, so that the last row's `seq` leads to the next page. `decision_id` is for queries about decisions.
-    `limit` (100) and `offset` (0): at most so many rows, after leaving out so many.
+    `since` and `until` are instants with a zone, both inclusive. `before_seq` selects rows of records before that one:
+    the last row's `seq` gives the next page. `decision_id` is for queries about decisions. `limit` (100) is the largest
+    number of rows, `offset` (0) the number of rows to skip.
     """
 
     model: str | None
@@ -53,8 +53,8 @@ class Filters(TypedDict, total=False):
     offset: int
 
 
-def complete(name: str, asked: Filters) -> dict[str, Any]:
-    """Every filter with its value, checked against the query it is for.
+def complete(name: str, filters: Filters) -> dict[str, Any]:
+    """All filters of a query with their values, checked and with defaults.
 
     Raises:
         UnknownError: there is no such query.
@@ -62,7 +62,7 @@ def complete(name: str, asked: Filters) -> dict[str, Any]:
     """
     if name not in QUERIES:
         raise UnknownError(f"there is no query {name!r}; known: {', '.join(QUERIES)}", field="name")
-    given: dict[str, Any] = dict.fromkeys(Filters.__annotations__) | {"limit": 100, "offset": 0} | asked
+    given: dict[str, Any] = dict.fromkeys(Filters.__annotations__) | {"limit": 100, "offset": 0} | filters
     for field, (least, most) in _RANGES.items():
         if given[field] is not None and not least <= given[field] <= most:
             raise InvalidError(f"{field} is {given[field]}; expected {least} to {most}", field=field)
@@ -103,7 +103,7 @@ def values(record: Record) -> tuple[Any, ...]:
 def _about(record: Record) -> str | None:
     if record["release"] is not None:
         return str(record["release"])
-    for name in ("release", "about"):  # of a measurement, and of an alert, which may be about something else
+    for name in ("release", "about"):  # of a measurement; of an alert, which may be about something else
         told = record["data"].get(name)
         if isinstance(told, str) and told.startswith(f"{record['model']}@"):
             return told
@@ -136,7 +136,7 @@ def plain(names: Sequence[str], json_columns: set[str], row: Sequence[Any]) -> d
 
 
 def batch_of(records: Sequence[Record], start: int) -> list[Record]:
-    """The next records: so many, and of so many bytes, that DuckDB takes them in with the memory that it is given."""
+    """The next records, limited in number and bytes so that DuckDB can insert them within its memory limit."""
     batch: list[Record] = []
     size = 0
     while start + len(batch) < len(records) and len(batch) < BULK:

@@ -1,1 +1,1 @@
-"""The witness: a process with its own key that cosigns checkpoints, and the ledger's client of it."""
+"""The witness, a separate process that cosigns checkpoints with its own key, and the ledger's client of it."""

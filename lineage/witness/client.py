@@ -1,7 +1,7 @@
-"""The witness as a log knows it: what it says counts only if the key that was pinned on first contact signed it.
+"""HTTP client of a witness. Its answers count only if signed by the key that was pinned on first contact.
 
-So whoever else takes the witness's address can neither cosign nor raise an alarm. He can repeat an old answer, or say
-that he does not know the log; that the true witness is away is then told by what is not cosigned.
+So another process at the witness's address can neither cosign nor raise an alarm. It can repeat an old answer, or
+claim not to know the log; the growing number of records without cosignature then shows that the witness is away.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ log = structlog.get_logger("plimsoll.cosigning")
 
 @dataclass(frozen=True)
 class Answer:
-    """What the witness answered."""
+    """An HTTP answer of the witness."""
 
     status: int
     kind: str
     body: bytes
 
     @property
-    def known(self) -> int | None:
-        """The size that the witness says it knows; None where the answer is another."""
+    def known_size(self) -> int | None:
+        """The size of the log that the witness reports; None if the answer is of another kind."""
         if self.status != 409 or self.kind != SIZE_TYPE or not self.body.endswith(b"\n"):
             return None
         try:
@@ -48,21 +48,22 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """Enough of it for a message."""
+        """Status and the first 200 bytes, for messages."""
         return f"{self.status}: {self.body[:200].decode(errors='replace').strip()}"
 
 
-class Link:
-    """The witness as a log knows it: an address, and the key that was pinned on first contact.
+class WitnessClient:
+    """A log's client of its witness: an address, and the key that is pinned on first contact.
 
     Args:
         url: `http://host:port`.
-        pin: where the witness's key is kept; remove it only to begin with another witness.
+        pin: the file of the witness's key; remove it only to begin with another witness.
         own: the log's own key.
-        seconds: how long one question may take.
+        seconds: timeout of one request.
+        disk: port for disk operations.
 
     Raises:
-        InvalidError: the address is none, or holds a password.
+        InvalidError: `url` is not such an address, or holds a password.
     """
 
     def __init__(
@@ -71,21 +72,23 @@ class Link:
         self.url = _checked(url)
         self._pin, self._own, self._seconds = pin, own, seconds
         self._disk = disk or Disk()
-        # compressed answers are not asked for: they could unfold into any size
+        # no compressed answers: they could expand to any size
         headers = {"accept-encoding": "identity"}
         self._http = httpx.Client(
             verify=_authorities(), trust_env=False, timeout=seconds, headers=headers, follow_redirects=False
         )
 
     def close(self) -> None:
-        """Give up the connection."""
+        """Close the connection."""
         self._http.close()
 
     def pinned(self) -> Verifier | None:
-        """The witness's key as it was pinned; None before first contact.
+        """The pinned key of the witness; None before first contact.
 
         Raises:
-            TamperedError: the file holds no such key.
+            RefusedError: it is not a witness's key, or it is the log's own.
+            TamperedError: the file holds no key.
+            UnavailableError: the file cannot be read.
         """
         try:
             verifier = Verifier.parse(self._pin.read_text())
@@ -95,19 +98,19 @@ class Link:
             raise UnavailableError(f"the witness's key cannot be read: {error.strerror}", field="witness") from error
         except ValueError as error:  # NoteError, or not UTF-8
             raise TamperedError(f"{self._pin.name} holds no witness's key: {error}", field="witness") from error
-        return self._usable(verifier)
+        return self._check_usable(verifier)
 
     def verifier(self) -> Verifier:
-        """The witness's key; pinned if this is the first contact.
+        """The witness's key; pins it on first contact.
 
         Raises:
-            RefusedError: it is no witness's key, or the log's own.
-            UnavailableError: the witness does not answer.
+            RefusedError: it is not a witness's key, or it is the log's own.
+            UnavailableError: the witness does not answer, or the key cannot be stored.
         """
         pinned = self.pinned()
         if pinned is not None:
             return pinned
-        verifier = self._usable(self._shown())
+        verifier = self._check_usable(self._shown())
         try:
             self._pin.parent.mkdir(parents=True, exist_ok=True)
             self._disk.replace(self._pin, f"{verifier.vkey}\n".encode())
@@ -117,49 +120,49 @@ class Link:
         return verifier
 
     def compare(self, size: int, root: Root) -> Checkpoint | None:
-        """Hold what the witness saw of the log against the log.
+        """Compare the last checkpoint that the witness cosigned with the log.
 
         Args:
             size: records in the log.
-            root: the root over the first so many of them.
+            root: the root over the first n records, for n up to `size`.
 
         Returns:
-            The newest checkpoint that the witness cosigned, which the log continues; None if it does not know the log.
+            The newest checkpoint that the witness cosigned, which the log continues; None if it has none of this log.
 
         Raises:
-            TamperedError: the witness saw a history that the log does not continue; `seen` and `size` in the detail.
-            RefusedError: what answers is not the witness whose key was pinned.
-            UnavailableError: no answer, or none that counts.
+            TamperedError: the log does not continue the witness's checkpoint; `seen` and `size` in the detail.
+            RefusedError: the answer is of a witness with another key than the pinned one.
+            UnavailableError: no answer, or one that is not validly signed.
         """
         witness = self.verifier()
-        answer = self._ask("GET", f"/checkpoint/{quote(self._own.name, safe='')}")
+        answer = self._request("GET", f"/checkpoint/{quote(self._own.name, safe='')}")
         if answer.status == 404:
-            self._must_be(witness)
+            self._check_pinned(witness)
             return None
         if answer.status != 200:
             raise UnavailableError(f"the witness at {self.url} answered {answer.text}", field="witness")
         try:
             witness.check(answer.body)
         except NoteError as error:
-            self._must_be(witness)
+            self._check_pinned(witness)
             raise UnavailableError(f"what {self.url} answers does not count: {error}", field="witness") from error
         return check_cosigned(answer.body, self._own, size, root)
 
-    def offer(self, submission: Submission) -> Answer:
-        """Ask for a cosignature.
+    def submit(self, submission: Submission) -> Answer:
+        """Request a cosignature.
 
         Raises:
             UnavailableError: the witness does not answer.
         """
-        return self._ask("POST", "/add-checkpoint", submission.body)
+        return self._request("POST", "/add-checkpoint", submission.body)
 
     def introduce(self) -> None:
-        """Make the log known to a witness that trusts on first sight.
+        """Register the log with a witness that trusts on first use.
 
         Raises:
-            UnavailableError: it does not, or does not answer.
+            UnavailableError: it does not watch the log, or does not answer.
         """
-        answer = self._ask("POST", "/logs", self._own.vkey.encode())
+        answer = self._request("POST", "/logs", self._own.vkey.encode())
         if answer.status != 200:
             raise UnavailableError(
                 f"the witness at {self.url} does not watch this log ({answer.text}). Where it runs, call "
@@ -167,7 +170,7 @@ class Link:
                 field="witness",
             )
 
-    def _must_be(self, pinned: Verifier) -> None:
+    def _check_pinned(self, pinned: Verifier) -> None:
         shown = self._shown()
         if shown != pinned:
             raise RefusedError(
@@ -178,7 +181,7 @@ class Link:
             )
 
     def _shown(self) -> Verifier:
-        answer = self._ask("GET", "/vkey")
+        answer = self._request("GET", "/vkey")
         try:
             if answer.status != 200:
                 raise NoteError(answer.text)
@@ -186,16 +189,16 @@ class Link:
         except NoteError as error:
             raise UnavailableError(f"what answers at {self.url} is no witness: {error}", field="witness") from error
 
-    def _usable(self, witness: Verifier) -> Verifier:
+    def _check_usable(self, witness: Verifier) -> Verifier:
         if witness.key == self._own.key:
-            message = f"{witness.name} has the log's own key; nobody is his own witness"
+            message = f"{witness.name} has the log's own key; a witness needs a key of its own"
             raise RefusedError(message, code="same_key", field="witness")
         if not witness.cosigns:
             message = f"{witness.name} is no witness's key; expected one of type 4"
             raise RefusedError(message, code="no_witness", field="witness")
         return witness
 
-    def _ask(self, method: str, path: str, body: bytes | None = None) -> Answer:
+    def _request(self, method: str, path: str, body: bytes | None = None) -> Answer:
         deadline = time.monotonic() + self._seconds
         try:
             with self._http.stream(method, self.url + path, content=body) as response:
@@ -211,7 +214,7 @@ class Link:
 
 @cache
 def _authorities() -> ssl.SSLContext:
-    # Those that the machine trusts: a bank's witness has a certificate of the bank's own.
+    # The machine's certificate store: a bank's witness has a certificate of the bank's own authority.
     return ssl.create_default_context()
 
 
@@ -227,7 +230,13 @@ def _checked(url: str) -> str:
 
 
 def check_cosigned(note: bytes, own: Verifier, size: int, root: Root) -> Checkpoint:
-    """Hold a note, which the witness is known to have cosigned, against the log of `size` records.
+    """Check that the log of `size` records continues a cosigned note.
+
+    Args:
+        note: its cosignature has been checked.
+        own: the log's own key.
+        size: records in the log.
+        root: the root over the first n records, for n up to `size`.
 
     Raises:
         TamperedError: the log does not continue it.

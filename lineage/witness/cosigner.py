@@ -1,10 +1,10 @@
-"""The ledger's side of its witness: every new checkpoint is cosigned, and what the witness saw is held against the log.
+"""The cosigner: submits every new checkpoint to the witness, and compares the witness's last checkpoint with the log.
 
     log/cosigned     the newest checkpoint that the witness cosigned, with both signatures
     witness.vkey     the witness's key, pinned on first contact; another one is refused
 
-A witness that cannot be reached holds nothing up; `Cosigner.state` tells how far it is behind. A witness that saw a
-history which the log does not continue is told at once, and for as long as the ledger runs.
+An unreachable witness delays nothing; `Cosigner.state` has the number of records without cosignature. When the log
+does not continue the witness's checkpoint, `state` reports it at once and for as long as the ledger runs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from lineage.errors import PlimsollError, TamperedError, UnavailableError
 from lineage.log.checkpoint import Checkpoint, open_checkpoint
 from lineage.log.disk import Disk
 from lineage.log.signed_note import NoteError, Verifier, split
-from lineage.witness.client import SECONDS, Answer, Link, Root, check_cosigned
+from lineage.witness.client import SECONDS, Answer, Root, WitnessClient, check_cosigned
 from lineage.witness.protocol import Submission, line_of
 
 _INTERVAL = 1.0
@@ -34,26 +34,26 @@ log = structlog.get_logger("plimsoll.cosigning")
 def check_against_witness(
     url: str, pin: Path, own: Verifier, size: int, root: Root, *, seconds: float = SECONDS
 ) -> Checkpoint | None:
-    """Ask the witness what it saw of a log, and hold that against the log.
+    """Compare the witness's last checkpoint of a log with the log.
 
     Args:
-        url: where the witness answers.
+        url: address of the witness.
         pin: the file of the witness's key, written on first contact.
         own: the public half of the log's key.
         size: records in the log.
-        root: the root over the first so many of them.
-        seconds: how long to wait for an answer.
+        root: the root over the first n records, for n up to `size`.
+        seconds: timeout of one request.
 
     Returns:
-        The newest checkpoint that the witness cosigned, which the log continues; None if it does not know the log.
+        The newest checkpoint that the witness cosigned, which the log continues; None if it has none of this log.
 
     Raises:
-        TamperedError: the log is shorter than what the witness saw, or another; `seen` and `size` in the detail. Catch
-            it before UnavailableError, which it is a kind of.
-        RefusedError: what answers is not the witness whose key was pinned, or it has the log's own key.
-        UnavailableError: the witness does not answer; whether to go on is for the caller.
+        TamperedError: the log does not continue the witness's checkpoint; `seen` and `size` in the detail. Catch it
+            before UnavailableError, its base class.
+        RefusedError: the witness has another key than the pinned one, or the log's own.
+        UnavailableError: the witness does not answer; the caller decides whether to go on.
     """
-    link = Link(url, pin, own, seconds=seconds)
+    link = WitnessClient(url, pin, own, seconds=seconds)
     try:
         return link.compare(size, root)
     finally:
@@ -61,13 +61,14 @@ def check_against_witness(
 
 
 def check_against_copy(cosigned: Path, pin: Path, own: Verifier, size: int, root: Root) -> Checkpoint | None:
-    """Hold the cosigned checkpoint that is kept beside a log against the log; nobody is asked.
+    """Compare the cosigned checkpoint in the log's folder with the log, without a request to the witness.
 
     Returns:
-        That checkpoint; None where there is none.
+        That checkpoint; None if there is none.
 
     Raises:
-        TamperedError: the log does not continue it, or it is not one that the pinned key cosigned.
+        TamperedError: the log does not continue it, or it is not cosigned by the pinned key.
+        UnavailableError: a file cannot be read.
     """
     note = _read_copy(cosigned, pin)
     return None if note is None else check_cosigned(note, own, size, root)
@@ -88,13 +89,13 @@ def _read_copy(cosigned: Path, pin: Path) -> bytes | None:
 
 @dataclass(frozen=True)
 class OwnLog:
-    """What the cosigner asks of the log; each is called from its thread and takes the ledger's lock itself.
+    """The cosigner's access to the log; each function is called from its thread and takes the ledger's lock itself.
 
     Args:
         verifier: the public half of the key that signs checkpoints.
         checkpoint: the newest signed note, over every record that is durable.
         prove: the consistency proof from the first size to the second.
-        root: the root over the first so many records.
+        root: the root over the first n records.
     """
 
     verifier: Verifier
@@ -104,20 +105,21 @@ class OwnLog:
 
 
 class Cosigner:
-    """Has a log's newest checkpoint cosigned, one request at a time, whenever there is news.
+    """Submits a log's newest checkpoint to the witness after new records, one request at a time.
 
     Args:
         own: the log.
-        url: where the witness answers.
+        url: address of the witness.
         pin: the file of the witness's key.
         cosigned: the file of the newest checkpoint with both signatures.
-        clock: tells since when the witness does not answer.
-        seconds: how long one question may take.
-        interval: seconds between two cosignatures; what is recorded meanwhile shares the next one.
-        chance: spreads what many logs do when a witness comes back.
+        clock: gives the time since when the witness does not answer.
+        seconds: timeout of one request.
+        interval: seconds between two cosignatures; records in between share the next one.
+        rng: jitter, so that many logs do not retry at the same moment.
+        disk: port for disk operations.
 
     Raises:
-        InvalidError: the address is none.
+        InvalidError: `url` is not an address.
     """
 
     def __init__(
@@ -130,19 +132,19 @@ class Cosigner:
         clock: Clock = now,
         seconds: float = SECONDS,
         interval: float = _INTERVAL,
-        chance: random.Random | None = None,
+        rng: random.Random | None = None,
         disk: Disk | None = None,
     ) -> None:
         self._own, self._pin, self._path = own, pin, cosigned
         self._disk = disk or Disk()
-        self._link = Link(url, pin, own.verifier, seconds=seconds, disk=self._disk)
+        self._client = WitnessClient(url, pin, own.verifier, seconds=seconds, disk=self._disk)
         self._clock, self._seconds, self._interval = clock, seconds, interval
-        self._chance = chance or random.Random()  # noqa: S311  nobody gains by guessing it
+        self._rng = rng or random.Random()  # noqa: S311  not a secret
         self._flight = threading.Lock()
-        self._turn = threading.Condition()  # held for moments only: never while the log or the witness is asked
+        self._turn = threading.Condition()  # never held during a request or while the log is read
         self._thread: threading.Thread | None = None
         self._news, self._closed = True, False
-        self._met = False
+        self._compared = False
         self._size = 0
         self._failures = 0
         self._refused: str | None = None
@@ -151,45 +153,45 @@ class Cosigner:
         self._since: str | None = None
 
     def start(self) -> None:
-        """Begin; the first thing is to hold what the witness saw against the log."""
+        """Start the thread; its first round compares the witness's checkpoint with the log."""
         self._thread = threading.Thread(target=self._run, name="cosigner", daemon=True)
         self._thread.start()
 
     def wake(self) -> None:
-        """Say that there are new records; returns at once."""
+        """Signal that there are new records; returns at once."""
         with self._turn:
             self._news = True
             self._turn.notify_all()
 
     def close(self) -> None:
-        """Have the newest checkpoint cosigned if the witness answers, and end; call before the log is closed."""
+        """Submit the newest checkpoint once more unless the witness fails, and stop; call before the log is closed."""
         with self._turn:
             self._closed = True
             self._turn.notify_all()
         if self._thread is not None:
             self._thread.join(3 * self._seconds)
         else:
-            self._link.close()
+            self._client.close()
 
     def wait(self, size: int, seconds: float) -> bool:
-        """Return whether so many records are cosigned, as soon as they are or after `seconds`."""
+        """Return whether `size` records are cosigned, as soon as they are or after `seconds`."""
         with self._turn:
             self._turn.wait_for(lambda: self._size >= size or self._refused is not None, seconds)
             return self._size >= size
 
     def state(self) -> dict[str, Any]:
-        """For health and metrics.
+        """The state for health and metrics.
 
         Returns:
-            `witness` address; `vkey` its pinned key or None; `cosigned_size` records that it vouches for; `lag`
-            records that it does not; `refused` why it never will again, or None; `forgot` what it has lost, or None;
-            `problem` and `unreachable_since` of a witness that does not answer as it should, or None.
+            `witness`: its address; `vkey`: its pinned key or None; `cosigned_size`: records cosigned; `lag`: records
+            not cosigned; `refused`: why log and witness disagree for good, or None; `forgot`: what the witness has
+            lost, or None; `problem` and `unreachable_since` of a witness that does not answer properly, or None.
         """
         size = Checkpoint.parse(split(self._own.checkpoint())[0]).size
         vkey = self._pin.read_text(errors="replace").strip() if self._pin.is_file() else None
         with self._turn:
             return {
-                "witness": self._link.url,
+                "witness": self._client.url,
                 "vkey": vkey,
                 "cosigned_size": self._size,
                 "lag": max(0, size - self._size),
@@ -216,35 +218,35 @@ class Cosigner:
             return False
 
     def _round(self) -> int:
-        witness = self._link.verifier()
+        witness = self._client.verifier()
         head, note = self._newest()
         copy = self._copy(head.size)
         old = copy.size if copy else 0
-        if self._met and copy == head:
+        if self._compared and copy == head:
             return head.size
         with self._turn:
             self._size = old
         answer = self._offer(old, head, note)
         if answer.status == 404:
-            self._link.introduce()
+            self._client.introduce()
             answer = self._offer(old, head, note)
-        known = answer.known
+        known = answer.known_size
         if known is not None and known != old and known <= head.size:
             if known < old:
                 self._note(forgot=f"the witness cosigned {old} records before and knows of {known} now")
             answer = self._offer(known, head, note)
         if answer.status != 200:
-            # It refuses: because of what it saw? Only what its key signed counts for that.
-            self._link.compare(head.size, self._own.root)
-            raise UnavailableError(f"the witness at {self._link.url} answered {answer.text}", field="witness")
+            # A refusal counts as evidence against the log only if a checkpoint signed by the witness shows it.
+            self._client.compare(head.size, self._own.root)
+            raise UnavailableError(f"the witness at {self._client.url} answered {answer.text}", field="witness")
         self._keep(witness, note, answer)
-        self._met = True
+        self._compared = True
         return head.size
 
     def _copy(self, size: int) -> Checkpoint | None:
         try:
             note = _read_copy(self._path, self._pin)
-        except TamperedError as error:  # of another witness, or spoilt: no help, and replaced soon
+        except TamperedError as error:  # of another witness, or damaged: ignored, and replaced by the next cosignature
             log.warning("the cosigned checkpoint is not used", message=error.message)
             return None
         return None if note is None else check_cosigned(note, self._own.verifier, size, self._own.root)
@@ -257,14 +259,14 @@ class Cosigner:
             raise TamperedError(f"the log's own checkpoint does not hold: {error}", field="checkpoint") from error
 
     def _offer(self, old: int, head: Checkpoint, note: bytes) -> Answer:
-        return self._link.offer(Submission(old, self._own.prove(old, head.size), note))
+        return self._client.submit(Submission(old, self._own.prove(old, head.size), note))
 
     def _keep(self, witness: Verifier, note: bytes, answer: Answer) -> None:
         try:
             line = line_of(witness, note + answer.body)
         except NoteError as error:
             raise UnavailableError(
-                f"what {self._link.url} answers does not count: {error}; pinned is {witness.name}", field="witness"
+                f"what {self._client.url} answers does not count: {error}; pinned is {witness.name}", field="witness"
             ) from error
         try:
             self._disk.replace(self._path, note + line)
@@ -300,7 +302,7 @@ class Cosigner:
             last = self._news and not self._failures
         if last:
             self.submit()
-        self._link.close()
+        self._client.close()
 
     def _next(self) -> bool:
         """Wait until there is something to do and enough time has passed; False once closed."""
@@ -313,11 +315,11 @@ class Cosigner:
 
     def _rest(self) -> float:
         if self._failures:
-            return rest_after(self._failures, self._chance)
-        return self._interval if self._met else 0.0
+            return rest_after(self._failures, self._rng)
+        return self._interval if self._compared else 0.0
 
 
-def rest_after(failures: int, chance: random.Random) -> float:
-    """Seconds to wait after so many failures in a row: doubled each time up to a minute, and never the same for all."""
+def rest_after(failures: int, rng: random.Random) -> float:
+    """Seconds to wait after this many failures in a row: doubled each time up to a minute, with jitter."""
     doubled = _FIRST_REST * 2.0 ** min(failures - 1, 16)
-    return min(doubled, _LONGEST_REST) * chance.uniform(0.5, 1.0)
+    return min(doubled, _LONGEST_REST) * rng.uniform(0.5, 1.0)

@@ -1,4 +1,4 @@
-"""Keys in a witness's folder: its own, and those of the logs it watches, each pinned to the log's name for good."""
+"""Keys in a witness's folder: its own, and one key for each watched log, pinned to the log's name."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _NAME_CHARACTERS = 200
 
 
 def own_key(folder: Path, disk: Disk) -> Signer:
-    """The witness's signer, made when the folder is new.
+    """The witness's signer; its key is made when the folder is new.
 
     Raises:
-        TamperedError: the two halves of the key do not belong together.
-        UnavailableError: the key is gone or cannot be read.
+        TamperedError: the private and public half do not belong together.
+        UnavailableError: the key is missing or cannot be read.
     """
     vkey = folder / OWN_VKEY
     if vkey.exists() and not (folder / OWN_KEY).exists():
@@ -41,7 +41,7 @@ def own_key(folder: Path, disk: Disk) -> Signer:
     # named after the key, so that another key is another witness
     signer = Signer(f"plimsoll-witness/{hashlib.sha256(public).hexdigest()[:8]}", private, cosigns=True)
     if not vkey.exists():
-        disk.replace(vkey, f"{signer.verifier.vkey}\n".encode())  # flushes the names of the key's files, too
+        disk.replace(vkey, f"{signer.verifier.vkey}\n".encode())  # flushes the folder's names too
     if _read_vkey(vkey) != signer.verifier:
         raise TamperedError(f"{OWN_KEY} and {OWN_VKEY} are not of one key; restore both from one backup", field="key")
     return signer
@@ -61,7 +61,7 @@ def _load_or_make(path: Path) -> Ed25519PrivateKey:
 
 
 def watched_logs(folder: Path, own: Verifier) -> dict[str, Verifier]:
-    """The logs that are watched, by name.
+    """The watched logs' keys by name.
 
     Raises:
         InvalidError: a file in `logs/` is no verifier key, or not named after its log.
@@ -72,13 +72,13 @@ def watched_logs(folder: Path, own: Verifier) -> dict[str, Verifier]:
         verifier = _read_vkey(path)
         if path != vkey_file(folder, verifier.name):
             raise InvalidError(f"logs/{path.name} is the key of {verifier.name!r}; add it with --add", field="logs")
-        must_differ(own, verifier)
+        check_not_own_key(own, verifier)
         known[verifier.name] = verifier
     return known
 
 
 def watched_log(folder: Path, own: Verifier, origin: str) -> Verifier | None:
-    """The key of one log; None where it is not watched.
+    """The key of one log; None if it is not watched.
 
     Raises:
         RefusedError: it is the witness's own.
@@ -87,22 +87,22 @@ def watched_log(folder: Path, own: Verifier, origin: str) -> Verifier | None:
     if len(path.name) > _NAME_CHARACTERS + len(path.suffix) or not path.exists():
         return None
     verifier = _read_vkey(path)
-    must_differ(own, verifier)
+    check_not_own_key(own, verifier)
     return verifier
 
 
 def register(folder: Path, vkey: str, *, disk: Disk | None = None) -> Verifier:
-    """Have a log watched, also while the witness runs; the key is pinned: another one for the same log is refused.
+    """Add a log to watch, also while the witness runs, and pin its key.
 
     Raises:
-        InvalidError: it is no verifier key of a log.
-        RefusedError: the log is known by another key, or the key is the witness's own (403).
+        InvalidError: it is not the verifier key of a log.
+        RefusedError: another key is pinned for the log, or the key is the witness's own (403).
         UnavailableError: it could not be stored.
     """
     verifier = log_vkey(vkey)
     own = folder / OWN_VKEY
     if own.exists():
-        must_differ(_read_vkey(own), verifier)
+        check_not_own_key(_read_vkey(own), verifier)
     path = vkey_file(folder, verifier.name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -117,7 +117,7 @@ def register(folder: Path, vkey: str, *, disk: Disk | None = None) -> Verifier:
 
 
 def _put_first(path: Path, data: bytes, disk: Disk) -> None:
-    """Whole, and only if nobody was faster."""
+    """Create a file atomically unless another process has created it."""
     draft = path.with_name(f"{path.name}.{os.getpid()}")
     disk.replace(draft, data)
     try:
@@ -130,7 +130,7 @@ def _put_first(path: Path, data: bytes, disk: Disk) -> None:
 
 
 def vkey_file(folder: Path, origin: str) -> Path:
-    """Where the key of a log lies."""
+    """The path of a log's key."""
     return folder / "logs" / f"{file_name(origin)}.vkey"
 
 
@@ -144,10 +144,10 @@ def _read_vkey(path: Path) -> Verifier:
 
 
 def log_vkey(vkey: str) -> Verifier:
-    """Read a log's key as it is written.
+    """Parse a log's verifier key.
 
     Raises:
-        InvalidError: it is none.
+        InvalidError: it is not one.
     """
     try:
         verifier = Verifier.parse(vkey)
@@ -159,11 +159,11 @@ def log_vkey(vkey: str) -> Verifier:
     return verifier
 
 
-def must_differ(own: Verifier, watched: Verifier) -> None:
-    """Nobody is his own witness.
+def check_not_own_key(own: Verifier, watched: Verifier) -> None:
+    """Refuse a log whose key is the witness's own.
 
     Raises:
-        RefusedError: both keys are one, whatever their names.
+        RefusedError: both keys are the same, whatever their names.
     """
     if own.key == watched.key:
         message = (

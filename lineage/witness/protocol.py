@@ -1,4 +1,4 @@
-"""How a witness judges and what it remembers, after c2sp.org/tlog-witness.
+"""The witness protocol (c2sp.org/tlog-witness): messages, the check of a submission, and the stored heads.
 
     old 1040                       the size that the witness last cosigned
     PlRNCrwHpqhGrupue0L7gxbj…      how the new tree continues the old one, a hash a line
@@ -6,8 +6,8 @@
     plimsoll/5d1c0e0f7a3b4c21      the new checkpoint, a signed note
     …
 
-`judge` is the whole rule, and pure: a witness vouches for a head only if it continues the one it vouched for before.
-The sentences of the specification stand beside what they ask for. `Memory` is what must outlive any crash.
+`check_continuation` is the whole rule, and pure: a witness cosigns a head only if it continues the last one that it
+cosigned. Sentences of the specification are quoted beside the code for them. `Memory` has to survive any crash.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _DECIMAL = re.compile(r"0|[1-9][0-9]{0,14}")
 
 
 class MalformedError(InvalidError):
-    """What was sent is not a message of this protocol."""
+    """The bytes are not a message of this protocol."""
 
     status = 400
     code = "malformed"
@@ -48,7 +48,7 @@ class MalformedError(InvalidError):
 
 @dataclass(frozen=True)
 class Seen:
-    """What a witness remembers of a log: the head that it cosigned last, and the second since 1970 that it named."""
+    """The last head of a log that the witness cosigned, and the time of the cosignature (seconds since 1970)."""
 
     size: int
     root: bytes
@@ -77,7 +77,7 @@ class Submission:
         """Read a request.
 
         Raises:
-            MalformedError: it is not one; the note is not looked at yet.
+            MalformedError: it is not one; the note is not checked here.
         """
         head, gap, note = body.partition(b"\n\n")
         first, *rest = head.decode("ascii", errors="replace").split("\n")
@@ -111,10 +111,10 @@ def _hash(line: str) -> bytes:
 
 
 def read_checkpoint(note: bytes) -> Checkpoint:
-    """What a note says, whoever signed it.
+    """The checkpoint in a note, without checking signatures.
 
     Raises:
-        MalformedError: it is no note of a checkpoint.
+        MalformedError: it is not a checkpoint's note.
     """
     try:
         return Checkpoint.parse(split(note)[0])
@@ -122,13 +122,13 @@ def read_checkpoint(note: bytes) -> Checkpoint:
         raise MalformedError(f"the checkpoint cannot be read: {error}", field="checkpoint") from error
 
 
-def judge(seen: Seen, offer: Submission, head: Checkpoint) -> None:
-    """Return if a witness that has seen `seen` may cosign `head`.
+def check_continuation(seen: Seen, offer: Submission, head: Checkpoint) -> None:
+    """Refuse `head` unless it continues `seen`, the last head that the witness cosigned.
 
     Raises:
         MalformedError: the old size is larger than the new one (400).
-        RefusedError: the old size is not the one that was seen (409, code `stale`, with `size`); the same size has
-            another root (409, code `fork`); the new tree is not shown to continue the old one (422).
+        RefusedError: the old size is not the one last cosigned (409, code `stale`, with `size`); the same size has
+            another root (409, code `fork`); the proof does not show that the new tree continues the old one (422).
     """
     # "The old size MUST be equal to or lower than the checkpoint size. Otherwise […] 400 Bad Request"
     if offer.old > head.size:
@@ -150,16 +150,16 @@ def judge(seen: Seen, offer: Submission, head: Checkpoint) -> None:
 
 
 def line_of(verifier: Verifier, note: bytes) -> bytes:
-    """The signature line of this key; lines of other keys are passed over.
+    """The signature line of this key; lines of other keys are ignored.
 
     Raises:
-        NoteError: there is none, or one that names this key does not hold.
+        NoteError: there is none, or one that names this key is invalid.
     """
     text, signatures = split(note)
     lines = note[len(text) + 1 :].split(b"\n")
     mine = [
         line + b"\n"
-        for line, (name, key_id, _) in zip(lines, signatures, strict=False)  # behind the last newline is nothing
+        for line, (name, key_id, _) in zip(lines, signatures, strict=False)  # nothing follows the last newline
         if (name, key_id) == (verifier.name, verifier.key_id)
     ]
     for line in mine:
@@ -170,18 +170,18 @@ def line_of(verifier: Verifier, note: bytes) -> bytes:
 
 
 def file_name(origin: str) -> str:
-    """A log's name as the name of a file."""
+    """A log's name as a file name."""
     return quote(origin, safe="")
 
 
 class Memory:
-    """What was seen of each log, on disk.
+    """Store of the last cosigned head of each log.
 
         <log>.note      the newest checkpoint cosigned, with the cosignature
         <log>.jsonl     every head cosigned and when, for examiners
-        <log>.refused   the newest checkpoint that the log signed and the witness would not: evidence
+        <log>.refused   the newest checkpoint that the log signed and the witness refused: evidence
 
-    Not for several threads at once.
+    Not thread-safe.
     """
 
     def __init__(self, folder: Path, witness: Verifier, disk: Disk) -> None:
@@ -189,10 +189,10 @@ class Memory:
         self._seen: dict[str, Seen] = {}
 
     def recall(self, origin: str) -> Seen:
-        """What was seen of a log, from disk the first time; a history that a crash left behind is caught up.
+        """The last cosigned head of a log, read from disk the first time. A history left behind by a crash catches up.
 
         Raises:
-            TamperedError: what lies there is not what was stored, or is older than the history.
+            TamperedError: the note is not what was stored, or is older than the history.
             UnavailableError: it cannot be read.
         """
         if origin in self._seen:
@@ -205,7 +205,7 @@ class Memory:
                 raise TamperedError(message + "; the witness's folder was changed or put back", field="seen")
             if seen != NOTHING and last != (seen.size, seen.root):
                 self._note_history(origin, seen)
-            # what a crash left may be named but not flushed: it is given out again only once it is
+            # a crash may leave the note renamed but not flushed: flush it before it is used
             self._disk.flush_folder(self._folder)
         except OSError as error:
             raise UnavailableError(f"what was seen of {origin} cannot be read: {error.strerror}") from error
@@ -213,13 +213,13 @@ class Memory:
         return seen
 
     def keep(self, origin: str, found: Seen, note: bytes) -> None:
-        """Return once the newest head of a log is on disk.
+        """Store the newest head of a log; return once it is on disk.
 
         Raises:
-            UnavailableError: it may not be.
+            UnavailableError: it may not be on disk.
         """
         before = self.recall(origin)
-        # Until all of it is stored memory is not trusted: after an error the next request reads the disk.
+        # The copy in memory is dropped until all is stored: after an error the next request reads the disk.
         del self._seen[origin]
         try:
             self._disk.replace(self.file(origin, "note"), note)
@@ -233,12 +233,12 @@ class Memory:
         """Keep a checkpoint that was refused.
 
         Raises:
-            OSError: the disk did not take it.
+            OSError: the disk failed.
         """
         self._disk.replace(self.file(origin, "refused"), note)
 
     def file(self, origin: str, kind: str) -> Path:
-        """Where something about a log lies."""
+        """The path of a file about a log."""
         return self._folder / f"{file_name(origin)}.{kind}"
 
     def _read_note(self, origin: str) -> Seen:
@@ -256,7 +256,7 @@ class Memory:
         return Seen(head.size, head.root, moment)
 
     def _last_of_history(self, origin: str) -> tuple[int, bytes] | None:
-        """Size and root in the last whole line; what a crash left half written behind it is cut."""
+        """Size and root in the last whole line; a partial line after it is cut."""
         path = self.file(origin, "jsonl")
         if not path.exists():
             return None

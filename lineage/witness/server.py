@@ -1,19 +1,19 @@
-"""The witness of the ledger: a process of its own with a key and a memory of its own.
+"""The witness service: a separate process with its own key and store that cosigns checkpoints of logs.
 
-It cosigns a log's checkpoint only if the log has continued what it showed before, so that a log that was cut, replaced
-by an older copy or rewritten can no longer pass for whole, however good its own signatures are.
+It cosigns a checkpoint only if that continues the last one it cosigned of this log, so that a log that was cut,
+replaced by an older copy or rewritten is detected even if its own signatures are valid.
 
 Invariants:
-- never two roots for one size, never a smaller size after a larger one, whatever happens in between;
-- a head is on disk before its cosignature is given;
+- never two roots for one size, never a smaller size after a larger one, also across crashes;
+- a head is on disk before its cosignature is returned;
 - times of cosignatures never go backwards;
 - the key is no log's key; one process a folder.
 
     witness.key, witness.vkey     its own key
-    logs/<log>.vkey               the logs it watches, each with the one key that may speak for it
+    logs/<log>.vkey               the watched logs, each with its one key
     seen/<log>.note               the newest checkpoint cosigned, with the cosignature
     seen/<log>.jsonl              every head cosigned and when, for examiners
-    seen/<log>.refused            the newest checkpoint that a log signed and the witness would not: evidence
+    seen/<log>.refused            the newest checkpoint that a log signed and the witness refused: evidence
 """
 
 from __future__ import annotations
@@ -49,29 +49,29 @@ from lineage.witness.protocol import (
     Memory,
     Seen,
     Submission,
-    judge,
+    check_continuation,
     line_of,
     read_checkpoint,
 )
 
-_MOST_LOGS = 64  # that are trusted on first sight; an operator may add more
-_GOODBYE_SECONDS = 2
+_MOST_LOGS = 64  # trusted on first use; an operator may add more
+_SHUTDOWN_SECONDS = 2
 log = structlog.get_logger("plimsoll.witness")
 
 
 class Witness:
-    """The one keeper of a witness folder.
+    """A witness on its folder; one process at a time.
 
     Args:
-        folder: made when missing; keep it where whoever restores the ledger's home does not restore it too.
-        clock: names the second of each cosignature.
-        trust_first: whether a log never seen before may make itself known; otherwise `register` is the only way.
-        disk: how files are touched.
+        folder: made when missing; keep it outside of what a restore of the ledger's home replaces.
+        clock: gives the time of each cosignature.
+        trust_first: whether an unknown log may register itself; otherwise `register` is the only way.
+        disk: port for disk operations.
 
     Raises:
         RefusedError: another process has the folder open, or the witness's key is a log's.
-        TamperedError: what was seen is not what was stored.
-        UnavailableError: the key is gone or cannot be read.
+        TamperedError: a stored head is not what was written.
+        UnavailableError: the key is missing or cannot be read.
     """
 
     def __init__(
@@ -100,15 +100,15 @@ class Witness:
         return self.signer.verifier
 
     def logs(self) -> dict[str, Verifier]:
-        """The logs that are watched, by name."""
+        """The watched logs' keys by name."""
         return watched_logs(self.folder, self.verifier)
 
     def introduce(self, vkey: str) -> Verifier:
-        """A log makes itself known. The key it names the first time is the only one for ever.
+        """Register a log by its verifier key; the first key of a log is pinned.
 
         Raises:
-            InvalidError: it is no verifier key.
-            RefusedError: an unknown log, and nobody is trusted on first sight; or a known one with another key (403).
+            InvalidError: it is not a verifier key.
+            RefusedError: an unknown log without trust on first use, or a known one with another key (403).
         """
         verifier = log_vkey(vkey)
         with self._turn:
@@ -121,13 +121,13 @@ class Witness:
             return register(self.folder, vkey, disk=self._disk)
 
     def add_checkpoint(self, body: bytes) -> bytes:
-        """Cosign a checkpoint, if it may be (see `lineage.witness.protocol.judge`); return the signature line.
+        """Cosign a checkpoint that `protocol.check_continuation` allows; return the signature line.
 
         Raises:
             MalformedError: the request is not one (400).
             UnknownError: the log is not watched (404).
-            RefusedError: no signature of the log's key (403); not the size that was seen, or another root for the
-                same size (409); the new tree is not shown to continue the old one (422).
+            RefusedError: no signature of the log's key (403); not the size last cosigned, or another root for the
+                same size (409); the proof does not show that the new tree continues the old one (422).
             UnavailableError: it could not be stored. Nothing was cosigned.
         """
         offer = Submission.parse(body)
@@ -141,18 +141,18 @@ class Witness:
                 raise RefusedError(f"not cosigned: {error}", code="signature", status=403) from error
             seen = self._memory.recall(head.origin)
             try:
-                judge(seen, offer, head)
+                check_continuation(seen, offer, head)
             except RefusedError as refusal:
                 self._keep_evidence(head, signed, refusal)
                 raise
-            # checked and stored in one turn, or a slower request for a smaller size could overtake
+            # check and store under one lock, or a slower request for a smaller size could overtake
             return self._cosign(head, signed, seen)
 
     def latest(self, origin: str) -> bytes:
         """The newest checkpoint of a log that was cosigned, as a note with both signatures.
 
         Raises:
-            UnknownError: the log is not watched, or has shown nothing yet.
+            UnknownError: the log is not watched, or nothing of it was cosigned yet.
         """
         with self._turn:
             self._log(origin)
@@ -175,11 +175,11 @@ class Witness:
 
     def _keep_evidence(self, head: Checkpoint, signed: bytes, refusal: RefusedError) -> None:
         if refusal.code == "stale" and head.size >= refusal.detail["size"]:
-            return  # a log that only asks where to go on
+            return  # a log that only needs the size to continue from
         log.warning("not cosigned", origin=head.origin, size=head.size, code=refusal.code, message=refusal.message)
         try:
             self._memory.keep_evidence(head.origin, signed)
-        except OSError as error:  # refused it is in any case
+        except OSError as error:  # the refusal holds without the evidence
             log.error("the refused checkpoint could not be kept", message=error.strerror)
 
     def _log(self, origin: str) -> Verifier:
@@ -209,7 +209,7 @@ def create_app(
     hosts: Sequence[str] = ("127.0.0.1", "localhost", "testserver"),
     disk: Disk | None = None,
 ) -> FastAPI:
-    """The witness as an ASGI application; `hosts` are the names under which it may be asked.
+    """The witness as an ASGI application; `hosts` are the accepted Host names.
 
     Raises:
         PlimsollError: as `Witness`.
@@ -234,7 +234,7 @@ def create_app(
 
     @app.post("/logs")
     def logs(body: Body) -> Response:
-        """A log makes itself known by its verifier key."""
+        """Register a log by its verifier key."""
         verifier = witness.introduce(body.decode(errors="replace"))
         return JSONResponse({"origin": verifier.name})
 
@@ -257,7 +257,7 @@ def create_app(
 
 
 async def _body(request: Request) -> bytes:
-    """The body of a POST, at most `BODY_BYTES` of it; never one that a web page had a browser send."""
+    """The body of a POST, at most `BODY_BYTES`; requests that a browser sends for a web page are refused."""
     if "origin" in request.headers:
         raise RefusedError("web pages have no business here", code="browser", status=403)
     body = b""
@@ -274,7 +274,7 @@ Body = Annotated[bytes, Depends(_body)]
 async def _answer_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, PlimsollError)  # noqa: S101  registered for this class only
     if error.code == "stale":
-        # by hand: Starlette would name a charset, and clients compare the type as a whole
+        # set here: Starlette would add a charset, and clients compare the whole type
         return Response(f"{error.detail['size']}\n", 409, {"content-type": SIZE_TYPE})
     if error.status >= 500:
         log.error("request failed", message=error.message)
@@ -287,7 +287,7 @@ async def _answer_http(_: Request, error: Exception) -> Response:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Serve until stopped; with `--add VKEY` have a log watched and end."""
+    """Serve until stopped; with `--add VKEY` register a log and exit."""
     parser = argparse.ArgumentParser(prog="python -m lineage.witness", description="The witness of the ledger.")
     parser.add_argument("--add", metavar="VKEY", help="watch the log with this verifier key, and end")
     parser.add_argument(
@@ -310,7 +310,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         port=settings.witness_port,
         log_level="warning",
         server_header=False,
-        timeout_graceful_shutdown=_GOODBYE_SECONDS,
+        timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
     )
 
 

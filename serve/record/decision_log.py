@@ -18,7 +18,7 @@ from typing import Any
 import structlog
 
 from lineage.errors import UnavailableError
-from lineage.privacy.decisions import ERASED, MISSING, READABLE, reveal
+from lineage.privacy.decisions import ERASED, MISSING, READABLE, unseal
 from lineage.privacy.key_vault import Vault
 from lineage.settings import Settings
 from lineage.state.entities import Release
@@ -177,13 +177,13 @@ class DecisionLog:
     def _newest_first(self, release: Release) -> Iterator[list[Record]]:
         """The champion's decisions, what is unsealed first, then segment by segment."""
         waiting = [record for record in reversed(self._waiting()) if _is_champions(record, release)]
-        kept = self._vault.standing({record["subject"] for record in waiting})
+        kept = self._vault.key_states({record["subject"] for record in waiting})
         yield [record | {"person": READABLE if kept[record["subject"]] == "kept" else ERASED} for record in waiting]
         for frame in read_segments(self._settings.decisions, release.model, _SEGMENTS_MOST):
             rows = sorted(frame.to_dicts(), key=lambda row: str(row["at"]), reverse=True)
             if rows and _is_older(rows, str(release.promoted_at)):
                 return
-            yield reveal([row for row in rows if _is_champions(row, release)], self._vault)
+            yield unseal([row for row in rows if _is_champions(row, release)], self._vault)
 
     def _waiting(self) -> list[Record]:
         """Records read and not sealed. Read these before the segments: a record sealed meanwhile is then in both."""
@@ -202,7 +202,7 @@ class DecisionLog:
         for frame in reversed(frames):
             for row in frame.to_dicts():
                 if "subject" not in row and row["type"] == "decision":  # from before pseudonyms were introduced
-                    row["subject"] = self._vault.known(row["key"]) or row["key"]
+                    row["subject"] = self._vault.existing_pseudonym(row["key"]) or row["key"]
                 evidence.observe(row)
         for record in waiting:
             evidence.observe(record)

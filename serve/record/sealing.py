@@ -21,7 +21,7 @@ import orjson
 import polars as pl
 
 from lineage.digest import digest_file, digest_of
-from lineage.privacy.decisions import OF_THE_SUBJECT, belongs_to
+from lineage.privacy.decisions import PERSONAL_FIELDS, belongs_to
 from lineage.privacy.key_vault import Vault
 from serve.judge.evidence import SHADOW
 from serve.record.spool import Batch, Record, SpoolReader
@@ -29,7 +29,7 @@ from serve.record.spool import Batch, Record, SpoolReader
 #: Columns of a segment. `type` is decision or outcome; an outcome row has decision_id, at, outcome and replica only.
 #: `feature_service`, `feature_age` (seconds) and `unusable` are set where features were looked up by entity; a row
 #: whose purpose is shadow was not returned, and `shadow_of` is the id of the decision that was.
-#: `subject` is the person's pseudonym; `sealed` holds the encrypted fields of `OF_THE_SUBJECT`; `error` keeps its kind.
+#: `subject` is the person's pseudonym; `sealed` holds the encrypted `PERSONAL_FIELDS`; `error` keeps its kind.
 SCHEMA: dict[str, Any] = {
     "type": pl.String,
     "decision_id": pl.String,
@@ -188,7 +188,7 @@ def encrypt_personal_fields(records: list[Record], vault: Vault) -> list[Record]
     """
     add_pseudonyms(records, vault)
     decisions = [record for record in records if record["type"] == "decision"]
-    personal = [orjson.dumps({name: record.get(name) for name in OF_THE_SUBJECT}) for record in decisions]
+    personal = [orjson.dumps({name: record.get(name) for name in PERSONAL_FIELDS}) for record in decisions]
     blobs = vault.seal(
         [(record["subject"], belongs_to(record), data) for record, data in zip(decisions, personal, strict=True)]
     )

@@ -26,9 +26,9 @@ from typer.testing import CliRunner
 from console.terminal import backup as backup_terminal
 from lineage.accounts import Accounts
 from lineage.backup import create as backup_module
-from lineage.backup.create import Made, create
+from lineage.backup.create import BackupSummary, create
 from lineage.backup.manifest import MANIFEST, alone, read_manifest
-from lineage.backup.restore import begin_anew, rehearse, restore
+from lineage.backup.restore import rehearse, restore, start_new_log
 from lineage.digest import canonical, digest_folder, digest_of
 from lineage.errors import InvalidError, RefusedError, TamperedError, UnavailableError, UnknownError
 from lineage.ledger import Draft, Ledger
@@ -113,7 +113,7 @@ class House:
     def erase(self, subject: str) -> None:
         """What the ledger service does when somebody is erased."""
         with closing(Vault(self.settings)) as vault:
-            name = vault.known(subject) or ""
+            name = vault.existing_pseudonym(subject) or ""
             counts = dict.fromkeys(("decisions", "segments", "plain", "datasets", "releases"), 0)
             data = {"commitment": vault.commitment(name), "ground": "GDPR Art. 17(1)", "by": "op", "role": "operator"}
             record = self.ledger.append(Draft("SubjectErased", LEDGER, data | counts, reason="asked in writing"))
@@ -286,7 +286,7 @@ def test_records_that_were_acknowledged_before_a_backup_are_in_it_however_many_w
     for writer in writers:
         writer.start()
     try:
-        made: list[tuple[int, Made]] = []
+        made: list[tuple[int, BackupSummary]] = []
         for number in range(6):
             here = min(acknowledged)
             made.append((here, create(settings, dest)))
@@ -344,7 +344,7 @@ def test_each_decision_is_on_record_exactly_once_after_a_restore_whenever_it_was
 def test_a_sealing_that_ends_meanwhile_has_it_taken_again(
     house: House, settings: Settings, dest: Path, monkeypatch: pytest.MonkeyPatch, clock: Hand
 ) -> None:
-    taken, real = [0], backup_module._Backup._take_vault
+    taken, real = [0], backup_module._Backup._copy_vault
 
     def meanwhile(self: Any, spooled: Any) -> None:
         taken[0] += 1
@@ -353,7 +353,7 @@ def test_a_sealing_that_ends_meanwhile_has_it_taken_again(
             house.seal()
         real(self, spooled)
 
-    monkeypatch.setattr(backup_module._Backup, "_take_vault", meanwhile)
+    monkeypatch.setattr(backup_module._Backup, "_copy_vault", meanwhile)
     assert create(settings, dest).settled
     assert taken == [3]
     restore(dest, other(settings))
@@ -361,7 +361,7 @@ def test_a_sealing_that_ends_meanwhile_has_it_taken_again(
     assert on_record(other(settings)) == {f"d{number}": 1 for number in range(1, 8)}
 
 
-@pytest.mark.parametrize("step", ["_take_spools", "_take_log", "_take_vault"])
+@pytest.mark.parametrize("step", ["_copy_spools", "_copy_log", "_copy_vault"])
 def test_a_platform_that_never_stops_sealing_is_told_and_loses_nothing(
     step: str, house: House, settings: Settings, dest: Path, monkeypatch: pytest.MonkeyPatch, clock: Hand
 ) -> None:
@@ -384,7 +384,7 @@ def test_a_platform_that_never_stops_sealing_is_told_and_loses_nothing(
 def test_what_is_sealed_between_log_and_spools_is_in_one_of_them(
     house: House, settings: Settings, dest: Path, monkeypatch: pytest.MonkeyPatch, clock: Hand
 ) -> None:
-    real, taken = backup_module._Backup._take_log, [0]
+    real, taken = backup_module._Backup._copy_log, [0]
 
     def meanwhile(self: Any) -> None:
         real(self)
@@ -393,7 +393,7 @@ def test_what_is_sealed_between_log_and_spools_is_in_one_of_them(
             house.seal()
 
     monkeypatch.setattr(backup_module, "TRIES", 1)
-    monkeypatch.setattr(backup_module._Backup, "_take_log", meanwhile)
+    monkeypatch.setattr(backup_module._Backup, "_copy_log", meanwhile)
     assert not create(settings, dest).settled
     restore(dest, other(settings))
     go_on(other(settings), clock)
@@ -403,7 +403,7 @@ def test_what_is_sealed_between_log_and_spools_is_in_one_of_them(
 def test_a_data_set_that_gets_a_version_meanwhile_can_be_read(
     house: House, settings: Settings, dest: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, place = backup_module._Backup._keep, settings.datasets / MODEL
+    real, place = backup_module._Backup._copy_file, settings.datasets / MODEL
     written: list[str] = []
 
     def meanwhile(self: Any, name: str, path: Path) -> None:
@@ -412,7 +412,7 @@ def test_a_data_set_that_gets_a_version_meanwhile_can_be_read(
             written.append(name)
             pl.DataFrame({"ID": [len(written)], "default": [1]}).write_delta(str(place), mode="overwrite")
 
-    monkeypatch.setattr(backup_module._Backup, "_keep", meanwhile)
+    monkeypatch.setattr(backup_module._Backup, "_copy_file", meanwhile)
     create(settings, dest)
     assert len(written) == 3
     restore(dest, other(settings))
@@ -930,8 +930,8 @@ def test_who_was_erased_after_the_backup_cannot_be_opened_after_a_restore(
     done = restore(dest, home, log=settings.log_folder)
     assert (done.records, done.erased, done.lost) == (len(house.ledger.records), 1, [])
     with closing(Vault(home)) as vault:
-        assert vault.standing([name, kept]) == {name: "erased", kept: "kept"}
-        assert vault.known("customer-2") is None
+        assert vault.key_states([name, kept]) == {name: "erased", kept: "kept"}
+        assert vault.existing_pseudonym("customer-2") is None
 
 
 def test_who_was_only_spooled_at_the_backup_and_erased_later_cannot_be_opened_either(
@@ -950,8 +950,8 @@ def test_who_was_only_spooled_at_the_backup_and_erased_later_cannot_be_opened_ei
     mine = rows.filter(pl.col("decision_id") == f"d{house.decided}")
     assert mine.height == 1
     with closing(Vault(home)) as vault:
-        assert vault.known("late-comer") is None
-        assert vault.standing(mine["subject"]) == {mine["subject"][0]: "erased"}
+        assert vault.existing_pseudonym("late-comer") is None
+        assert vault.key_states(mine["subject"]) == {mine["subject"][0]: "erased"}
     assert mine["sealed"].to_list() == [None]
 
 
@@ -1051,7 +1051,7 @@ def test_a_drill_that_fails_cleans_up_too(house: House, settings: Settings) -> N
 
 def test_a_log_that_is_written_is_not_given_another_name(house: House, settings: Settings) -> None:
     with pytest.raises(RefusedError, match="stop it first"):
-        begin_anew(settings)
+        start_new_log(settings)
 
 
 def test_a_rehearsal_takes_no_backup_with_keys(house: House, settings: Settings, dest: Path) -> None:

@@ -23,7 +23,7 @@ from lineage.ledger import Ledger
 from lineage.lifecycle import State
 from lineage.rules.draft import Draft
 from lineage.rules.proposal import Actor
-from lineage.service.history import deciding, twins
+from lineage.service.history import deciding_records, same_bytes_elsewhere
 from lineage.settings import Settings
 from lineage.state.fold import LedgerState
 from tests.support.ledger_service import open_story
@@ -373,7 +373,7 @@ def test_at_every_record_of_any_history_it_is_what_the_fold_says(seed: int) -> N
             at = records[number - 1]["at"]
             until = [record for record in records if record["at"] <= at]
             for model in ("one", "two"):
-                few = deciding(ledger.records, model, len(records), twins(ledger.state, model))
+                few = deciding_records(ledger.records, model, len(records), same_bytes_elsewhere(ledger.state, model))
                 for here, prefix in (({"seq": number}, records[:number]), ({"instant": instant(at)}, until)):
                     expected = told_by_the_fold(prefix, model)
                     if expected is None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from lineage.errors import InvalidError, UnknownError
-from lineage.history.provenance import TOLD, graph
+from lineage.history.provenance import GRAPH_KINDS, graph
 from lineage.ledger import Ledger
 from lineage.lifecycle import State
 from lineage.settings import Settings
@@ -175,7 +175,7 @@ def test_bytes_that_two_runs_made_lead_back_to_both(teller: Teller) -> None:
 
 def test_some_records_are_enough(told: Teller) -> None:
     records = told.ledger.records
-    few = records.find(kinds=TOLD, model=MODEL).records
+    few = records.find(kinds=GRAPH_KINDS, model=MODEL).records
     assert graph(few, release=SECOND) == graph(records, release=SECOND)
     assert len(few) < len(records)
 
@@ -197,7 +197,7 @@ def test_what_is_not_on_record_is_named(told: Teller) -> None:
 def test_what_takes_too_long_to_read_is_refused(
     settings: Settings, clock: Hand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lineage.service.history._MOST_TOLD", 12)
+    monkeypatch.setattr("lineage.service.history._MOST_RECORDS", 12)
     with open_story(settings, clock) as story:
         story.teller.champion()
         Teller(story.context.ledger, "other").train()

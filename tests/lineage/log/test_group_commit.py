@@ -23,15 +23,15 @@ class Desk:
     def commit(self, group: Sequence[Slot[int, int]]) -> None:
         assert self.busy.acquire(blocking=False), "two groups at once"
         try:
-            self.groups.append([slot.asked for slot in group])
+            self.groups.append([slot.request for slot in group])
             self.entered.set()
             if len(self.groups) == 1:
                 assert self.hold.wait(20)
             for slot in group:
-                if slot.asked < 0:
-                    slot.error = ValueError(str(slot.asked))
+                if slot.request < 0:
+                    slot.error = ValueError(str(slot.request))
                 else:
-                    slot.result = slot.asked * 10
+                    slot.result = slot.request * 10
             if 13 in self.groups[-1]:
                 raise OSError("the disk is gone")
         finally:
@@ -41,16 +41,16 @@ class Desk:
 def ask_all(desk: Desk, asked: Sequence[int]) -> dict[int, object]:
     answers: dict[int, object] = {}
 
-    def ask(number: int) -> None:
+    def submit(number: int) -> None:
         try:
-            answers[number] = desk.shared.ask(number)
+            answers[number] = desk.shared.submit(number)
         except (ValueError, OSError) as error:
             answers[number] = error
 
-    first = threading.Thread(target=ask, args=(asked[0],))
+    first = threading.Thread(target=submit, args=(asked[0],))
     first.start()
     assert desk.entered.wait(20)
-    rest = [threading.Thread(target=ask, args=(number,)) for number in asked[1:]]
+    rest = [threading.Thread(target=submit, args=(number,)) for number in asked[1:]]
     for thread in rest:
         thread.start()
     while len(desk.shared._waiting) < len(rest):
@@ -82,7 +82,7 @@ def test_a_group_that_fails_fails_for_all_of_it_and_the_next_one_goes_on() -> No
     assert answers[1] == 10
     assert isinstance(answers[13], OSError)
     assert isinstance(answers[4], OSError)
-    assert desk.shared.ask(5) == 50
+    assert desk.shared.submit(5) == 50
 
 
 @pytest.mark.parametrize("writers", [2, 16])
@@ -94,7 +94,7 @@ def test_nobody_is_forgotten_and_each_keeps_its_order(writers: int) -> None:
     def write(writer: int) -> None:
         for count in range(each):
             number = writer * each + count + 1000
-            assert desk.shared.ask(number) == number * 10
+            assert desk.shared.submit(number) == number * 10
 
     threads = [threading.Thread(target=write, args=(writer,)) for writer in range(writers)]
     for thread in threads:

@@ -244,7 +244,7 @@ def test_a_receiver_that_is_away_is_waited_for(teller: Teller, clock: Hand, fold
     teller.champion()
     port = free_port()
     url = f"http://127.0.0.1:{port}/api/v1/lineage"
-    outbox = Outbox(teller.ledger.records, folder, HttpTarget(url), clock=clock, chance=random.Random(7))
+    outbox = Outbox(teller.ledger.records, folder, HttpTarget(url), clock=clock, rng=random.Random(7))
     since = "2026-11-23T10:00:00.000000Z"
     waits = []
     for _ in range(12):

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from lineage.errors import UnavailableError
-from lineage.privacy.erasure import RETENTION_DAYS, Touched
+from lineage.privacy.erasure import RETENTION_DAYS, AffectedData
 from lineage.privacy.key_vault import Vault
 from lineage.settings import Settings
 from lineage.verify import verify_ledger
@@ -58,7 +58,7 @@ def log_bytes(settings: Settings) -> bytes:
 
 
 def test_an_operator_erases_one_person_and_the_record_verifies_as_before(old: Archive, settings: Settings) -> None:
-    pseudonym = old.subjects.vault.known("ada-lovelace")
+    pseudonym = old.subjects.vault.existing_pseudonym("ada-lovelace")
     segments = {path: path.read_bytes() for path in settings.decisions.rglob("*.parquet")}
     told = old.ask("erase", "ada-lovelace", "operator", 201, **WHY)
     assert kinds(old) == ["SubjectErased"]
@@ -88,7 +88,7 @@ def test_an_operator_erases_one_person_and_the_record_verifies_as_before(old: Ar
 
 def test_the_commitment_can_be_recomputed_only_while_the_salt_is_there(old: Archive) -> None:
     vault = old.subjects.vault
-    name = vault.known("ada-lovelace") or ""
+    name = vault.existing_pseudonym("ada-lovelace") or ""
     before = vault.commitment(name)
     told = old.ask("erase", "ada-lovelace", "operator", 201, **WHY)
     assert told["data"]["commitment"] == before
@@ -251,7 +251,11 @@ def test_holds_are_for_who_may(old: Archive, verb: str, who: str) -> None:
 
 def test_no_service_states_that_somebody_was_erased(old: Archive) -> None:
     vault = old.subjects.vault
-    data = {"commitment": vault.commitment(vault.known("ada-lovelace") or ""), "by": "x", "role": "operator"}
+    data = {
+        "commitment": vault.commitment(vault.existing_pseudonym("ada-lovelace") or ""),
+        "by": "x",
+        "role": "operator",
+    }
     counts = dict.fromkeys(("decisions", "segments", "plain", "datasets", "releases"), 0)
     facts = {"HoldPlaced": {}, "HoldReleased": {"placed": 1}, "SubjectErased": {"ground": "none", **counts}}
     for kind, more in facts.items():
@@ -307,7 +311,7 @@ def test_decisions_from_before_there_were_keys_are_named_as_what_stays(old: Arch
 
 
 def test_what_is_touched_is_json() -> None:
-    told = Touched(decided_by=["a@1", "a@2"], trained_on=["b@1"]).to_dict()
+    told = AffectedData(decided_by=["a@1", "a@2"], trained_on=["b@1"]).to_dict()
     assert told["models"] == ["a", "b"]
 
 
@@ -388,22 +392,22 @@ def test_what_is_decided_while_a_person_is_erased_is_kept(
     old: Archive, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Retention could not look at it, so it must not go: it is about somebody new."""
-    real, other = old.subjects._touched, Vault(settings)
+    real, other = old.subjects._affected, Vault(settings)
     other.pseudonym("grace-hopper")
     with monkeypatch.context() as patient:
         patient.setattr("lineage.privacy.key_vault._BUSY_SECONDS", 0.0)
         impatient = Vault(settings)
-        impatient.known("grace-hopper")
+        impatient.existing_pseudonym("grace-hopper")
 
     def meanwhile(*asked: Any) -> Any:
         old.story.clock.later(seconds=1)
         old.decide(7, key="ada-lovelace")
         with pytest.raises(UnavailableError, match="locked"):
             impatient.pseudonym("somebody new")
-        assert other.known("ada-lovelace")  # but everybody may look
+        assert other.existing_pseudonym("ada-lovelace")  # but everybody may look
         return real(*asked)
 
-    monkeypatch.setattr(old.subjects, "_touched", meanwhile)
+    monkeypatch.setattr(old.subjects, "_affected", meanwhile)
     told = old.ask("erase", "ada-lovelace", "operator", 201, **WHY)
     assert "d7" not in told["touched"]["decisions"]
     old.seal()

@@ -40,8 +40,8 @@ def test_a_subject_keeps_its_pseudonym_whoever_asks(vault: Vault, settings: Sett
     names = vault.identify([("ada", AT), ("grace", AT), ("ada", AT)])
     assert names[0] == names[2] != names[1]
     assert Vault(settings).identify([("grace", AT), ("ada", AT)]) == [names[1], names[0]]
-    assert vault.pseudonym("ada") == vault.known("ada") == names[0]
-    assert vault.known("nobody") is None
+    assert vault.pseudonym("ada") == vault.existing_pseudonym("ada") == names[0]
+    assert vault.existing_pseudonym("nobody") is None
     assert vault.identify([]) == vault.seal([]) == vault.open([]) == []
 
 
@@ -105,7 +105,7 @@ def test_an_erased_person_is_gone_for_good_and_comes_back_as_somebody_else(vault
     assert vault.erase(ada, NOW, record=41)
     assert not vault.erase(ada, NOW)
     assert vault.open([(ada, b"d1", sealed[0]), (grace, b"d2", sealed[1])]) == [None, b"two"]
-    assert vault.standing([ada, grace, "f00"]) == {ada: "erased", grace: "kept", "f00": "missing"}
+    assert vault.key_states([ada, grace, "f00"]) == {ada: "erased", grace: "kept", "f00": "missing"}
     assert vault.erased_by(ada) == {"at": "2026-11-23T10:00:00.000000Z", "record": 41}
     assert vault.erased_by(grace) is None
     with pytest.raises(UnknownError):
@@ -148,7 +148,7 @@ def test_an_old_copy_of_the_vault_resurrects_nobody(vault: Vault, settings: Sett
     shutil.copy(copy, settings.vault)
 
     restored = Vault(settings)
-    assert restored.standing(names) == dict.fromkeys(names, "kept")
+    assert restored.key_states(names) == dict.fromkeys(names, "kept")
     assert restored.apply_erasures(facts) == 5
     assert restored.apply_erasures(facts) == 0
     opened = restored.open([(name, b"d", blob) for name, blob in zip(names, sealed, strict=True)])
@@ -168,11 +168,15 @@ def test_what_was_spooled_before_the_erasure_keeps_the_pseudonym_whose_key_is_go
     assert vault.identify([("ada", early), ("ada", late)]) == [first, second]
     vault.erase(second, NOW + timedelta(minutes=1))
     assert vault.identify([("ada", early), ("ada", late)]) == [first, second]
-    assert (vault.left("ada", early), vault.left("ada", late), vault.left("grace", early)) == (first, second, None)
+    assert (
+        vault.erased_pseudonym("ada", early),
+        vault.erased_pseudonym("ada", late),
+        vault.erased_pseudonym("grace", early),
+    ) == (first, second, None)
     vault.forget_marks(NOW + timedelta(seconds=30))
-    assert (vault.left("ada", early), vault.left("ada", late)) == (second, second)
+    assert (vault.erased_pseudonym("ada", early), vault.erased_pseudonym("ada", late)) == (second, second)
     vault.forget_marks(NOW + timedelta(minutes=2))
-    assert vault.left("ada", early) is None
+    assert vault.erased_pseudonym("ada", early) is None
 
 
 def test_another_master_key_is_told_and_makes_nothing(vault: Vault, settings: Settings) -> None:
@@ -182,7 +186,7 @@ def test_another_master_key_is_told_and_makes_nothing(vault: Vault, settings: Se
     kept = master.read_text()
     master.write_text("00" * 32)
     with pytest.raises(TamperedError, match="not the key"):
-        Vault(settings).known("ada")
+        Vault(settings).existing_pseudonym("ada")
     master.unlink()
     again = Vault(settings)
     with pytest.raises(UnavailableError, match="put it back from your backup"):
@@ -192,7 +196,7 @@ def test_another_master_key_is_told_and_makes_nothing(vault: Vault, settings: Se
     with pytest.raises(UnavailableError, match="cannot be read"):
         again.pseudonym("ada")
     master.write_text(kept)
-    assert again.known("ada")
+    assert again.existing_pseudonym("ada")
 
 
 def test_a_row_that_was_changed_is_told(vault: Vault, settings: Settings) -> None:
@@ -208,7 +212,7 @@ def test_a_file_that_is_no_vault_is_told(settings: Settings) -> None:
     Vault(settings).pseudonym("ada")
     settings.vault.write_bytes(b"not a database, " * 400)
     with pytest.raises(UnavailableError, match="vault of subject keys"):
-        Vault(settings).known("ada")
+        Vault(settings).existing_pseudonym("ada")
 
 
 def test_only_its_owner_may_read_it(vault: Vault, settings: Settings) -> None:
@@ -257,4 +261,4 @@ def test_a_writer_that_ends_midway_has_changed_nothing(settings: Settings) -> No
     killed._db().execute("BEGIN IMMEDIATE")
     killed._db().execute("DELETE FROM subjects")
     killed.close()  # as a process that is gone: nothing was committed
-    assert vault.known("ada")
+    assert vault.existing_pseudonym("ada")

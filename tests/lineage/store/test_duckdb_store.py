@@ -17,7 +17,7 @@ import pytest
 from lineage.errors import InvalidError, RefusedError, UnavailableError, UnknownError
 from lineage.ledger import Ledger
 from lineage.lifecycle import State
-from lineage.privacy.decisions import OF_THE_SUBJECT
+from lineage.privacy.decisions import PERSONAL_FIELDS
 from lineage.rules.draft import Draft
 from lineage.rules.proposal import Actor
 from lineage.settings import Settings
@@ -291,7 +291,7 @@ def test_segments_of_every_generation_are_read_and_lead_to_no_person(store: Stor
     assert {row["route_version"] for row in found} == {7, None}
     assert found[-1]["error"] == "ValueError", "what was sent is not repeated"
     for row in found:
-        assert not row.keys() & ({*OF_THE_SUBJECT, "subject", "sealed"} - {"error"})
+        assert not row.keys() & ({*PERSONAL_FIELDS, "subject", "sealed"} - {"error"})
     assert store.query("decisions", decision_id="one-1")[0]["score"] == 0.1
     assert [row["outcome"] for row in store.query("outcomes", decision_id="two-0")] == [1]
     assert store.query("outcomes", release=FIRST) == []

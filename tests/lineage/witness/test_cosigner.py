@@ -44,7 +44,7 @@ class Side:
 
     def cosigner(self, log: ShownLog | OwnLog | None = None, **given: Any) -> Cosigner:
         own = log if isinstance(log, OwnLog) else (log or self.log).own()
-        given = {"clock": Hand(), "seconds": 20.0, "chance": Random(1)} | given
+        given = {"clock": Hand(), "seconds": 20.0, "rng": Random(1)} | given
         return Cosigner(own, self.url, pin=self.pin, cosigned=self.cosigned, **given)
 
     def submit(self, log: ShownLog | None = None) -> dict[str, Any]:
@@ -279,11 +279,11 @@ def test_the_first_key_of_the_witness_is_the_only_one_that_counts(tmp_path: Path
 def test_nobody_is_his_own_witness(side: Side, witness: tuple[str, Witness]) -> None:
     key = witness[1].verifier
     same = Verifier(side.log.signer.name, key.key)
-    with pytest.raises(RefusedError, match="nobody is his own witness"):
+    with pytest.raises(RefusedError, match="a witness needs a key of its own"):
         check_against_witness(side.url, side.pin, same, 0, side.log.tree.root)
     assert not side.pin.exists()
     side.pin.write_text(key.vkey)
-    with pytest.raises(RefusedError, match="nobody is his own witness"):
+    with pytest.raises(RefusedError, match="a witness needs a key of its own"):
         check_against_witness(side.url, side.pin, same, 0, side.log.tree.root)
 
 

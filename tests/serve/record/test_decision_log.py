@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from lineage.privacy.decisions import ERASED, READABLE, reveal
+from lineage.privacy.decisions import ERASED, READABLE, unseal
 from lineage.privacy.key_vault import Vault
 from lineage.settings import Settings
 from serve.controller.measurements import counting_erased
@@ -138,17 +138,17 @@ def test_what_was_decided_before_an_erasure_is_never_sealed_under_a_new_key(tmp_
     seal(decision_log)
 
     frame = pl.concat(read_segments(settings.decisions, "credit-default")).sort("at")
-    rows = reveal(frame.to_dicts(), vault)
+    rows = unseal(frame.to_dicts(), vault)
     assert [row["person"] for row in rows] == [ERASED, ERASED, ERASED, READABLE]
     assert [row["subject"] == first for row in rows] == [True, True, True, False]
     assert [row["key"] for row in rows] == [None, None, None, "ada"]
-    assert vault.known("ada") == rows[-1]["subject"]
+    assert vault.existing_pseudonym("ada") == rows[-1]["subject"]
 
     # the mark that did this goes when everything of before is sealed
-    assert vault.left("ada", NOW.isoformat()) == first
+    assert vault.erased_pseudonym("ada", NOW.isoformat()) == first
     spool.write(decision(9, key="grace", at=NOW.replace(minute=9).isoformat()))
     seal(decision_log)
-    assert vault.left("ada", NOW.isoformat()) is None
+    assert vault.erased_pseudonym("ada", NOW.isoformat()) is None
 
 
 def test_without_the_vault_nothing_is_taken_and_nothing_is_lost(tmp_path: Path, monkeypatch: Any) -> None:

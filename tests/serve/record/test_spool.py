@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 from lineage.errors import TamperedError, UnavailableError
-from lineage.privacy.decisions import READABLE, reveal
+from lineage.privacy.decisions import READABLE, unseal
 from lineage.privacy.key_vault import Vault
 from lineage.settings import Settings
 from serve.controller.replicas import process_alive
@@ -99,7 +99,7 @@ def test_a_batch_becomes_one_segment_with_decisions_and_outcomes(settings: Setti
     assert segment.data["rows"] == 2
     assert segment.data["outcomes"] == 1
     assert segment.data["releases"] == {"credit-default@1": 1, "credit-default@2": 1}
-    rows = reveal(pl.concat(read_segments(settings.decisions, "credit-default")).to_dicts(), Vault(settings))
+    rows = unseal(pl.concat(read_segments(settings.decisions, "credit-default")).to_dicts(), Vault(settings))
     decisions = [row for row in rows if row["type"] == "decision"]
     assert [row["features"] for row in decisions] == [[1.0, 2.0], [1.0, 2.0]]
     assert [(row["key"], row["person"]) for row in decisions] == [(f"customer-{n}", READABLE) for n in (1, 2)]
@@ -223,11 +223,11 @@ def test_what_is_sealed_names_nobody_and_stays_with_its_decision(settings: Setti
     assert not [word for word in ("customer-1", "4177", "R-debt") if word in shown]
     assert (row["error"], row["score"], row["decision"]) == ("InvalidError", 0.2, "approve")
     assert b"customer-1" not in b"".join(path.read_bytes() for path in settings.spool.iterdir())
-    (opened,) = reveal([row], Vault(settings))
+    (opened,) = unseal([row], Vault(settings))
     assert (opened["key"], opened["features"], opened["reasons"]) == ("customer-1", [1.0, 2.0], ["R-debt"])
     assert opened["error"].startswith("InvalidError: feature 'debt' is 4177.0")
     with pytest.raises(TamperedError, match="not sealed for this decision"):
-        reveal([row | {"decision_id": "d2"}], Vault(settings))
+        unseal([row | {"decision_id": "d2"}], Vault(settings))
 
 
 WRITER = """

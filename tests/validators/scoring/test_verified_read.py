@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lineage.digest import FOLDER_MOST, digest_files, digest_folder, read_folder
+from lineage.digest import FOLDER_BYTES, digest_files, digest_folder, read_folder
 from lineage.errors import InvalidError, PlimsollError, TamperedError, UnavailableError
 from lineage.settings import Settings
 from lineage.signing import signature_of, verify, verify_files
@@ -162,7 +162,7 @@ def test_a_folder_that_is_gone_or_too_large_is_told(folder: Path, tmp_path: Path
         read_folder(tmp_path / "none")
     with pytest.raises(InvalidError, match="more than its limit"):
         read_folder(folder, most=1000)
-    assert sum(len(content) for content in read_folder(folder).values()) < FOLDER_MOST
+    assert sum(len(content) for content in read_folder(folder).values()) < FOLDER_BYTES
 
 
 def test_both_ways_of_verifying_agree(folder: Path, copy_of: Copy) -> None:
