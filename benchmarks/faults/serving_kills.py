@@ -170,7 +170,7 @@ def _by_challenger(reply: Reply) -> bool:
 
 def _alive(bank: Bank, victim: str) -> list[psutil.Process]:
     if victim == "ledger":
-        return [process for name, process in processes.remembered(bank.settings).items() if name == "ledger"]
+        return [process for name, process in processes.recorded(bank.settings).items() if name == "ledger"]
     return platform.named(bank.settings, TITLES[victim])
 
 

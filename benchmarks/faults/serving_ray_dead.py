@@ -54,9 +54,9 @@ def run(rounds: int = ROUNDS) -> Iterator[str]:
 
 def _kill_ray(bank: Bank) -> int:
     """End every process of Ray; return how many."""
-    spared = {process.pid for name, process in processes.remembered(bank.settings).items() if name in _OURS}
+    spared = {process.pid for name, process in processes.recorded(bank.settings).items() if name in _OURS}
     family = {child.pid for pid in spared for child in psutil.Process(pid).children(recursive=True)}
-    ray = processes.remembered(bank.settings)["ray"]
+    ray = processes.recorded(bank.settings)["ray"]
     own = {child.pid for child in ray.children(recursive=True)} | {ray.pid}
     victims = [process for process in platform.everything(bank.settings) if process.pid not in spared | (family - own)]
     for process in victims:

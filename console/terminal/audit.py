@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from console.terminal.output import out, print_json, print_rows, told
+from console.terminal.output import out, print_json, print_rows, errors_reported
 from console.terminal.session import client
 from lineage.errors import RefusedError
 from lineage.ledger import Ledger
@@ -28,7 +28,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 @app.command()
 def verify(json: Json = False) -> None:
     """Verify every record, its chain and legality, and the bytes it names. Reads files only; needs no service."""
-    with told():
+    with errors_reported():
         began = time.monotonic()
         result = verify_ledger(Settings())
         if json:
@@ -53,7 +53,7 @@ def tail(
     json: Json = False,
 ) -> None:
     """The newest records."""
-    with told():
+    with errors_reported():
         rows = client(Settings()).audit(order="newest", limit=count, kind=kind, model=model, release=release)[::-1]
         if json:
             print_json(rows)
@@ -74,7 +74,7 @@ def query(
     offset: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
     """Rows of a named query of the lineage store, as JSON."""
-    with told():
+    with errors_reported():
         filters = {"model": model, "release": release, "since": since, "until": until, "offset": offset or None}
         print_json(client(Settings()).query(name, limit=limit, **filters))
 
@@ -84,7 +84,7 @@ def checkpoint(
     cosigned: Annotated[bool, typer.Option(help="The newest one that the witness saw.")] = False,
 ) -> None:
     """The newest checkpoint as a signed note. Keep it elsewhere: the record behind it can never be denied."""
-    with told():
+    with errors_reported():
         sys.stdout.write(client(Settings()).checkpoint(cosigned=cosigned))
 
 
@@ -94,7 +94,7 @@ def prove(
     to: Annotated[Path | None, typer.Option(help="Write the proof to this file.")] = None,
 ) -> None:
     """One record with its proof, as JSON: `verify.py record` checks it on any machine."""
-    with told():
+    with errors_reported():
         bundle = client(Settings()).proof(record)
         if to is None:
             print_json(bundle)
@@ -110,7 +110,7 @@ def verifier(
     to: Annotated[Path, typer.Option(help="Where to put it.")] = Path("verify.py"),
 ) -> None:
     """Copy the independent verifier, one file that needs nothing of this platform, for an examiner to read and run."""
-    with told():
+    with errors_reported():
         to.write_bytes(resources.files("lineage.examiner").joinpath("verify.py").read_bytes())
         out.print(f"{to}: run `python {to} log {Settings().log_folder}`")
 
@@ -118,8 +118,8 @@ def verifier(
 @app.command()
 def rebuild(json: Json = False) -> None:
     """Rebuild the DuckDB lineage store from the log: by the service where it runs, else here."""
-    settings = Settings()
-    with told():
+    with errors_reported():
+        settings = Settings()
         done = _rebuilt_here(settings) or client(settings).rebuild_store()
         if json:
             print_json(done)

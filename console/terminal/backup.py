@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from console.terminal.output import out, print_json, told
+from console.terminal.output import out, print_json, errors_reported
 from lineage.backup.create import Made, create
 from lineage.backup.restore import Restored, begin_anew, rehearse, remove, restore
 from lineage.clock import Clock, now
@@ -64,7 +64,7 @@ def create_command(
     json: Json = False,
 ) -> None:
     """Back up log, keys, vault, artefacts, decisions, data and runs, whether or not the platform runs."""
-    with told():
+    with errors_reported():
         began = time.monotonic()
         made = create(Settings(), dest, keys=not without_keys)
         seconds = time.monotonic() - began
@@ -87,7 +87,7 @@ def restore_command(
     json: Json = False,
 ) -> None:
     """Put a backup back, verify all of it and ask the witness. Exit status 3 when something would be lost."""
-    with told():
+    with errors_reported():
         began = time.monotonic()
         settings = Settings() if home is None else Settings(home=home)
         done = restore(src, settings, log=log, accept_loss=accept_loss)
@@ -101,7 +101,7 @@ def restore_command(
 @app.command("drill")
 def drill_command(json: Json = False) -> None:
     """Back up, restore beside the home, verify, measure, and delete both. No key leaves the home."""
-    with told():
+    with errors_reported():
         found = drill(Settings())
         if json:
             print_json(asdict(found))

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from console.terminal.output import out, print_json, print_rows, told
+from console.terminal.output import out, print_json, print_rows, errors_reported
 from console.terminal.session import client
 from lineage.errors import InvalidError
 from lineage.settings import Settings
@@ -33,7 +33,7 @@ def register(root: typer.Typer) -> None:
 @app.command()
 def show(decision_id: str, json: Json = False) -> None:
     """What was decided, by which release, who had put it there, and the record that proves it."""
-    with told():
+    with errors_reported():
         found = client(Settings()).decision(decision_id)
         if json:
             print_json(found)
@@ -46,8 +46,8 @@ def replay(decision_id: str, json: Json = False) -> None:
     """Recompute score, decision and reasons from record and artefacts. Exit status 1 unless every bit is the same."""
     from validators.replay import replay as replayed  # the models' libraries take a second
 
-    settings = Settings()
-    with told():
+    with errors_reported():
+        settings = Settings()
         result = replayed(client(settings).decision(decision_id), settings)
         if json:
             print_json(result.to_dict())
@@ -65,7 +65,7 @@ def replay(decision_id: str, json: Json = False) -> None:
 @app.command()
 def history(subject: Subject, json: Json = False) -> None:
     """Every decision about one person, the oldest first."""
-    with told():
+    with errors_reported():
         rows = client(Settings()).subject_history(_named(subject))["decisions"]
         if json:
             print_json(rows)
@@ -83,7 +83,7 @@ def erase(
     json: Json = False,
 ) -> None:
     """Destroy the key of everything that was decided about one person. It cannot be undone."""
-    with told():
+    with errors_reported():
         record = client(Settings()).erase(_named(subject), reason, identity_verified=identity_verified)
         if json:
             print_json(record)
@@ -93,14 +93,14 @@ def erase(
 
 def hold(subject: Subject, reason: Reason, json: Json = False) -> None:
     """Forbid the erasure of one person, e.g. while a court or a regulator wants the records."""
-    with told():
+    with errors_reported():
         record = client(Settings()).hold(_named(subject), reason)
         _say(record, f"Nothing about this person can be erased (record {record['seq']}).", json)
 
 
 def release_hold(subject: Subject, reason: Reason, json: Json = False) -> None:
     """Allow the erasure of one person again."""
-    with told():
+    with errors_reported():
         record = client(Settings()).release_hold(_named(subject), reason)
         _say(record, f"The hold of record {record['data']['placed']} is released (record {record['seq']}).", json)
 

@@ -11,7 +11,7 @@ import orjson
 import typer
 
 from console.terminal import processes, up
-from console.terminal.output import err, out, print_json, told
+from console.terminal.output import err, out, print_json, errors_reported
 from lineage.errors import UnavailableError
 from lineage.settings import Settings
 from serve.cluster.ray_settings import ray_client_environment
@@ -30,7 +30,7 @@ def scale_command(
     json: Json = False,
 ) -> None:
     """Change the number of gateway replicas; returns when each runs the newest routes. No request is lost."""
-    with told():
+    with errors_reported():
         done = change(Settings(), _report, "--replicas", str(replicas))
         if json:
             print_json(done)
@@ -43,7 +43,7 @@ def redeploy_command(json: Json = False) -> None:
 
     New processes run the code that is installed now. Old ones answer until the new ones do.
     """
-    with told():
+    with errors_reported():
         done = change(Settings(), _report, "--renew")
         if json:
             print_json(done)

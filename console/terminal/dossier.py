@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 
 from console.terminal import session
-from console.terminal.output import out, print_json, told
+from console.terminal.output import out, print_json, errors_reported
 from lineage.errors import RefusedError, TamperedError, UnavailableError
 from lineage.history.dossier_contents import MISSING, README, SUMS
 from lineage.log.signing_key import verifier_at
@@ -75,8 +75,8 @@ def dossier(
     json: Json = False,
 ) -> None:
     """Everything about one release with its proofs, unpacked and verified. Exit status 1 when it does not verify."""
-    settings = Settings()
-    with told():
+    with errors_reported():
+        settings = Settings()
         began = time.monotonic()
         wire = Wire(settings.ledger_url, session.token(settings))
         path = f"/v1/releases/{part(release)}/dossier"

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import orjson
 import typer
 
-from console.terminal.output import out, print_json, print_rows, told
+from console.terminal.output import out, print_json, print_rows, errors_reported
 from lineage.clock import instant, now
 from lineage.errors import UnavailableError
 from lineage.settings import Settings
@@ -47,7 +47,7 @@ def materialize_command(
     from training.spec import load_spec
 
     run_in_utc()
-    with told():
+    with errors_reported():
         done = materialize(load_spec(folder), Settings(), Progress(sys.stderr), as_of=read_moment(as_of))
         if json:
             print_json(done.to_dict())
@@ -59,7 +59,7 @@ def materialize_command(
 @app.command("status")
 def status_command(json: Json = False) -> None:
     """What was put into the online stores, how old it is and whether it still counts."""
-    with told():
+    with errors_reported():
         found = known(Settings())
         if json:
             print_json(found)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from console.terminal.output import out, print_json, print_rows, told
+from console.terminal.output import out, print_json, print_rows, errors_reported
 from console.terminal.session import client
 from lineage.errors import InvalidError
 from lineage.settings import Settings
@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 
 def releases(model: Annotated[str | None, typer.Argument()] = None, json: Json = False) -> None:
     """Releases, newest first."""
-    with told():
+    with errors_reported():
         rows = client(Settings()).releases(model)
         if json:
             print_json(rows)
@@ -43,7 +43,7 @@ def releases(model: Annotated[str | None, typer.Argument()] = None, json: Json =
 
 def release(release: str) -> None:
     """Everything on record about one release, as JSON."""
-    with told():
+    with errors_reported():
         print_json(client(Settings()).release(release))
 
 
@@ -52,7 +52,7 @@ def actions(
     json: Json = False,
 ) -> None:
     """What you may do to a release or a model now, and why not, as the ledger's rules say it."""
-    with told():
+    with errors_reported():
         found = client(Settings()).actions(subject)
         if json:
             print_json(found)
@@ -76,7 +76,7 @@ def train(
     json: Json = False,
 ) -> None:
     """Ask for a training run; the controller starts it as a Ray job."""
-    with told():
+    with errors_reported():
         name = model or _model_of(folder)
         options = {} if trials is None else {"trials": trials}
         record = client(Settings()).retrain(name, str(folder.resolve()), reason, options=options)
@@ -85,7 +85,7 @@ def train(
 
 def canary(release: str, reason: Reason, json: Json = False) -> None:
     """Give a registered release its first share of live traffic."""
-    with told():
+    with errors_reported():
         record = client(Settings()).canary(release, reason)
         _say(record, f"{release} takes {record['data']['share']:.0%} of live traffic.", json)
 
@@ -97,21 +97,21 @@ def review(
     json: Json = False,
 ) -> None:
     """Approve or reject a release in review; never one's own."""
-    with told():
+    with errors_reported():
         record = client(Settings()).review(release, decision, reason)
         _say(record, f"{release}: {decision} recorded (record {record['seq']}).", json)
 
 
 def promote(release: str, reason: Reason, json: Json = False) -> None:
     """Begin the rollout of an approved release."""
-    with told():
+    with errors_reported():
         record = client(Settings()).promote(release, reason)
         _say(record, f"{release} takes {record['data']['share']:.0%}; the controller does the rest.", json)
 
 
 def abort(release: str, reason: Reason, json: Json = False) -> None:
     """Take a release out of traffic and quarantine it."""
-    with told():
+    with errors_reported():
         _say(client(Settings()).abort(release, reason), f"{release} is quarantined.", json)
 
 
@@ -122,7 +122,7 @@ def rollback(
     json: Json = False,
 ) -> None:
     """Return to the previous champion at once."""
-    with told():
+    with errors_reported():
         record = client(Settings()).rollback(model, reason, to=to)
         _say(record, f"{record['release']} steps down; {record['data']['to']} answers.", json)
 
@@ -133,7 +133,7 @@ def decide(
     features: Annotated[str, typer.Option(help="JSON object of features, or - to read it from standard input.")] = "-",
 ) -> None:
     """Ask for one decision, as JSON."""
-    with told():
+    with errors_reported():
         text = sys.stdin.read() if features == "-" else features
         try:
             values = json_module.loads(text)

@@ -8,7 +8,7 @@ import typer
 from rich.text import Text
 from rich.tree import Tree
 
-from console.terminal.output import out, print_json, print_rows, told
+from console.terminal.output import out, print_json, print_rows, errors_reported
 from console.terminal.session import client
 from lineage.errors import InvalidError
 from lineage.settings import Settings
@@ -33,7 +33,7 @@ def asof(
     json: Json = False,
 ) -> None:
     """Who answered for a model at that time: release, threshold and policy, and who had put it there."""
-    with told():
+    with errors_reported():
         if (at is None) == (seq is None):
             raise InvalidError("say either --at or --seq, e.g. --at 2026-03-04T10:02Z", field="at")
         answer = client(Settings()).asof(model, at=at, seq=seq)
@@ -49,7 +49,7 @@ def provenance(
     json: Json = False,
 ) -> None:
     """Where a release comes from and what it answered, as a tree; or what came of a data set."""
-    with told():
+    with errors_reported():
         if (release is None) == (dataset is None):
             raise InvalidError("name either a release or, with --dataset, the digest of a data set", field="release")
         found = client(Settings()).provenance(release=release, dataset=dataset)

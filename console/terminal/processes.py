@@ -70,7 +70,7 @@ def marked(settings: Settings, environment: dict[str, str]) -> dict[str, str]:
     return inherited | quiet | {"PATH": path} | environment | {MARK: str(settings.root)}
 
 
-def remembered(settings: Settings) -> dict[str, psutil.Process]:
+def recorded(settings: Settings) -> dict[str, psutil.Process]:
     """Running processes that `start` recorded, by name."""
     found = {}
     for entry in _entries(settings):
@@ -138,7 +138,7 @@ def end(processes: Iterable[psutil.Process], *, grace: float = 8.0) -> None:
     psutil.wait_procs(remaining, timeout=5.0)
 
 
-def forget(settings: Settings) -> None:
+def remove_records(settings: Settings) -> None:
     """Remove the records of `start`."""
     for path in settings.run.glob("*.process"):
         path.unlink(missing_ok=True)

@@ -140,7 +140,7 @@ def _kill(platform: Platform, victim: str) -> None:
     if victim == "replica":
         _gateways(platform)[0].kill()
     elif victim == "ledger":
-        processes.remembered(platform.settings)["ledger"].kill()
+        processes.recorded(platform.settings)["ledger"].kill()
     else:
         ours = processes.of_platform(platform.settings)
         next(process for process in ours if "ray::Controller" in " ".join(process.cmdline())).kill()

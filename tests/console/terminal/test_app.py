@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 import typer
+from pydantic import BaseModel, ValidationError
 from rich.console import Console
 from typer.testing import CliRunner
 
 from console.terminal import output, session
 from console.terminal.app import app
 from console.terminal.narrate import _DETAILS, _QUIET, narrate
-from console.terminal.output import print_json, print_rows, told
+from console.terminal.output import print_json, print_rows, errors_reported
 from lineage.errors import InvalidError, PlimsollError, RefusedError, TamperedError, UnavailableError, UnknownError
 from lineage.facts.registry import FACTS
 from lineage.settings import Settings
@@ -106,15 +107,48 @@ def test_facts_with_little_in_them_are_told_too(kind: str, changes: dict[str, An
     ],
 )
 def test_a_script_can_tell_errors_apart(error: Exception, status: int, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught, told():
+    with pytest.raises(SystemExit) as caught, errors_reported():
         raise error
     assert caught.value.code == status
     assert capsys.readouterr().out == "", "errors go to standard error"
 
 
 def test_our_own_bugs_are_not_told_as_if_they_were_errors_of_others() -> None:
-    with pytest.raises(KeyError), told():
+    with pytest.raises(KeyError), errors_reported():
         raise KeyError("bug")
+
+
+#: Commands with the arguments they need, one of each module of commands.
+READING_SETTINGS = [
+    *("up", "down", "scale 2", "redeploy", "status", "env", "doctor", "demo", "login ada --password x", "logout"),
+    *("accounts list", "releases", "models", "audit verify", "asof m --seq 1", "dossier m@1", "backup drill"),
+    *("decision show d", "decision replay d", "features status", "kill m --reason because --yes", "audit rebuild"),
+]
+
+
+@pytest.mark.parametrize("command", READING_SETTINGS)
+def test_an_invalid_setting_is_named_with_its_value_and_what_was_expected(
+    command: str, run: Any, monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    monkeypatch.setattr(output, "err", Console(stderr=True, highlight=False))
+    monkeypatch.setenv("PLIMSOLL_GATEWAY_PORT", "eighty")
+    monkeypatch.setenv("PLIMSOLL_RAY_CPUS", "0")
+    result = run(*command.split())
+    assert result.exit_code == 2, result.output
+    assert result.stderr.splitlines() == [
+        "error: PLIMSOLL_GATEWAY_PORT is 'eighty'; "
+        "expected a valid integer, unable to parse string as an integer",
+        "error: PLIMSOLL_RAY_CPUS is '0'; expected greater than or equal to 1",
+    ]
+    assert not settings.root.exists(), "nothing was started or written"
+
+
+def test_an_invalid_model_of_our_own_is_a_bug_not_a_setting() -> None:
+    class Other(BaseModel):
+        port: int
+
+    with pytest.raises(ValidationError), errors_reported():
+        Other(port="eighty")  # type: ignore[arg-type]
 
 
 def test_what_people_wrote_moves_no_cursor(capsys: pytest.CaptureFixture[str]) -> None:
