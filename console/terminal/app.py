@@ -23,7 +23,7 @@ from console.terminal import (
     stop,
     up,
 )
-from console.terminal.output import err, out, print_json, errors_reported
+from console.terminal.output import err, errors_reported, out, print_json
 from lineage.accounts import Accounts
 from lineage.settings import Settings
 from plimsoll.wire import Wire
@@ -38,7 +38,12 @@ app = typer.Typer(
 accounts_app = typer.Typer(no_args_is_help=True, help="Accounts of the people who may sign in.")
 app.add_typer(audit.app, name="audit")
 app.add_typer(accounts_app, name="accounts")
-_RAY_VARIABLES = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "RAY_USAGE_STATS_ENABLED")
+_RAY_VARIABLES = (
+    "RAY_AUTH_MODE",
+    "RAY_AUTH_TOKEN_PATH",
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER",
+    "RAY_USAGE_STATS_ENABLED",
+)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from console.terminal.output import out, print_json, errors_reported
+from console.terminal.output import errors_reported, out, print_json
 from lineage.backup.create import Made, create
 from lineage.backup.restore import Restored, begin_anew, rehearse, remove, restore
 from lineage.clock import Clock, now

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from console.terminal.output import out, print_json, print_rows, errors_reported
+from console.terminal.output import errors_reported, out, print_json, print_rows
 from console.terminal.session import client
 from lineage.errors import InvalidError
 from lineage.settings import Settings

@@ -11,7 +11,7 @@ import orjson
 import typer
 
 from console.terminal import processes, up
-from console.terminal.output import err, out, print_json, errors_reported
+from console.terminal.output import err, errors_reported, out, print_json
 from lineage.errors import UnavailableError
 from lineage.settings import Settings
 from serve.cluster.ray_settings import ray_client_environment

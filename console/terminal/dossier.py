@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 
 from console.terminal import session
-from console.terminal.output import out, print_json, errors_reported
+from console.terminal.output import errors_reported, out, print_json
 from lineage.errors import RefusedError, TamperedError, UnavailableError
 from lineage.history.dossier_contents import MISSING, README, SUMS
 from lineage.log.signing_key import verifier_at

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import orjson
 import typer
 
-from console.terminal.output import out, print_json, print_rows, errors_reported
+from console.terminal.output import errors_reported, out, print_json, print_rows
 from lineage.clock import instant, now
 from lineage.errors import UnavailableError
 from lineage.settings import Settings

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from console import safety_text as stops
-from console.terminal.output import out, plain, print_json, print_rows, errors_reported
+from console.terminal.output import errors_reported, out, plain, print_json, print_rows
 from console.terminal.session import client
 from lineage.errors import InvalidError, PlimsollError
 from lineage.settings import Settings

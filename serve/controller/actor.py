@@ -24,8 +24,8 @@ from serve.controller.effects import RayJobs
 from serve.controller.environments import Environments
 from serve.controller.measurements import Measurements
 from serve.controller.reconciler import Reconciler
-from serve.controller.replicas import Fleet
-from serve.controller.route_publisher import Publisher
+from serve.controller.replicas import ReplicaRegistry
+from serve.controller.route_publisher import RoutePublisher
 from serve.intent import Intention
 from serve.models.bundle_store import BundleStore
 from serve.record.decision_log import DecisionLog
@@ -48,7 +48,7 @@ class Controller:
         token = self._settings.token("controller")
         self._ledger = Ledger(self._settings.ledger_url, token)
         self._follower = Ledger(self._settings.ledger_url, token)
-        self._publisher = Publisher(self._settings.run / "routes.json", Fleet(time.time))
+        self._publisher = RoutePublisher(self._settings.run / "routes.json", ReplicaRegistry(time.time))
         decisions, port = DecisionLog(self._settings), RayJobs(self._settings)
         self._reconciler = Reconciler(self._settings, self._ledger, self._publisher, decisions, port)
         self._measurements = Measurements(self._reconciler)
@@ -83,13 +83,13 @@ class Controller:
         """What the controller knows, for whoever deploys or examines it."""
         table = self._publisher.table
         order = table.order if table else None
-        fleet = self._publisher.fleet
+        registry = self._publisher.registry
         return {
             "epoch": self._epoch,
             "order": order,
-            "replicas": fleet.replicas(),
-            "lagging": fleet.lagging(order) if order else [],
-            "refused": fleet.refused(),
+            "replicas": registry.replicas(),
+            "lagging": registry.lagging(order) if order else [],
+            "refused": registry.refused(),
         }
 
     async def _follow(self) -> None:
@@ -107,7 +107,7 @@ class Controller:
                 pause = min(2 * pause, _PAUSE_MOST)
 
     async def _take_over(self) -> None:
-        replicas = len(self._publisher.fleet.replicas())
+        replicas = len(self._publisher.registry.replicas())
         data = {"replicas": replicas}
         record = await asyncio.to_thread(self._ledger.append, "ControllerStarted", data=data)
         await self._read()
@@ -153,7 +153,7 @@ class Controller:
             "share": route.share,
             "shadow": route.shadow.release if route.shadow else None,
             "killed": route.killed,
-            "replicas": len(self._publisher.fleet.replicas()),
+            "replicas": len(self._publisher.registry.replicas()),
             "milliseconds": round(max(0.0, acked - instant(at).timestamp()) * 1000.0, 1),
         }
         try:

@@ -13,7 +13,7 @@ import orjson
 
 from lineage.errors import UnavailableError
 from lineage.settings import Settings
-from serve.controller.replicas import Fleet
+from serve.controller.replicas import ReplicaRegistry
 from serve.controller.training_jobs import JobView
 from serve.models.sandbox_client import process_sandbox
 from serve.rollback import Replay
@@ -50,7 +50,9 @@ def golden_here(settings: Settings, digest: str) -> dict[str, Any]:
     return replay_golden(parse_bundle(folder, files), file_of(folder, files, GOLDEN_FILE)).to_dict()
 
 
-async def replay_through_door(settings: Settings, fleet: Fleet, model: str, release: str, digest: str) -> Replay:
+async def replay_through_gateway(
+    settings: Settings, registry: ReplicaRegistry, model: str, release: str, digest: str
+) -> Replay:
     """Ask for the golden rows as customers do, until every replica has answered with the release.
 
     Raises:
@@ -67,9 +69,9 @@ async def replay_through_door(settings: Settings, fleet: Fleet, model: str, rele
             numbers = range(len(rows)) if not replay.complete else range(turn % 8, len(rows), 8)
             for start in range(0, len(numbers), 4):
                 await asyncio.gather(*(_ask(client, model, n, rows[n], replay) for n in numbers[start : start + 4]))
-                if replay.wrong or (replay.complete and set(fleet.replicas()) <= replay.replicas):
+                if replay.wrong or (replay.complete and set(registry.replicas()) <= replay.replicas):
                     return replay
-    missing = ", ".join(set(fleet.replicas()) - replay.replicas)
+    missing = ", ".join(set(registry.replicas()) - replay.replicas)
     raise UnavailableError(f"replicas {missing} have not answered with {release} through the gateway")
 
 

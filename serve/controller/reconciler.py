@@ -23,9 +23,9 @@ from plimsoll.errors import Error as LedgerError
 from plimsoll.ledger import Ledger
 from serve import canary, promote, rollback
 from serve.controller import training_jobs
-from serve.controller.effects import golden_here, replay_through_door
+from serve.controller.effects import golden_here, replay_through_gateway
 from serve.controller.replicas import SILENT_SECONDS, process_alive
-from serve.controller.route_publisher import Publisher
+from serve.controller.route_publisher import RoutePublisher
 from serve.controller.subprocesses import run_helper
 from serve.intent import Intention
 from serve.judge.verdict import Judgement, judge
@@ -42,7 +42,7 @@ class Reconciler:
 
     settings: Settings
     ledger: Ledger
-    publisher: Publisher
+    publisher: RoutePublisher
     decisions: DecisionLog
     job_port: training_jobs.JobPort
     view: LedgerView = field(default_factory=LedgerView)
@@ -137,13 +137,13 @@ class Reconciler:
         if order is None or table is None or table.version < order.seq:
             return
         at = await self.publisher.acked(table.order)
-        acked_at, replicas = datetime.fromtimestamp(at, UTC), len(self.publisher.fleet.replicas())
+        acked_at, replicas = datetime.fromtimestamp(at, UTC), len(self.publisher.registry.replicas())
         done = rollback.rolled_back(self.view.models[name], self.view.releases, acked_at, replicas)
         if done is not None:
             await self.record(done)
         if order.to != rollback.BASELINE:
             digest = self.view.releases[order.to].digest
-            replay = await replay_through_door(self.settings, self.publisher.fleet, name, order.to, digest)
+            replay = await replay_through_gateway(self.settings, self.publisher.registry, name, order.to, digest)
             proof = rollback.reinstated(self.view.models[name], self.view.releases, replay, datetime.now(UTC))
             if proof is not None:
                 await self.record(proof)
@@ -154,7 +154,7 @@ class Reconciler:
         """Close the breakers of replicas that are gone: they guard nothing."""
         if time.monotonic() - self.began < SILENT_SECONDS:
             return  # some replicas may not have reported yet
-        there = self.publisher.fleet.replicas()
+        there = self.publisher.registry.replicas()
         for replica, breaker in model.breakers.items():
             if replica not in there:
                 open_for = (datetime.now(UTC) - instant(breaker.since)).total_seconds()

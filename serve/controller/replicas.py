@@ -36,7 +36,7 @@ class Report:
 
 
 @dataclass
-class Fleet:
+class ReplicaRegistry:
     """Replicas by id."""
 
     clock: Callable[[], float]

@@ -14,17 +14,17 @@ from typing import Any
 import orjson
 
 from serve.controller.effects import write_text_atomically
-from serve.controller.replicas import Fleet
+from serve.controller.replicas import ReplicaRegistry
 from serve.routes import RouteTable
 
 _POLL_SECONDS = 5.0
 
 
-class Publisher:
+class RoutePublisher:
     """The table in force and the replicas that watch it."""
 
-    def __init__(self, file: Path, fleet: Fleet) -> None:
-        self._file, self.fleet = file, fleet
+    def __init__(self, file: Path, registry: ReplicaRegistry) -> None:
+        self._file, self.registry = file, registry
         self._sent: dict[str, Any] | None = self._last()  # as it goes out; five hundred routes take ms to write down
         self.table = RouteTable.from_dict(self._sent) if self._sent else None
         self._news = asyncio.Event()
@@ -32,7 +32,7 @@ class Publisher:
 
     async def watch(self, report: dict[str, Any]) -> dict[str, Any] | None:
         """A replica says what it runs and waits for something newer; None when there was nothing for a while."""
-        self.fleet.note(report)
+        self.registry.note(report)
         self._asked.set()
         self._asked = asyncio.Event()
         order = tuple(report["order"])
@@ -61,7 +61,7 @@ class Publisher:
 
     async def acked(self, order: tuple[int, int]) -> float:
         """Wait until every replica runs this table or a later one; return when that was (seconds since the epoch)."""
-        while not self.fleet.has_acked(order):
+        while not self.registry.has_acked(order):
             asked = self._asked
             try:
                 async with asyncio.timeout(0.5):

@@ -42,7 +42,7 @@ from plimsoll.ledger import Ledger
 from serve import canary, promote
 from serve.controller import training_jobs as jobs
 from serve.controller.effects import golden_here
-from serve.controller.replicas import Fleet
+from serve.controller.replicas import ReplicaRegistry
 from serve.decision.answers import Answer
 from serve.decision.answers import Request as Row
 from serve.decision.decider import Decider
@@ -57,7 +57,7 @@ from serve.record.spool import Spool
 from serve.routes import RouteTable, Target, accepts, routes_from
 from tests.support.gateway_parts import decider_of, router_of
 from tests.support.model_folder import POLICY, customers, write_folder
-from tests.support.sample_facts import Hand
+from tests.support.sample_facts import ManualClock
 from training.fingerprint import environment_digest
 from training.pipeline import validate_candidate
 from training.progress import Progress
@@ -149,7 +149,7 @@ class Jobs:
 class Gateway:
     """Replicas that answer by the newest route table. They share the bundles in memory and each has its spool."""
 
-    def __init__(self, settings: Settings, clock: Hand, names: tuple[str, ...] = ("r1", "r2")) -> None:
+    def __init__(self, settings: Settings, clock: ManualClock, names: tuple[str, ...] = ("r1", "r2")) -> None:
         self.store = BundleStore(settings)
         self.spools = {name: Spool(settings.spool, name) for name in names}
         self.routers: dict[str, Router] = {}
@@ -174,7 +174,7 @@ class Gateway:
         assert bundle is not None
         return [asdict(score(bundle, row)) for row in rows]
 
-    def take(self, table: RouteTable, fleet: Fleet) -> None:
+    def take(self, table: RouteTable, registry: ReplicaRegistry) -> None:
         """Every replica takes the table and says so."""
         self.store.load(
             t for r in table.routes.values() for t in (*r.resident, *([r.challenger] if r.challenger else []))
@@ -184,7 +184,7 @@ class Gateway:
                 router.table = table
             order = router.table.order if router.table else (0, 0)
             report = {"replica": name, "order": order, "host": socket.gethostname(), "process": os.getpid()}
-            fleet.note(report | {"refused": self.store.refused})
+            registry.note(report | {"refused": self.store.refused})
 
     def close(self) -> None:
         for spool in self.spools.values():
@@ -194,14 +194,14 @@ class Gateway:
 class Bank:
     """The platform of one story. Open it with `open_bank`."""
 
-    def __init__(self, home: Path, clock: Hand, passwords: dict[str, str], folder: Path, crowds: int) -> None:
+    def __init__(self, home: Path, clock: ManualClock, passwords: dict[str, str], folder: Path, crowds: int) -> None:
         self.settings, self.clock, self.folder, self.crowds = Settings(home=home), clock, folder, crowds
         self.passwords = passwords or Accounts(self.settings, clock=clock).first_start()
         self.http = TestClient(create_app(self.settings, clock=clock), raise_server_exceptions=False)
         self.http.__enter__()
         self.controller, self.trainer = self._service("controller"), self._service("trainer")
-        self.keeper, self.jobs = DecisionLog(self.settings), Jobs()
-        self.fleet = Fleet(lambda: clock().timestamp())
+        self.decision_log, self.jobs = DecisionLog(self.settings), Jobs()
+        self.registry = ReplicaRegistry(lambda: clock().timestamp())
         self.gateway = Gateway(self.settings, clock)
         self._people: dict[str, Client] = {}
         self.begin()
@@ -230,7 +230,7 @@ class Bank:
     def auditor(self) -> Client:
         return self.person("auditor")
 
-    def door(self, account: str) -> Client:
+    def gateway_client(self, account: str) -> Client:
         """A client of the gateway."""
         return Client(self.settings.token(account), gateway=HERE, ledger=HERE, transport=self.gateway.http._transport)
 
@@ -240,7 +240,7 @@ class Bank:
         """The story begins here; what went before is given."""
         self.begun: int = self.view.seq
 
-    def told(self, verb: str, release: str | None = None) -> list[str]:
+    def recorded(self, verb: str, release: str | None = None) -> list[str]:
         """The verb's kinds of facts on record since the story began, in order."""
         records = self.auditor.audit(after=self.begun, limit=1000, release=release)
         return [record["kind"] for record in records if record["kind"] in facts_of(verb)]
@@ -288,10 +288,10 @@ class Bank:
         """What the fold asks for reaches every replica."""
         view = self.view
         table = routes_from(view, self.controller.gateway_tokens(), epoch=1, version=view.seq)
-        self.gateway.take(table, self.fleet)
+        self.gateway.take(table, self.registry)
         return table
 
-    def customers_come(self, number: int, town: pl.DataFrame | None = None) -> list[Answer]:
+    def serve_customers(self, number: int, town: pl.DataFrame | None = None) -> list[Answer]:
         """So many customers nobody has seen before ask, are answered, and later pay or do not."""
         table = self.routes()
         self.crowds += 1
@@ -314,11 +314,13 @@ class Bank:
 
     def judgement(self) -> Judgement:
         """What the judge says of the release in flight, on the decisions that were counted."""
-        self.keeper.take()
+        self.decision_log.take()
         release = self.release(str(self.model.challenger))
         started, terms = instant(str(release.canary_started_at)), release.terms
         minimum = terms.rollout.minimum_subjects if release.state == "rollout" else None
-        return judge(self.keeper.evidence_of(release), terms.canary, self.clock(), started=started, minimum=minimum)
+        return judge(
+            self.decision_log.evidence_of(release), terms.canary, self.clock(), started=started, minimum=minimum
+        )
 
     def tick(self) -> str | None:
         """One step of the controller for the release in flight; the kind of fact it stated."""
@@ -337,10 +339,10 @@ class Bank:
         self.controller.append(intention.kind, data=intention.data, reason=intention.reason, key=key, **about)
         return intention.kind
 
-    def goes_on_until(self, kind: str, crowd: int = 150, most: int = 20) -> None:
+    def run_until(self, kind: str, crowd: int = 150, most: int = 20) -> None:
         """Customers come and the controller ticks, until it states this kind of fact."""
         for _ in range(most):
-            self.customers_come(crowd)
+            self.serve_customers(crowd)
             if self.tick() == kind:
                 return
             self.clock.later(seconds=30)
@@ -364,7 +366,7 @@ class Bank:
     def bring_to_review(self, release: str) -> None:
         """The release passes its canary."""
         self.start_canary(release)
-        self.goes_on_until("ReviewRequested")
+        self.run_until("ReviewRequested")
 
     def approve(self, release: str) -> None:
         """A second person has looked."""
@@ -373,7 +375,7 @@ class Bank:
     def bring_to_championship(self, release: str) -> None:
         """The approved release takes all traffic."""
         self.operator.promote(release, "approved, go")
-        self.goes_on_until("ReleasePromoted")
+        self.run_until("ReleasePromoted")
         self.retire_former()
         self.routes()
 
@@ -385,7 +387,7 @@ class Bank:
 @contextmanager
 def open_bank(home: Path, stage: Stage | None = None, folder: Path | None = None) -> Iterator[Bank]:
     """A bank in a new home, or one that goes on from a stage in a copy of its home."""
-    clock = Hand()
+    clock = ManualClock()
     if stage is not None:
         left_out = shutil.ignore_patterns("mlflow", "feast", "lineage.duckdb*")
         shutil.copytree(stage.home, home, ignore=left_out)

@@ -84,7 +84,7 @@ def settings_of(environment: dict[str, str]) -> Settings:
     return Settings(**values)  # type: ignore[arg-type]
 
 
-def tell_story(home: Path) -> Platform:
+def run_demo(home: Path) -> Platform:
     """Start the demo and wait for its summary."""
     environment = environment_of(home)
     settings = settings_of(environment)

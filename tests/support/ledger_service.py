@@ -19,7 +19,7 @@ from lineage.lifecycle import IN_FLIGHT, State
 from lineage.service.app import create_app
 from lineage.service.context import Context
 from lineage.settings import Settings
-from tests.support.sample_facts import MODEL, Hand, Teller, sample
+from tests.support.sample_facts import MODEL, FactWriter, ManualClock, sample
 
 Json = dict[str, Any]
 PATHS = {
@@ -37,10 +37,10 @@ MORE: dict[str, Json] = {
 }
 
 
-class Story:
+class LedgerService:
     """`http` is the service; `news` tells what was recorded since it was last asked."""
 
-    def __init__(self, settings: Settings, clock: Hand) -> None:
+    def __init__(self, settings: Settings, clock: ManualClock) -> None:
         self.settings, self.clock = settings, clock
         self.passwords = Accounts(settings, clock=clock).first_start()
         self.tokens = {name: settings.token(name) for name in accounts_module.MACHINES}
@@ -60,16 +60,16 @@ class Story:
         self.seen = 0
 
     def _teach(self) -> None:
-        self.teller = Teller(self.context.ledger)
-        self.teller.made = self._made
+        self.writer = FactWriter(self.context.ledger)
+        self.writer.made = self._made
         self.news()
 
     def reopen(self) -> None:
         self.seen = len(self.context.ledger.records)
-        seen, self._made = self.seen, self.teller.made
+        seen, self._made = self.seen, self.writer.made
         self.close()
         self._open()
-        self.teller = Teller(self.context.ledger)
+        self.writer = FactWriter(self.context.ledger)
         self.seen = seen
 
     def close(self) -> None:
@@ -127,18 +127,18 @@ class Story:
             return next(iter(fold.releases))
         for release in list(fold.releases.values()):
             if release.model == MODEL and release.state in IN_FLIGHT and State(state) in {*IN_FLIGHT, State.CHAMPION}:
-                self.teller.say("CanaryAborted", release.release)
-        by_author = partial(self.teller.train, author=author)
-        with mock.patch.object(self.teller, "train", by_author):
-            made = self._with_report(report) if report is not None else self.teller.bring(State(state))
+                self.writer.record("CanaryAborted", release.release)
+        by_author = partial(self.writer.train, author=author)
+        with mock.patch.object(self.writer, "train", by_author):
+            made = self._with_report(report) if report is not None else self.writer.bring(State(state))
         self.news()
         return made
 
     def _with_report(self, report: bytes) -> str:
-        release = self.teller.train()
-        self.teller.check(release)
+        release = self.writer.train()
+        self.writer.check(release)
         data = sample("CandidateValidated", report_digest=digest_bytes(report))
-        self.teller.say("CandidateValidated", release, **data)
+        self.writer.record("CandidateValidated", release, **data)
         return release
 
     @contextmanager
@@ -163,7 +163,7 @@ class Story:
 
 
 @contextmanager
-def open_story(settings: Settings, clock: Hand) -> Iterator[Story]:
+def open_service(settings: Settings, clock: ManualClock) -> Iterator[LedgerService]:
     """Without waiting for disk or for slow hashes, which other tests do."""
     nothing = mock.Mock(return_value=None)
     with (
@@ -171,6 +171,6 @@ def open_story(settings: Settings, clock: Hand) -> Iterator[Story]:
         mock.patch.object(os, "fsync", nothing),
         mock.patch.dict(accounts_module._SCRYPT, {"n": 2}),
     ):
-        story = Story(settings, clock)
-        yield story
-        story.close()
+        service = LedgerService(settings, clock)
+        yield service
+        service.close()

@@ -21,7 +21,7 @@ from lineage.log.signed_note import Signer
 from lineage.witness.cosigner import OwnLog
 from lineage.witness.protocol import Submission
 from lineage.witness.server import Witness
-from tests.support.sample_facts import Hand
+from tests.support.sample_facts import ManualClock
 
 
 def key_of(seed: str) -> Ed25519PrivateKey:
@@ -90,7 +90,7 @@ def serving(app: Callable[..., Any], bound: socket.socket | None = None) -> Iter
 
 @contextmanager
 def opened(folder: Path, **given: Any) -> Iterator[Witness]:
-    witness = Witness(folder, **({"clock": Hand()} | given))
+    witness = Witness(folder, **({"clock": ManualClock()} | given))
     try:
         yield witness
     finally:

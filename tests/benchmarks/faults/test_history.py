@@ -17,7 +17,7 @@ from lineage.state.fold import LedgerState
 from serve.decision.traffic_split import falls_on_challenger, position_of
 from serve.ledger_view import LedgerView
 from serve.routes import Route, RouteTable, routes_from
-from tests.support.sample_facts import CONTROLLER, OPERATOR, Hand, Teller
+from tests.support.sample_facts import CONTROLLER, OPERATOR, FactWriter, ManualClock
 
 Row = dict[str, Any]
 MODEL = "loan"
@@ -30,9 +30,9 @@ class History:
     """A ledger, two replicas that go by it, and a client that asks both after every change."""
 
     def __init__(self, folder: Path) -> None:
-        self.clock = Hand()
+        self.clock = ManualClock()
         self.ledger = Ledger(folder / "log", clock=self.clock, signer=signer_at(folder / "log.key"))
-        self.teller = Teller(self.ledger, MODEL)
+        self.writer = FactWriter(self.ledger, MODEL)
         self.decisions: list[Row] = []
         self.told: list[Row] = []
 
@@ -87,17 +87,17 @@ class History:
 def history(tmp_path: Path) -> History:
     """Baseline, trial, promotion, another trial that is aborted, a rollback; asked at every stage."""
     made = History(tmp_path)
-    teller = made.teller
+    writer = made.writer
     stages: list[Callable[[], Any]] = [
-        lambda: teller.canary(teller.register()),
-        lambda: teller.to_review(f"{MODEL}@1"),
-        lambda: teller.rollout(teller.approve(f"{MODEL}@1")),
-        lambda: teller.promote(f"{MODEL}@1"),
-        teller.champion,
-        lambda: teller.canary(teller.register()),
-        lambda: teller.say("CanaryAborted", f"{MODEL}@3"),
-        lambda: teller.say("RollbackOrdered", f"{MODEL}@2", OPERATOR, to=f"{MODEL}@1"),
-        lambda: teller.canary(teller.register()),
+        lambda: writer.canary(writer.register()),
+        lambda: writer.to_review(f"{MODEL}@1"),
+        lambda: writer.rollout(writer.approve(f"{MODEL}@1")),
+        lambda: writer.promote(f"{MODEL}@1"),
+        writer.champion,
+        lambda: writer.canary(writer.register()),
+        lambda: writer.record("CanaryAborted", f"{MODEL}@3"),
+        lambda: writer.record("RollbackOrdered", f"{MODEL}@2", OPERATOR, to=f"{MODEL}@1"),
+        lambda: writer.canary(writer.register()),
     ]
     for stage in stages:
         stage()
@@ -174,7 +174,7 @@ def _a_version_from_before_there_was_a_route(history: History) -> None:
 def _a_replica_that_goes_back(history: History) -> None:
     """Only one of the replicas had the newer table, and the ledger does not say that all do."""
     before = history.table
-    history.teller.say("CanaryAborted", f"{MODEL}@4")
+    history.writer.record("CanaryAborted", f"{MODEL}@4")
     history.answer("r1", "customer-1", history.table)
     history.clock.later(seconds=1)
     history.answer("r2", "customer-1", before)
@@ -185,7 +185,7 @@ def _a_replica_that_goes_back(history: History) -> None:
 def _a_replica_that_never_heard(history: History) -> None:
     """The ledger says that all replicas run the newer route; this one never answered by it."""
     before = history.table
-    history.teller.say("CanaryAborted", f"{MODEL}@4")
+    history.writer.record("CanaryAborted", f"{MODEL}@4")
     history.apply()
     history.clock.later(seconds=1)
     history.answer("r3", "customer-1", before)

@@ -16,16 +16,16 @@ from lineage.log.signing_key import signer_at
 from lineage.settings import Settings
 from serve.decision.traffic_split import position_of
 from tests.support.gateway_servers import CLIENT, FEATURES, ServedLoans, served
-from tests.support.sample_facts import Teller
+from tests.support.sample_facts import FactWriter
 
 MODEL = "loan"
 Answered = tuple[float, str, str, str]  # seconds after the acknowledgement, key, role, release
 
 
 @pytest.fixture
-def teller(tmp_path: Path) -> Teller:
+def writer(tmp_path: Path) -> FactWriter:
     ledger = Ledger(tmp_path / "log", signer=signer_at(tmp_path / "log.key"))
-    return Teller(ledger, MODEL)
+    return FactWriter(ledger, MODEL)
 
 
 def _replies(at: float, *answers: Answered) -> list[Reply]:
@@ -35,29 +35,29 @@ def _replies(at: float, *answers: Answered) -> list[Reply]:
     ]
 
 
-def _stepped(teller: Teller) -> tuple[dict[str, Any], str, str]:
+def _stepped(writer: FactWriter) -> tuple[dict[str, Any], str, str]:
     """A trial whose share went from 0.1 to 0.25: the fact, a customer who moved and one who did not."""
-    teller.champion()
-    trial = teller.canary(teller.register())
-    fact = teller.say("CanaryStepped", trial)
-    salt = teller.ledger.state.models[MODEL].salt or ""
+    writer.champion()
+    trial = writer.canary(writer.register())
+    fact = writer.record("CanaryStepped", trial)
+    salt = writer.ledger.state.models[MODEL].salt or ""
     return fact, between(salt, 0.1, 0.25)[0], between(salt, 0.25, 1.0)[0]
 
 
-def test_the_last_old_answer_to_a_customer_who_moved_is_what_counts(teller: Teller) -> None:
-    fact, moved, stayed = _stepped(teller)
+def test_the_last_old_answer_to_a_customer_who_moved_is_what_counts(writer: FactWriter) -> None:
+    fact, moved, stayed = _stepped(writer)
     old, new = ("champion", f"{MODEL}@1"), ("challenger", f"{MODEL}@2")
     answers = [(-0.01, moved, *old), (0.02, moved, *old), (0.03, moved, *new), (0.9, stayed, *old)]
-    found = measure(list(teller.ledger.records), [Change(fact, 100.0)], _replies(100.0, *answers), MODEL)
+    found = measure(list(writer.ledger.records), [Change(fact, 100.0)], _replies(100.0, *answers), MODEL)
     assert found.milliseconds == [pytest.approx(20.0)]
     assert found.unseen == 0
 
 
-def test_a_change_that_nobody_was_seen_to_follow_is_not_a_fast_one(teller: Teller) -> None:
-    fact, moved, stayed = _stepped(teller)
+def test_a_change_that_nobody_was_seen_to_follow_is_not_a_fast_one(writer: FactWriter) -> None:
+    fact, moved, stayed = _stepped(writer)
     old = ("champion", f"{MODEL}@1")
     answers = [(0.02, moved, *old), (0.9, stayed, *old)]
-    found = measure(list(teller.ledger.records), [Change(fact, 100.0)], _replies(100.0, *answers), MODEL)
+    found = measure(list(writer.ledger.records), [Change(fact, 100.0)], _replies(100.0, *answers), MODEL)
     assert (found.milliseconds, found.unseen) == ([], 1)
 
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from console.terminal import output, session
 from console.terminal.app import app
 from console.terminal.narrate import _DETAILS, _QUIET, narrate
-from console.terminal.output import print_json, print_rows, errors_reported
+from console.terminal.output import errors_reported, print_json, print_rows
 from lineage.errors import InvalidError, PlimsollError, RefusedError, TamperedError, UnavailableError, UnknownError
 from lineage.facts.registry import FACTS
 from lineage.settings import Settings
@@ -136,8 +136,7 @@ def test_an_invalid_setting_is_named_with_its_value_and_what_was_expected(
     result = run(*command.split())
     assert result.exit_code == 2, result.output
     assert result.stderr.splitlines() == [
-        "error: PLIMSOLL_GATEWAY_PORT is 'eighty'; "
-        "expected a valid integer, unable to parse string as an integer",
+        "error: PLIMSOLL_GATEWAY_PORT is 'eighty'; expected a valid integer, unable to parse string as an integer",
         "error: PLIMSOLL_RAY_CPUS is '0'; expected greater than or equal to 1",
     ]
     assert not settings.root.exists(), "nothing was started or written"
@@ -204,10 +203,10 @@ def test_accounts_are_reset_on_the_machine_itself(run: Any, settings: Settings) 
 def test_the_store_is_rebuilt_from_the_log(run: Any, settings: Settings) -> None:
     from lineage.ledger import Ledger
     from lineage.log.signing_key import signer_at
-    from tests.support.sample_facts import Teller
+    from tests.support.sample_facts import FactWriter
 
     ledger = Ledger(settings.log_folder, signer=signer_at(settings.log_key))
-    Teller(ledger).train()
+    FactWriter(ledger).train()
     assert run("audit", "rebuild").exit_code == 3, "not while a service has it"
     ledger.close()
     result = run("audit", "rebuild", "--json")
