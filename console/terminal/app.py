@@ -150,7 +150,7 @@ def login_command(
         settings = Settings()
         wire = Wire(settings.ledger_url)
         opened = wire.send("POST", "/v1/session", json={"name": name, "password": password}).json()
-        session.remember(settings, opened)
+        session.save(settings, opened)
         out.print(f"Signed in as {opened['name']} ({opened['role']}) until {opened['expires_at']}.")
 
 
@@ -160,7 +160,7 @@ def logout_command() -> None:
     with errors_reported():
         settings = Settings()
         Wire(settings.ledger_url, session.token(settings)).send("DELETE", "/v1/session")
-        session.forget(settings)
+        session.delete(settings)
         out.print("Signed out.")
 
 

@@ -1,4 +1,4 @@
-"""`plimsoll backup`: make one, put it back, rehearse that."""
+"""`plimsoll backup`: create a backup, restore one, rehearse a restore."""
 
 from __future__ import annotations
 
@@ -23,24 +23,22 @@ from lineage.rules.proposal import Actor
 from lineage.rules.roles import PLATFORM
 from lineage.settings import Settings
 
-app = typer.Typer(no_args_is_help=True, help="Backups of the platform's state: make one, put it back, rehearse that.")
-
+app = typer.Typer(no_args_is_help=True, help="Backups of the platform's state: create, restore, rehearse.")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
-
-FURTHER = 1_000
-
-
+FURTHER = 1_000  # records between a rehearsal's two backups
 _LEDGER = Actor("ledger", PLATFORM)
 
 
 @dataclass(frozen=True)
 class Drill:
-    """What a rehearsal measured.
+    """Measurements of a rehearsal.
 
-    `lost` records were acknowledged after the backup's checkpoint while the rehearsal went on: what the loss of the
-    home at its end would have cost. `further_seconds` a later backup took once so many `further` records had come.
+    Attributes:
+        lost: records acknowledged between the backup's checkpoint and the end of the rehearsal, which a loss of the
+            home at that moment would have cost.
+        further: records appended before a second backup.
+        further_seconds: duration of that second backup.
     """
 
     records: int
@@ -82,11 +80,11 @@ def restore_command(
     ] = None,
     log: Annotated[Path | None, typer.Option(help="A newer copy of the log, e.g. of the damaged home.")] = None,
     accept_loss: Annotated[
-        str | None, typer.Option(help="Why what is gone may be gone, in a sentence; it goes on record.")
+        str | None, typer.Option(help="Why the loss is acceptable, in a sentence; it goes on record.")
     ] = None,
     json: Json = False,
 ) -> None:
-    """Put a backup back, verify all of it and ask the witness. Exit status 3 when something would be lost."""
+    """Restore a backup, verify all of it and ask the witness. Exit status 3 when records would be lost."""
     with errors_reported():
         began = time.monotonic()
         settings = Settings() if home is None else Settings(home=home)
@@ -110,10 +108,10 @@ def drill_command(json: Json = False) -> None:
 
 
 def drill(settings: Settings, *, clock: Clock = now, further: int = FURTHER) -> Drill:
-    """Rehearse a loss of the home, next to it, and measure.
+    """Back up the home, restore the backup beside it, and measure both.
 
     Raises:
-        As `create` and `restore`; what was written is deleted.
+        PlimsollError: as `create` and `restore`. The files of the rehearsal are deleted.
     """
     root = settings.root
     try:
@@ -149,7 +147,7 @@ def _acknowledged(settings: Settings) -> int:
 
 
 def _later_backup(home: Settings, folder: Path, clock: Clock, further: int) -> float:
-    """Seconds of a backup when `further` records came since the one before; on the copy, under a key of its own."""
+    """Seconds of a second backup, `further` records after the first; on the copy, under a key of its own."""
     begin_anew(home)
     ledger = Ledger(home.log_folder, clock=clock, signer=signer_at(home.log_key))
     try:

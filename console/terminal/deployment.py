@@ -1,4 +1,4 @@
-"""`plimsoll scale` and `plimsoll redeploy`: change the processes that serve, without losing a request."""
+"""`plimsoll scale` and `plimsoll redeploy`: change the serving processes without losing a request."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def change(settings: Settings, report: Callable[[str], None], *arguments: str) -
         assert process.stdout is not None  # noqa: S101  for the type checker, as the next
         assert process.stderr is not None  # noqa: S101
         last = ""
-        for line in process.stderr:  # the last line is the reason when it fails
+        for line in process.stderr:  # the last line of a failure is its reason
             if last:
                 report(last)
             last = line.rstrip()

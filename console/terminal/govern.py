@@ -1,4 +1,4 @@
-"""Commands that govern releases: the verbs of the journey as a person speaks them."""
+"""Commands of the release life cycle: train, canary, review, promote, abort, roll back, decide."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def actions(
     subject: Annotated[str | None, typer.Argument(help="A release or a model; all models when absent.")] = None,
     json: Json = False,
 ) -> None:
-    """What you may do to a release or a model now, and why not, as the ledger's rules say it."""
+    """Actions on a release or a model that you may take now by the ledger's rules, and why not the others."""
     with errors_reported():
         found = client(Settings()).actions(subject)
         if json:
@@ -75,19 +75,19 @@ def train(
     trials: Annotated[int | None, typer.Option(min=1, max=1_000, help="Search trials.")] = None,
     json: Json = False,
 ) -> None:
-    """Ask for a training run; the controller starts it as a Ray job."""
+    """Request a training run; the controller starts it as a Ray job."""
     with errors_reported():
         name = model or _model_of(folder)
         options = {} if trials is None else {"trials": trials}
         record = client(Settings()).retrain(name, str(folder.resolve()), reason, options=options)
-        _say(record, f"Training of {name} requested (record {record['seq']}).", json)
+        _print_result(record, f"Training of {name} requested (record {record['seq']}).", json)
 
 
 def canary(release: str, reason: Reason, json: Json = False) -> None:
     """Give a registered release its first share of live traffic."""
     with errors_reported():
         record = client(Settings()).canary(release, reason)
-        _say(record, f"{release} takes {record['data']['share']:.0%} of live traffic.", json)
+        _print_result(record, f"{release} takes {record['data']['share']:.0%} of live traffic.", json)
 
 
 def review(
@@ -99,20 +99,20 @@ def review(
     """Approve or reject a release in review; never one's own."""
     with errors_reported():
         record = client(Settings()).review(release, decision, reason)
-        _say(record, f"{release}: {decision} recorded (record {record['seq']}).", json)
+        _print_result(record, f"{release}: {decision} recorded (record {record['seq']}).", json)
 
 
 def promote(release: str, reason: Reason, json: Json = False) -> None:
     """Begin the rollout of an approved release."""
     with errors_reported():
         record = client(Settings()).promote(release, reason)
-        _say(record, f"{release} takes {record['data']['share']:.0%}; the controller does the rest.", json)
+        _print_result(record, f"{release} takes {record['data']['share']:.0%}; the controller does the rest.", json)
 
 
 def abort(release: str, reason: Reason, json: Json = False) -> None:
     """Take a release out of traffic and quarantine it."""
     with errors_reported():
-        _say(client(Settings()).abort(release, reason), f"{release} is quarantined.", json)
+        _print_result(client(Settings()).abort(release, reason), f"{release} is quarantined.", json)
 
 
 def rollback(
@@ -124,7 +124,7 @@ def rollback(
     """Return to the previous champion at once."""
     with errors_reported():
         record = client(Settings()).rollback(model, reason, to=to)
-        _say(record, f"{record['release']} steps down; {record['data']['to']} answers.", json)
+        _print_result(record, f"{record['release']} steps down; {record['data']['to']} answers.", json)
 
 
 def decide(
@@ -143,7 +143,7 @@ def decide(
         print_json(vars(answer))
 
 
-def _say(record: dict[str, Any], line: str, json: bool) -> None:
+def _print_result(record: dict[str, Any], line: str, json: bool) -> None:
     if json:
         print_json(record)
     else:

@@ -80,7 +80,7 @@ def print_rows(rows: Sequence[dict[str, Any]], columns: dict[str, str], *, empty
 
 
 def plain(text: str, style: str = "") -> Text:
-    """Text, not markup: a reason may hold brackets, and control characters must not reach the terminal."""
+    """Text without markup and control characters: reasons hold what people typed."""
     return Text("".join(char if char.isprintable() or char == NB else "�" for char in text), style=style)
 
 

@@ -1,4 +1,4 @@
-"""What the controller does outside itself: replays through the front door, jobs of Ray, files."""
+"""Effects of the controller: golden replays through the gateway, Ray jobs, files."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def golden_rows(settings: Settings, digest: str) -> list[dict[str, Any]]:
 
 
 def golden_here(settings: Settings, digest: str) -> dict[str, Any]:
-    """Verify a bundle, have it proven in the sandbox, then answer its golden rows in this process.
+    """Verify a bundle, load it in the sandbox, then score its golden rows in this process.
 
     Raises:
         PlimsollError: the bytes are refused or cannot be read.
@@ -53,15 +53,15 @@ def golden_here(settings: Settings, digest: str) -> dict[str, Any]:
 async def replay_through_gateway(
     settings: Settings, registry: ReplicaRegistry, model: str, release: str, digest: str
 ) -> Replay:
-    """Ask for the golden rows as customers do, until every replica has answered with the release.
+    """Send the golden rows to the gateway until every replica has answered with the release.
 
     Raises:
-        UnavailableError: the gateway does not answer, or a replica never did.
+        UnavailableError: the gateway does not answer, or a replica did not within 40 rounds.
     """
     rows = golden_rows(settings, digest)
     replay = Replay(len(rows), release)
     headers = {"Authorization": f"Bearer {settings.token('controller')}"}
-    limits = httpx.Limits(max_keepalive_connections=0)  # each request is dealt out anew
+    limits = httpx.Limits(max_keepalive_connections=0)  # a new connection each, so that requests spread over replicas
     async with httpx.AsyncClient(
         base_url=settings.gateway_url, headers=headers, limits=limits, timeout=5.0, trust_env=False
     ) as client:
@@ -114,7 +114,7 @@ class RayJobs:
 
 
 def write_text_atomically(path: Path, content: bytes) -> None:
-    """Replace a file so that a reader sees the old or the new one, never half."""
+    """Replace a file atomically: a reader sees the old or the new content."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
     draft.write_bytes(content)

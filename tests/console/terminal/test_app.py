@@ -165,14 +165,14 @@ def test_what_people_wrote_moves_no_cursor(capsys: pytest.CaptureFixture[str]) -
 def test_a_session_is_kept_for_its_owner_and_forgotten(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RefusedError, match="plimsoll login"):
         session.token(settings)
-    session.remember(settings, {"token": "kept"})
+    session.save(settings, {"token": "kept"})
     assert session.token(settings) == "kept"
     assert stat.S_IMODE((settings.secrets / "session.json").stat().st_mode) == 0o600
     monkeypatch.setenv("PLIMSOLL_TOKEN", "given")
     assert session.token(settings) == "given"
     monkeypatch.delenv("PLIMSOLL_TOKEN")
-    session.forget(settings)
-    session.forget(settings)
+    session.delete(settings)
+    session.delete(settings)
     with pytest.raises(RefusedError):
         session.token(settings)
 

@@ -451,10 +451,10 @@ def test_the_terminal_unpacks_and_verifies(run: Any, settings: Settings, tmp_pat
 SPOILT: dict[str, tuple[str, str]] = {
     "a fact": ("facts.jsonl", "facts.jsonl: its lines are not those that are proved"),
     "a proof": ("proofs", "it is not verified"),
-    "a finding": ("findings.json", "findings.json: its SHA-256 is another"),
+    "a finding": ("findings.json", "findings.json: its SHA-256 differs"),
     "the verifier": ("verify.py", "verify.py: it is not the verifier of this installation"),
-    "a file more": ("more.txt", f"more.txt: it stands not in {SUMS}"),
-    "a file less": ("approvals.json", "approvals.json: its SHA-256 is another"),
+    "a file more": ("more.txt", f"more.txt: it is not listed in {SUMS}"),
+    "a file less": ("approvals.json", "approvals.json: its SHA-256 differs"),
 }
 
 
