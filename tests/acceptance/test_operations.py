@@ -1,4 +1,4 @@
-"""The platform as an operator meets it: the terminal, processes that die, a Ray job by hand, nothing left behind."""
+"""Operations on a running platform: the terminal, killed processes, a Ray job by hand, no remains after `down`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Buttons, their reasons, the review sheet and the calls: the console says early what the ledger would say."""
+"""Buttons, their reasons, the review sheet and the calls: the console shows what the ledger would allow."""
 
 from __future__ import annotations
 

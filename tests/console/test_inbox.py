@@ -1,4 +1,4 @@
-"""What waits for whom: pure rows from state, records, person and time."""
+"""The inbox: rows from state, records, person and time."""
 
 from __future__ import annotations
 

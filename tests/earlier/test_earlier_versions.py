@@ -1,4 +1,4 @@
-"""What earlier versions left behind still opens, verifies, replays and rolls back."""
+"""Homes and backups of earlier versions open, verify, replay and roll back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A ledger of the test's own, in memory-speed folders."""
+"""A ledger in the test's own folder."""
 
 from __future__ import annotations
 

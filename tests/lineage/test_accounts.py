@@ -1,4 +1,4 @@
-"""Accounts: who may sign in, for how long, and what can be learnt from the files (nothing)."""
+"""Accounts: who may sign in, for how long, and that the files reveal no secret."""
 
 from __future__ import annotations
 

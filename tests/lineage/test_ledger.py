@@ -1,4 +1,4 @@
-"""The ledger under many writers, and what is left of a group that the disk did not take."""
+"""The ledger under concurrent writers, and after a group that the disk refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every order of facts that the table of transitions does not have is refused, and nothing of it is on record."""
+"""Every transition that is not in the table is refused and leaves no record."""
 
 from __future__ import annotations
 

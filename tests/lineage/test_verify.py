@@ -1,4 +1,4 @@
-"""Whatever is done to stored bytes, verifying names the first record that is not what was recorded."""
+"""Verification names the first record that is not what was recorded, whatever stored bytes were changed."""
 
 from __future__ import annotations
 

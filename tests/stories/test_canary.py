@@ -1,4 +1,4 @@
-"""Canary: a share of customers meets the challenger, and a judge that may always be watched says whether it goes on."""
+"""Canary: the challenger answers a share of customers, and the judge decides whether it advances."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Monitor: what was decided is sealed, and when customers have changed somebody is told and a new model asked for."""
+"""Monitor: decisions are sealed, and drift raises an alert and requests retraining."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promote: an approved release takes all traffic step by step, still judged, and the former champion stands by."""
+"""Promote: an approved release takes all traffic in judged steps, and the former champion is retired."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Review: a second person decides on the canary's evidence, and nobody on their own release."""
+"""Review: a second person decides on the canary's evidence, and not on their own release."""
 
 from __future__ import annotations
 

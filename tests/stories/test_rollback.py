@@ -1,4 +1,4 @@
-"""Rollback: the champion steps down at once; then it is proven that the former one answers as it did."""
+"""Rollback: the champion is replaced at once; then its predecessor's golden rows are checked."""
 
 from __future__ import annotations
 

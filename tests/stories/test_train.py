@@ -1,4 +1,4 @@
-"""Train: the data is pinned, a model is fitted, and what came of it is a candidate that anybody can trace."""
+"""Train: data is pinned, a model fitted, and the result is a traceable candidate."""
 
 from __future__ import annotations
 

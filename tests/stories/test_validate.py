@@ -1,4 +1,4 @@
-"""Validate: every check that the policy names has to pass, and what fails goes no further."""
+"""Validate: every check that the policy names must pass; a failed candidate is rejected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The judge of recorded answers: a lawful history has nothing wrong, and whatever is planted is found by its name."""
+"""`benchmarks.faults.history`: no violation in a lawful history, and each planted violation found by its name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the fault runs of the serving plane count with: customers who remember, and the time of the last old answer."""
+"""Load and counters of the serving fault runs: customers with stable keys, and the time of the last old answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the terminal says: one line for each fact, exit statuses for scripts, help for every command."""
+"""Terminal commands: help, exit statuses, error lines, and one line for each kind of fact."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`plimsoll asof` and `plimsoll provenance`: what they say about a service with real records behind it."""
+"""`plimsoll asof` and `plimsoll provenance`: their output against a service with real records."""
 
 from __future__ import annotations
 

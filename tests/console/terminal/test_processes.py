@@ -1,4 +1,4 @@
-"""Processes: found again after a crash and ended; those of others are left alone."""
+"""Processes of a platform are found after a crash and ended; those of others are not touched."""
 
 from __future__ import annotations
 

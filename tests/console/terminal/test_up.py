@@ -1,4 +1,4 @@
-"""`plimsoll up` that fails: passwords of new accounts are shown all the same, and nothing is left running."""
+"""`plimsoll up` that fails: passwords of new accounts are shown, and no process is left running."""
 
 from __future__ import annotations
 

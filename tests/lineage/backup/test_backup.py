@@ -1,4 +1,4 @@
-"""Backups: taken while everything is written, whole or known for torn, and never a way round the witness."""
+"""Backups: taken during writes, complete or detected as torn, and never a way around the witness."""
 
 from __future__ import annotations
 

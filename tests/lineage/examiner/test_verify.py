@@ -1,4 +1,4 @@
-"""An examiner's own program, given to outsiders: it names the first record that is not what was recorded."""
+"""The examiner's independent verifier names the first record that is not what was recorded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who answered when: the answer is that of the fold stopped there, for every record of any history."""
+"""As-of answers equal those of the fold stopped at that record, for every record of any history."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The dossier of a release: the same bytes until something happens to it, proved without us, and honest about gaps."""
+"""The dossier of a release: reproducible bytes, proofs that verify independently, and gaps that are named."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a release comes from and what came of a data set, out of a ledger with several releases."""
+"""Provenance of releases and data sets, from a ledger with several releases."""
 
 from __future__ import annotations
 

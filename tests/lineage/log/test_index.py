@@ -1,4 +1,4 @@
-"""Records by number and by what they are about, whether they are in memory or on disk only."""
+"""The index: records by number and by subject, whether in memory or only on disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The log: what it acknowledged is there after any crash, and what it could not store it says."""
+"""The log: acknowledged records survive any crash, and records that were not stored are reported."""
 
 from __future__ import annotations
 

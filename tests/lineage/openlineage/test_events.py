@@ -1,4 +1,4 @@
-"""Facts as OpenLineage events: well formed, told from the past only, and naming nobody but the author of a model."""
+"""Facts as OpenLineage events: valid, built from earlier records only, with no name but the author's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Delivery to receivers that are well, away, shut, slow or broken: in order, nothing lost, nobody held up."""
+"""Delivery to receivers that are healthy, absent, slow or broken: in order, without loss, without blocking."""
 
 from __future__ import annotations
 

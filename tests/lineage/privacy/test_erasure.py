@@ -1,4 +1,4 @@
-"""Erasing a person: who may, when the law forbids it, what is told, and that nothing leads back to the person."""
+"""Erasing a person: permission, legal holds, the answer, and that nothing links to the person afterwards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is offered is what the ledger does: every action of the dry run is then tried on a copy of the ledger."""
+"""Offered actions equal permitted ones: every action of the dry run is then tried on a copy of the ledger."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The guards: each rule is broken once, and says what would make it acceptable."""
+"""The guards: each rule is violated once, and the refusal names what would be acceptable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What waits for whom: by role and person, worst first, and nothing that the ledger would refuse."""
+"""The inbox by role and person: worst first, and nothing that the ledger would refuse."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The kill switch, breakers and the shadow: one person stops, two let go, and nothing else ever does."""
+"""Kill switch, breakers and shadow: one person stops, two release, and nothing else does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever the ledger service is sent: it answers in its one form, and nobody changes what they may not.
+"""Fuzzing the ledger service: every answer has its one form, and no role changes what it may not.
 
 Requests are made up from the service's own OpenAPI schema, fitting and not fitting it, and from real names and facts of
 which one thing is changed. Each is sent as everybody. `LEDGER_FUZZ_EXAMPLES` of each sort are made (25).

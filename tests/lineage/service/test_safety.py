@@ -1,4 +1,4 @@
-"""The kill switch and the shadow over HTTP: roles, keys, ETags, and that stopping waits for nothing."""
+"""Kill switch and shadow over HTTP: roles, keys, ETags, and stopping without waiting for other work."""
 
 from __future__ import annotations
 

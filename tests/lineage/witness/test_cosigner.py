@@ -1,4 +1,4 @@
-"""The ledger and its witness: a cut, old or forked log is found out, and nobody else can raise the alarm."""
+"""The ledger and its witness: a cut, old or forked log is detected, and only the witness can raise the alarm."""
 
 from __future__ import annotations
 

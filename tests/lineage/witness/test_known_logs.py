@@ -1,4 +1,4 @@
-"""What a witness remembers outlives crashes, broken disks and any sequence of true and false histories."""
+"""The witness's state survives crashes, broken disks and any sequence of true and false histories."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The witness: it never vouches for two histories, whatever a log, a crash or a disk does to it."""
+"""The witness never cosigns two histories, whatever a log, a crash or a disk does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Publishing and acknowledgement: every replica counts, and a dead one does not hold up the others."""
+"""Publishing and acknowledgement of tables: every live replica counts, and a dead one delays nothing."""
 
 from __future__ import annotations
 
