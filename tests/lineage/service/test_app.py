@@ -1,5 +1,7 @@
-"""The ledger service over HTTP: what may not be, is refused with field, value and expectation, and leaves no trace
-but the refusal; the next good request works."""
+"""The ledger service over HTTP: invalid requests are refused with field, value and expectation.
+
+A refusal is the only thing they leave on record, and the next good request works.
+"""
 
 from __future__ import annotations
 

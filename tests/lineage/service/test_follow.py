@@ -1,5 +1,7 @@
-"""Who follows the log sees every record once and in order, from a real process: over server-sent events and long polls,
-in company, across new connections and across the death of the service."""
+"""Followers of the log see every record once and in order: server-sent events and long polls of a real process.
+
+Also with many followers, across new connections and across a kill of the service.
+"""
 
 from __future__ import annotations
 
