@@ -1,6 +1,6 @@
-"""A log as years of a bank make it: 500 models, each with one release after the other, watched in between.
+"""A generated log of some years of a bank: 500 models, each with successive releases, monitored in between.
 
-Every record is one that the rules of release let pass where it stands; times, names and digests are made up.
+Every record satisfies the rules of release at its place; times, names and digests are invented.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Fact = tuple[str, str, str | None, tuple[str, str], Json]  # kind, model, releas
 
 
 def build(settings: Settings, count: int = RECORDS) -> int:
-    """Write a log of `count` records that the rules of release would let pass; return its bytes."""
+    """Write a log of `count` lawful records; return its size in bytes."""
     log = Log(settings.log_folder, signer=signer_at(settings.log_key))
     list(log.replay())
     facts = islice(_facts(count), count)
@@ -59,12 +59,14 @@ def _envelope(number: int, fact: Fact) -> Json:
         "actor": {"name": name, "role": role},
         "reason": "the evidence is sound" if role not in ("service", "platform") else None,
         "data": data,
-        "key": hashlib.md5(b"%d" % number, usedforsecurity=False).hexdigest(),  # as the client makes them up
+        "key": hashlib.md5(
+            b"%d" % number, usedforsecurity=False
+        ).hexdigest(),  # in the form of the client's random keys
     }
 
 
 def _facts(count: int) -> Iterator[Fact]:
-    """Each model gets release after release; between two of them it is watched."""
+    """Facts of all models: successive releases, and monitoring between two of them."""
     life = sum(1 for number in range(1, RELEASES + 1) for _ in _life("m", number)) * MODELS
     ticks = max(1, -(-(count - life) // (RELEASES * MODELS)))
     names = [f"model-{number:03d}" for number in range(MODELS)]
@@ -101,7 +103,7 @@ def _life(model: str, number: int) -> Iterator[Fact]:
 
 
 def _watched(model: str, release: str, tick: int) -> Fact:
-    """What the controller measures of live traffic, sealed decisions mostly."""
+    """Facts about live traffic, mostly sealed decisions."""
     kind = (
         "DecisionsSealed",
         "DriftMeasured",

@@ -1,4 +1,4 @@
-"""What an exact explanation adds: adverse decisions with reasons beside favourable ones, which need none."""
+"""Cost of an exact explanation: adverse decisions with reasons beside favourable ones without."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ CLIENTS = 8
 
 
 def lines(stage: Stage) -> Iterator[str]:
-    """Waits with and without, and the ratio of rounds next to each other."""
+    """Latency with and without, and the ratio of adjacent rounds."""
     favourable, adverse = stage.sorted_rows
     without = stage.contender("without", favourable[: len(adverse)])
     explained = stage.contender("explained", adverse)

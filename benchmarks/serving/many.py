@@ -1,4 +1,4 @@
-"""500 models behind one front door: memory of each, and any of them against one that is always asked."""
+"""500 models behind one gateway: memory of each, and random ones against a hot one."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _measured(artefacts: Path) -> float:
     boosters, process, xgb = [], psutil.Process(), import_xgboost()
     row, before = rows(1, seed=5), 0.0
     files = sorted(artefacts.glob("*/model.ubj"))
-    for path in [files[0], *files]:  # the first one also pays for what all of them share
+    for path in [files[0], *files]:  # the first one also includes what all share
         booster = xgb.Booster({"nthread": 1})
         booster.load_model(path)
         booster.inplace_predict(row, validate_features=False)

@@ -53,14 +53,14 @@ def _compared(everybody: Sequence[Contender], clients: int) -> Iterator[str]:
     ours = results[0]
     yield f"{clients} client{'s' if clients > 1 else ''}, requests/s, per CPU-second of the server side, p50 and p99:"
     for contender, theirs in zip(everybody, results, strict=True):
-        yield f"  {contender.name:<24}{_told(theirs)}"
+        yield f"  {contender.name:<24}{_line(theirs)}"
         if theirs is not ours:
             rate = ratios([one.rate for one in ours], [one.rate for one in theirs])
             thrift = ratios([one.thrift for one in ours], [one.thrift for one in theirs])
             yield f"    Plimsoll is {text(rate, 2)}x, per CPU-second {text(thrift, 2)}x"
 
 
-def _told(rounds: Sequence[Round]) -> str:
+def _line(rounds: Sequence[Round]) -> str:
     rate, thrift = text([one.rate for one in rounds]), text([one.thrift for one in rounds])
     half, slow = text([one.wait(0.5) for one in rounds], 2), text([one.wait(0.99) for one in rounds], 1)
     failed = sum(one.taken.failed for one in rounds)

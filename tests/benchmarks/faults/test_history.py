@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from benchmarks.faults.history import RECORDED, TOLD, Verdict, check
+from benchmarks.faults.history import RECEIVED, RECORDED, Verdict, check
 from lineage.ledger import Ledger
 from lineage.log.signing_key import signer_at
 from lineage.rules.draft import Draft
@@ -34,7 +34,7 @@ class History:
         self.ledger = Ledger(folder / "log", clock=self.clock, signer=signer_at(folder / "log.key"))
         self.writer = FactWriter(self.ledger, MODEL)
         self.decisions: list[Row] = []
-        self.told: list[Row] = []
+        self.received: list[Row] = []
 
     @property
     def facts(self) -> list[Row]:
@@ -67,16 +67,21 @@ class History:
         target = route.challenger if ours else route.champion or route.baseline
         assert target is not None
         role = "challenger" if ours else "champion" if route.champion else "baseline"
-        who = {"decision_id": f"d{len(self.told)}", "release": target.release, "digest": target.digest, "role": role}
+        who = {
+            "decision_id": f"d{len(self.received)}",
+            "release": target.release,
+            "digest": target.digest,
+            "role": role,
+        }
         arm = {True: "challenger", False: "champion"}[ours] if trial else None
         about = {"model": MODEL, "arm": arm, "share": route.share, "rollout": route.salt or None, "replica": replica}
         now = self.clock().timestamp()
         self.decisions.append(who | about | {"route_version": table.version})
-        self.told.append(who | {"key": key, "asked_at": now, "answered_at": now + _BIT})
+        self.received.append(who | {"key": key, "asked_at": now, "answered_at": now + _BIT})
 
     def judged(self) -> Verdict:
-        decisions, told = pl.DataFrame(self.decisions, schema=_SCHEMA), pl.DataFrame(self.told, schema=TOLD)
-        return check(self.facts, decisions, told)
+        decisions, received = pl.DataFrame(self.decisions, schema=_SCHEMA), pl.DataFrame(self.received, schema=RECEIVED)
+        return check(self.facts, decisions, received)
 
     def on_trial(self) -> Row:
         """The newest decision of a challenger."""
@@ -111,7 +116,7 @@ def history(tmp_path: Path) -> History:
 def test_a_lawful_history_has_nothing_wrong(history: History) -> None:
     verdict = history.judged()
     assert verdict.examples == []
-    assert verdict.judged == len(history.told)
+    assert verdict.judged == len(history.received)
     assert verdict.versions == 9
     assert 0 < verdict.challengers < verdict.judged
     assert verdict.unheard == 0
@@ -122,10 +127,10 @@ def _first_champion(history: History) -> Row:
 
 
 def _on_both(history: History, row: Row, **changes: Any) -> None:
-    """Change what is on record and what the client was told."""
+    """Change what is on record and what the client was received."""
     row |= changes
-    told = next(told for told in history.told if told["decision_id"] == row["decision_id"])
-    told |= {name: value for name, value in changes.items() if name in told}
+    received = next(received for received in history.received if received["decision_id"] == row["decision_id"])
+    received |= {name: value for name, value in changes.items() if name in received}
 
 
 def _a_rolled_back_release(history: History) -> None:
@@ -150,9 +155,9 @@ def _a_challenger_as_champion(history: History) -> None:
 def _a_customer_of_the_other_arm(history: History) -> None:
     row = history.on_trial()
     route = history.table.routes[MODEL]
-    told = next(told for told in history.told if told["decision_id"] == row["decision_id"])
+    received = next(received for received in history.received if received["decision_id"] == row["decision_id"])
     keys = (f"other-{number}" for number in range(1_000))
-    told["key"] = next(key for key in keys if position_of(key, route.salt) >= route.share)
+    received["key"] = next(key for key in keys if position_of(key, route.salt) >= route.share)
 
 
 def _the_share_of_before(history: History) -> None:
@@ -192,7 +197,7 @@ def _a_replica_that_never_heard(history: History) -> None:
 
 
 def _told_another_release(history: History) -> None:
-    history.told[-1]["release"] = f"{MODEL}@1" if history.told[-1]["release"] != f"{MODEL}@1" else f"{MODEL}@2"
+    history.received[-1]["release"] = f"{MODEL}@1" if history.received[-1]["release"] != f"{MODEL}@1" else f"{MODEL}@2"
 
 
 def _not_on_record(history: History) -> None:
@@ -215,7 +220,7 @@ PLANTED = {
     "a version from before there was a route": (_a_version_from_before_there_was_a_route, "unknown_version"),
     "a replica that goes back": (_a_replica_that_goes_back, "order"),
     "a replica that never heard": (_a_replica_that_never_heard, "stale"),
-    "another release was told": (_told_another_release, "told"),
+    "another release was received": (_told_another_release, "received"),
     "a decision that is not on record": (_not_on_record, "missing"),
     "a decision that is there twice": (_there_twice, "twice"),
 }
@@ -231,7 +236,7 @@ def test_what_is_planted_is_found_by_its_name(history: History, name: str) -> No
 
 
 def test_a_decision_that_no_client_heard_of_is_judged_all_the_same(history: History) -> None:
-    del history.told[-1]
+    del history.received[-1]
     history.decisions[-1]["digest"] = "sha256:" + "0" * 64
     verdict = history.judged()
     assert (verdict.unheard, dict(verdict.wrong)) == (1, {"release": 1})

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.faults.serving_load import Customers, Question, Reply, question, read_into, told_by
+from benchmarks.faults.serving_load import Customers, Question, Reply, question, read_into, received_by
 from benchmarks.faults.serving_route_change import Change, between, measure
 from lineage.ledger import Ledger
 from lineage.log.signing_key import signer_at
@@ -78,10 +78,10 @@ def test_customers_ask_once_and_remember_every_answer(tmp_path: Path) -> None:
     with served(loans.app) as port, Customers(port, ask, rate=200.0) as customers:
         assert customers.until(lambda _: len(customers.replies) >= 20, 20.0, since=0.0) is not None
     good = [reply for reply in customers.replies if reply.good]
-    told = told_by(good)
+    received = received_by(good)
     assert {reply.status for reply in customers.replies if not reply.good} == {401}
-    assert sorted(told["decision_id"]) == sorted(line["decision_id"] for line in loans.lines)
-    assert dict(zip(told["decision_id"], told["key"], strict=True)) == {
+    assert sorted(received["decision_id"]) == sorted(line["decision_id"] for line in loans.lines)
+    assert dict(zip(received["decision_id"], received["key"], strict=True)) == {
         line["decision_id"]: line["key"] for line in loans.lines
     }
     assert len(customers.replies) < 4 * 20  # open loop, but not one that runs away
