@@ -24,7 +24,7 @@ CREDIT, FRAUD, SIGNAL = "credit-default", "card-fraud", "fx-signal"
 
 @contextmanager
 def history_writer(settings: Settings, passwords: dict[str, str], hours: float = 3.2) -> Iterator[HistoryWriter]:
-    """A story on the home of `settings`; the ledger is closed afterwards, so that a service can open it."""
+    """A writer on the home of `settings`; the ledger is closed afterwards, so that a service can open it."""
     clock = TickingClock(datetime.now(UTC) - timedelta(hours=hours))
     with TestClient(create_app(settings, clock=clock)) as client:
         ledger = Ledger("http://testserver", settings.token("controller"), transport=client._transport)
@@ -34,7 +34,7 @@ def history_writer(settings: Settings, passwords: dict[str, str], hours: float =
 
 
 class HistoryWriter:
-    """Verbs of the journey as facts, stated by the controller and by people where the rules want people."""
+    """Records the verbs as facts, by the controller or by people where the rules require one."""
 
     def __init__(self, ledger: Ledger, clock: TickingClock, settings: Settings, client: TestClient) -> None:
         self.ledger = ledger
@@ -127,7 +127,7 @@ class HistoryWriter:
         self.record("ReviewRequested", model, release, judgement=judged("ADVANCE", 0.25, self.clock), due_at=due)
 
     def approve(self, release: str, reason: str = "Evidence read, all metrics inside their limits") -> None:
-        """The one step that no service may state: a validator does, with their own session."""
+        """Approve with a validator's own session: no service may record this step."""
         self.decide("validator", release, "approve", reason)
 
     def decide(self, name: str, release: str, decision: str, reason: str) -> Json:
@@ -239,7 +239,7 @@ def open_accounts(settings: Settings) -> dict[str, str]:
 
 
 def write_history(at: HistoryWriter) -> None:
-    """The whole history, over about seven hours."""
+    """Record the whole history, over about seven hours."""
     first = at.train(CREDIT, "scientist", 1)
     at.canary(CREDIT, first, "baseline")
     at.review(CREDIT, first)

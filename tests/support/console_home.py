@@ -23,7 +23,7 @@ SignIn = Callable[[str], TestClient]
 
 @dataclass
 class Home:
-    """A running ledger: settings, the four people's passwords, and the controller's door."""
+    """A running ledger: settings, the four people's passwords, and the controller's client."""
 
     settings: Settings
     passwords: dict[str, str]
@@ -38,7 +38,7 @@ def free_port() -> int:
 
 @contextmanager
 def running(folder: Path) -> Iterator[Home]:
-    """The history is told with a clock of its own, then a service opens it and goes on with the real one."""
+    """Record the history with a manual clock, then serve it with the real clock."""
     settings = Settings(home=folder / "var", ledger_port=free_port(), console_port=free_port())
     passwords = open_accounts(settings)
     with history_writer(settings, passwords) as at:

@@ -1,4 +1,4 @@
-"""Constants and small values of the history: policy, checks, judgements, a clock moved by hand."""
+"""Constants and small values of the history: policy, checks, judgements, a manual clock."""
 
 from __future__ import annotations
 

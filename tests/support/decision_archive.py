@@ -33,7 +33,7 @@ class Archive:
         self.alive = True
 
     def later(self, **by: float) -> None:
-        """Time goes by; sessions have ended, and everybody signs in again."""
+        """Advance the clock and sign all people in again, because sessions expire."""
         self.service.clock.later(**by)
         for name, password in self.service.passwords.items():
             answer = self.service.http.post("/v1/session", json={"name": name, "password": password})
@@ -64,7 +64,7 @@ class Archive:
         return facts
 
     def seal_plain(self, rows: list[Json], name: str = "20261123T090000-0123456789abcdef") -> Path:
-        """A segment as they were before there were keys."""
+        """A segment in the format before keys of persons."""
         plain = {"key": pl.String, "key_hash_share": pl.Float64, "features": pl.List(pl.Float64)}
         schema = {one: kind for one, kind in SCHEMA.items() if one not in ("subject", "sealed")} | plain
         schema |= {"reasons": pl.List(pl.String)}

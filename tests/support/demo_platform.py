@@ -1,4 +1,4 @@
-"""One running platform for the whole run: `plimsoll demo` tells its story on it, then other tests use what is there."""
+"""One running platform for the whole run: `plimsoll demo` runs on it, then other tests use it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lineage.settings import Settings
 from plimsoll import Client
 
 ROOT = Path(__file__).parents[2]
-STORY_SECONDS = 780  # the story itself asks for far less; a busy machine may take longer
+STORY_SECONDS = 780  # the demo takes far less; a busy machine may take longer
 
 
 @dataclass
@@ -98,7 +98,7 @@ def run_demo(home: Path) -> Platform:
 
 
 def end(platform: Platform) -> None:
-    """What Ctrl-C does."""
+    """End the demo by SIGINT, as Ctrl-C does."""
     if platform.demo.poll() is None:
         platform.demo.send_signal(signal.SIGINT)
         platform.demo.wait(timeout=90)

@@ -1,4 +1,4 @@
-"""A ledger service in this process, with everybody signed in and releases in any state at hand."""
+"""A ledger service in this process, with all people signed in and a release in any state on request."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ MORE: dict[str, Json] = {
 
 
 class LedgerService:
-    """`http` is the service; `news` tells what was recorded since it was last asked."""
+    """`http` is the service; `news` returns the records since its last call."""
 
     def __init__(self, settings: Settings, clock: ManualClock) -> None:
         self.settings, self.clock = settings, clock
@@ -50,7 +50,7 @@ class LedgerService:
         for name, password in self.passwords.items():
             answer = self.http.post("/v1/session", json={"name": name, "password": password})
             self.tokens[name] = answer.json()["token"]
-        self._teach()
+        self._open_writer()
 
     def _open(self) -> None:
         app = create_app(self.settings, clock=self.clock)
@@ -59,7 +59,7 @@ class LedgerService:
         self.http.__enter__()
         self.seen = 0
 
-    def _teach(self) -> None:
+    def _open_writer(self) -> None:
         self.writer = FactWriter(self.context.ledger)
         self.writer.made = self._made
         self.news()
@@ -116,7 +116,7 @@ class LedgerService:
     def release_in(
         self, state: str, *, author: str = "scientist", keep: bool = False, report: bytes | None = None
     ) -> str:
-        """A release in this state: one that is there already, else a new one for which others make room."""
+        """A release in this state: an existing one, else a new one, for which releases in flight are aborted."""
         fold = self.context.ledger.state
         for release in fold.releases.values():
             fits = release.model == MODEL and release.state == state and release.author == author
@@ -143,7 +143,7 @@ class LedgerService:
 
     @contextmanager
     def meanwhile(self, act: Callable[[], object]) -> Iterator[None]:
-        """Do it in another thread once somebody waits in the service."""
+        """Call `act` in another thread as soon as a request waits in the service."""
         context, waiting = self.context, threading.Event()
         real = context.wait
 
@@ -164,7 +164,7 @@ class LedgerService:
 
 @contextmanager
 def open_service(settings: Settings, clock: ManualClock) -> Iterator[LedgerService]:
-    """Without waiting for disk or for slow hashes, which other tests do."""
+    """A service without disk flushes and slow password hashes, which other tests cover."""
     nothing = mock.Mock(return_value=None)
     with (
         mock.patch.object(os, "fdatasync", nothing),

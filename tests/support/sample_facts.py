@@ -1,4 +1,4 @@
-"""A well-formed example of every fact, and a way to bring a release to any state. Everything is made up."""
+"""A well-formed example of every fact, and a way to bring a release to any state. All values are invented."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ AT = "2026-11-23T10:00:00.000000Z"
 
 
 class ManualClock:
-    """A clock that goes only when it is moved."""
+    """A clock that changes only by `later`."""
 
     def __init__(self) -> None:
         self.time = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
@@ -42,7 +42,7 @@ class ManualClock:
 
 
 def digest(*parts: object) -> str:
-    """Some digest, the same for the same parts."""
+    """A digest derived from the parts."""
     return "sha256:" + hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
@@ -52,7 +52,7 @@ def judgement(verdict: str = "ADVANCE", share: float = 0.25) -> Json:
 
 _GOLDEN: Json = {"count": 32, "matched": 32, "digest": digest("golden")}
 _DATASET: Json = {"uri": "datasets/credit-default", "version": 3, "digest": digest("data")}
-#: What each kind of fact may look like.
+#: An example of each kind of fact.
 SAMPLES: dict[str, Json] = {
     "DatasetPinned": {"dataset": "uci", "rows": 30_000, "columns": ["LIMIT_BAL", "default"], **_DATASET},
     "ModelTrained": {
@@ -232,7 +232,7 @@ def record_of(kind: str, **changes: Any) -> Record:
 
 
 class FactWriter:
-    """States facts the way the platform does; every step returns the record."""
+    """Appends facts as the platform does, to bring releases into any state."""
 
     def __init__(self, ledger: Ledger, model: str = MODEL, policy: Json = POLICY) -> None:
         self.ledger, self.model, self.policy = ledger, model, policy
