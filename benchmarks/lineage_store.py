@@ -115,8 +115,8 @@ def data_of(kind: str, release: str, number: int) -> Record:
     """Data of a fact of this kind, as long and as varied as real ones."""
     digest = "sha256:" + hashlib.sha256(b"%s %d" % (kind.encode(), number)).hexdigest()
     some = {"release": release, "digest": digest, "id": digest[7:23], "n": number, "x": number % 997 / 997}
-    told: Record = orjson.loads(DATA.get(kind, DATA["ReleasePromoted"]) % some)
-    return told
+    data: Record = orjson.loads(DATA.get(kind, DATA["ReleasePromoted"]) % some)
+    return data
 
 
 def run() -> Iterator[str]:

@@ -168,16 +168,16 @@ def _on_its_arm(route: Route, one: Decided, positions: dict[tuple[str, str], flo
     return (one.arm == CHALLENGER) == falls_on_challenger(positions[name], route.share)
 
 
-def _in_order(heard: pl.DataFrame, facts: Sequence[Fact], verdict: Verdict) -> None:
+def _in_order(received: pl.DataFrame, facts: Sequence[Fact], verdict: Verdict) -> None:
     """Check that no replica returns to an older table or uses one that by the ledger no replica runs any more."""
-    for (replica,), group in heard.group_by("replica"):
+    for (replica,), group in received.group_by("replica"):
         known = _highest(group["answered_at"], group["route_version"])
         for row in _behind(group, known):
             verdict.note("order", f"{row['decision_id']} by version {row['route_version']} on {replica}")
     applied = [(instant(f["at"]).timestamp(), f["data"]["version"]) for f in facts if f["kind"] == "RouteApplied"]
     if applied:
         times, versions = zip(*applied, strict=True)
-        for row in _behind(heard, _highest(pl.Series(times, dtype=pl.Float64), pl.Series(versions, dtype=pl.Int64))):
+        for row in _behind(received, _highest(pl.Series(times, dtype=pl.Float64), pl.Series(versions, dtype=pl.Int64))):
             verdict.note("stale", f"{row['decision_id']} by version {row['route_version']}")
 
 

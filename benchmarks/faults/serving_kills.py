@@ -104,7 +104,7 @@ def on_record(verdict: Verdict, *, settled: bool) -> Iterator[str]:
         found = verdict.wrong[what]
         bound = f" (below {3 / max(1, count):.4%} at 95 %)" if not found else ""
         yield f"decisions {words}: {found} of {count}{bound}"
-    yield f"on record and never heard of by a customer (asked again by HAProxy): {verdict.unheard}"
+    yield f"on record but not received by a customer (repeated by HAProxy): {verdict.unheard}"
     others = verdict.violations - verdict.wrong["missing"] - verdict.wrong["twice"]
     yield f"answers that were not allowed: {others} of {count}, {verdict.challengers} of them by challengers"
     if not settled:

@@ -59,7 +59,7 @@ class MovedCustomers:
     def __init__(self, bank: Bank, model: str) -> None:
         self._rows, self._token, self._model = [named(row) for row in bank.rows[:500]], bank.token, model
         self._lock = threading.Lock()
-        self._keys: list[str] = ["anybody"]
+        self._keys: list[str] = ["any"]
 
     def ask(self, number: int) -> Question:
         """The next request."""
@@ -178,7 +178,7 @@ def _lines(moved: Moved, verdict: Verdict) -> Iterator[str]:
     took = sorted(moved.milliseconds)
     if len(took) > 1:
         p99 = statistics.quantiles(took, n=100)[98]
-        rest = f"worst {took[-1]:.0f} ms; {moved.unseen} moved nobody who asked"
+        rest = f"worst {took[-1]:.0f} ms; {moved.unseen} moved no customer of the load"
         yield f"last old answer of {len(took)} changes: p50 {statistics.median(took):.0f} ms, p99 {p99:.0f} ms, {rest}"
     if moved.prepared:
         yield f"a challenger's first share, its pool prepared first: at most {max(moved.prepared):.0f} ms"

@@ -1,7 +1,7 @@
 """A home folder with many models, each with a real signed bundle that answers as champion.
 
 Every fact went through the rules of release, so the platform starts with it as with any other; the evidence that the
-facts cite is made up, bundles, digests and signatures are real.
+facts cite is invented; bundles, digests and signatures are real.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def build_home(
 
     Args:
         explain: which decisions have reasons; adverse ones are a fifth of `model.rows`.
-        policy: tables that stand in place of those of the benchmark's policy.
+        policy: tables that replace those of the benchmark's policy.
 
     Returns:
         The champion of each model.

@@ -40,19 +40,19 @@ def lines(stage: Stage, folder: Path) -> Iterator[str]:
     platform.scale(stage.settings, 1)
 
 
-def _same_model(everybody: Sequence[Contender]) -> str:
-    scores = [contenders.score_in(one) for one in everybody]
+def _same_model(all_contenders: Sequence[Contender]) -> str:
+    scores = [contenders.score_in(one) for one in all_contenders]
     alike = np.allclose(scores, scores[0], rtol=0, atol=1e-6)
     if not alike:
         raise AssertionError(f"they do not answer with the same model: {scores}")
-    return f"all {len(everybody)} answer the first row with {scores[0]:.6f}: it is the same model"
+    return f"all {len(all_contenders)} answer the first row with {scores[0]:.6f}: it is the same model"
 
 
-def _compared(everybody: Sequence[Contender], clients: int) -> Iterator[str]:
-    results = take_turns(everybody, clients)
+def _compared(all_contenders: Sequence[Contender], clients: int) -> Iterator[str]:
+    results = take_turns(all_contenders, clients)
     ours = results[0]
     yield f"{clients} client{'s' if clients > 1 else ''}, requests/s, per CPU-second of the server side, p50 and p99:"
-    for contender, theirs in zip(everybody, results, strict=True):
+    for contender, theirs in zip(all_contenders, results, strict=True):
         yield f"  {contender.name:<24}{_line(theirs)}"
         if theirs is not ours:
             rate = ratios([one.rate for one in ours], [one.rate for one in theirs])

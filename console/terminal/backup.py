@@ -168,11 +168,13 @@ def _print_backup(made: Made, dest: Path, seconds: float) -> None:
         soft_wrap=True,
     )
     if made.keys:
-        out.print("It holds the keys: whoever has it can sign and read as this platform. Keep it like them.")
+        out.print(
+            "It holds the keys: with them anyone can sign and read as this platform. Protect it as you protect them."
+        )
     else:
         out.print("It holds no private keys and secrets: without keys/ and secrets/ nothing can go on from it.")
     if not made.settled:
-        out.print("Decisions were sealed all the while: after a restore some may stand in two segments.")
+        out.print("Decisions were sealed all the while: after a restore some may be in two segments.")
     for name in made.left_out:
         out.print(f"  left out, no regular file: {name}", soft_wrap=True, markup=False)
 
@@ -184,7 +186,7 @@ def _print_restored(done: Restored, settings: Settings, seconds: float) -> None:
         soft_wrap=True,
     )
     if done.seen is None:
-        out.print("No witness could be asked: whether there were newer records cannot be told.")
+        out.print("No witness could be reached: newer records than these may have existed.")
     elif not done.continues:
         out.print(f"The witness saw {done.seen} records; none of them is missing.")
     for line in done.lost:

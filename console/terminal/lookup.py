@@ -70,7 +70,7 @@ def sentences(answer: Found) -> list[str]:
         lines.append(f"Bundle {_short(decided['digest'])}, policy {_short(decided['policy_digest'])}.")
     elif decided["baseline_of"]:
         lines = [f"The baseline of {decided['baseline_of']} answered for {answer['model']} {when}."]
-        lines.append(f"Bundle {_short(decided['digest'])}, in which its threshold stands.")
+        lines.append(f"Bundle {_short(decided['digest'])}, which holds its threshold.")
     else:
         lines = [f"Nobody answered for {answer['model']} {when}: nothing was registered."]
     if decided["by"]:

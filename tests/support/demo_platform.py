@@ -37,13 +37,13 @@ class Platform:
 
     def person(self, name: str) -> Client:
         """A client signed in as the person of that role."""
-        doors = {"gateway": self.settings.gateway_url, "ledger": self.settings.ledger_url}
-        return Client.sign_in(name, self.passwords[name], **doors)
+        addresses = {"gateway": self.settings.gateway_url, "ledger": self.settings.ledger_url}
+        return Client.sign_in(name, self.passwords[name], **addresses)
 
     def machine(self, name: str) -> Client:
         """A client with a machine's token."""
-        doors: dict[str, Any] = {"gateway": self.settings.gateway_url, "ledger": self.settings.ledger_url}
-        return Client(self.settings.token(name), **doors)
+        addresses: dict[str, Any] = {"gateway": self.settings.gateway_url, "ledger": self.settings.ledger_url}
+        return Client(self.settings.token(name), **addresses)
 
     def command(self, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
         """Run the `plimsoll` command as a user would."""

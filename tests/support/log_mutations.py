@@ -205,12 +205,12 @@ def fork(folder: Path, record: int, signer: Signer) -> None:
         made = []
         for line in path.read_bytes().splitlines():
             number += 1
-            told = orjson.loads(line)
+            stored = orjson.loads(line)
             if number == record:
-                told["reason"] = "as it should have been"
+                stored["reason"] = "as it should have been"
             if number > record:
-                told["prev"] = leaf_hash(prev).hex() if "v" in told else hashlib.sha256(prev).hexdigest()
-            prev = canonical(told) if number >= record else line
+                stored["prev"] = leaf_hash(prev).hex() if "v" in stored else hashlib.sha256(prev).hexdigest()
+            prev = canonical(stored) if number >= record else line
             made.append(prev + b"\n")
         path.write_bytes(b"".join(made))
     sign_anew(folder, signer)

@@ -1068,12 +1068,12 @@ def test_the_terminal_backs_up_restores_and_drills(
     done = run("create", dest)
     assert done.exit_code == 0, done.output
     assert f"Backed up {len(house.ledger.records)} records" in done.output
-    assert "whoever has it can sign" in done.output
+    assert "with them anyone can sign" in done.output
     assert json.loads(run("create", dest, "--json").output)["records"] == len(house.ledger.records)
     done = run("restore", dest, "--home", other(settings).root)
     assert done.exit_code == 0, done.output
     assert "Restored and verified" in done.output
-    assert "No witness could be asked" in done.output
+    assert "No witness could be reached" in done.output
     assert run("restore", dest, "--home", other(settings).root).exit_code == 3
     found = json.loads(run("drill", "--json").output)
     assert (found["records"], found["further"]) == (len(house.ledger.records), backup_terminal.FURTHER)
