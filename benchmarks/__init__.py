@@ -1,1 +1,1 @@
-"""Measurements, side by side with peers in one run; read them as ratios."""
+"""Benchmarks beside peers in one run; only ratios are comparable between machines."""

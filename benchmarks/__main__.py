@@ -1,7 +1,7 @@
-"""`make bench`: run every measurement and print its table; `python -m benchmarks NAME …` runs those that are named.
+"""`make bench`: run every measurement and print its table; `python -m benchmarks NAME …` runs the named ones.
 
-A measurement is a module here with a function `run` that yields lines. `PLIMSOLL_BENCH=quick` shortens those that know
-how.
+A measurement is a module here with a function `run` that yields lines. `PLIMSOLL_BENCH=quick` shortens those that
+support it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _RUN = re.compile(r"^def run\(", re.MULTILINE)
 
 
 def names() -> list[str]:
-    """Every measurement: those of one part of the platform each, then the runs in which things fail."""
+    """Names of all measurements: first those of one part of the platform each, then the fault runs."""
     found = []
     for path in sorted(_FOLDER.rglob("*.py")):
         parts = path.relative_to(_FOLDER).with_suffix("").parts
@@ -29,7 +29,7 @@ def names() -> list[str]:
 
 
 def main(wanted: list[str]) -> None:
-    """Run what is named, everything when nothing is."""
+    """Run the named measurements, or all."""
     known = names()
     unknown = set(wanted) - set(known)
     if unknown:

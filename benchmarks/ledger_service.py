@@ -28,7 +28,7 @@ from lineage.accounts import Accounts
 from lineage.ledger import Ledger
 from lineage.log.signing_key import signer_at
 from lineage.settings import Settings
-from plimsoll.ledger import Ledger as Door
+from plimsoll.ledger import Ledger as LedgerClient
 
 RECORDS, QUESTIONS, CLIENTS, SECONDS, NEWS = 1_000_000, 300, 16, 5.0, 200
 
@@ -102,18 +102,18 @@ def _over_http(settings: Settings, records: int, rng: random.Random) -> Iterator
 
 def _appends(settings: Settings) -> Iterator[str]:
     taken: list[float] = []
-    doors = [Door(settings.ledger_url, settings.token("controller"), timeout=60.0) for _ in range(CLIENTS)]
-    for door in doors:  # connected first: making a client reads certificates, which would hold up the others
-        door.append("AlertRaised", model="model-1", data=_ALERT)
+    clients = [LedgerClient(settings.ledger_url, settings.token("controller"), timeout=60.0) for _ in range(CLIENTS)]
+    for client in clients:  # connected first: creating a client reads certificates, which would delay the others
+        client.append("AlertRaised", model="model-1", data=_ALERT)
     end = time.perf_counter() + SECONDS
 
-    def write(door: Door) -> None:
+    def write(client: LedgerClient) -> None:
         while (began := time.perf_counter()) < end:
-            door.append("AlertRaised", model="model-1", data=_ALERT)
+            client.append("AlertRaised", model="model-1", data=_ALERT)
             taken.append(time.perf_counter() - began)
-        door.close()
+        client.close()
 
-    threads = [threading.Thread(target=write, args=(door,)) for door in doors]
+    threads = [threading.Thread(target=write, args=(client,)) for client in clients]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -122,7 +122,7 @@ def _appends(settings: Settings) -> Iterator[str]:
 
 
 def _bare_appends(settings: Settings) -> Iterator[str]:
-    """The same without the work of a client library, which shares this machine with the service."""
+    """As `_appends`, without the work of the client library, which shares this machine with the service."""
     taken: list[float] = []
     body = orjson.dumps({"kind": "AlertRaised", "model": "model-1", "data": _ALERT})
     token = settings.token("controller")
@@ -149,8 +149,8 @@ def _bare_appends(settings: Settings) -> Iterator[str]:
 
 def _news(settings: Settings, followers: int) -> Iterator[str]:
     """From the acknowledgement of an append to its arrival at each follower of server-sent events."""
-    door = Door(settings.ledger_url, settings.token("controller"), timeout=60.0)
-    head = door.records(after=0, limit=1)["head"]
+    client = LedgerClient(settings.ledger_url, settings.token("controller"), timeout=60.0)
+    head = client.records(after=0, limit=1)["head"]
     following = threading.Barrier(followers + 1)
 
     def follow() -> dict[int, float]:
@@ -171,13 +171,13 @@ def _news(settings: Settings, followers: int) -> Iterator[str]:
     with ThreadPoolExecutor(followers) as pool:
         seen = [pool.submit(follow) for _ in range(followers)]
         following.wait(60)
-        told = {}
+        acknowledged = {}
         for _ in range(NEWS):
-            seq = door.append("AlertRaised", model="model-1", data=_ALERT)["seq"]
-            told[seq] = time.perf_counter()
-        late = [max(0.0, one.result()[seq] - at) for one in seen for seq, at in told.items()]
+            seq = client.append("AlertRaised", model="model-1", data=_ALERT)["seq"]
+            acknowledged[seq] = time.perf_counter()
+        late = [max(0.0, one.result()[seq] - at) for one in seen for seq, at in acknowledged.items()]
     yield _line(f"acknowledged to followed by {followers}", late)
-    door.close()
+    client.close()
 
 
 _ALERT = {"alert": "drill", "about": None, "severity": "ticket", "summary": "a drill", "evidence": None}

@@ -1,6 +1,6 @@
-"""The lineage store with 1,000,000 records: making it anew, opening it again, and the history of a release or model.
+"""The lineage store with 1,000,000 records: rebuilding it, opening it, and the history of a release or model.
 
-Records are made from their number when they are asked for, as the log reads them from disk: 50 models, 200 releases
+Records are generated from their number on access, as the log reads them from disk: 50 models, 200 releases
 each, 100 records a release. Queries are timed through `Store.query`, as the service asks them, on one thread.
 """
 
@@ -36,7 +36,7 @@ QUERIES = (
     "fairness",
 )
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
-#: What a release leaves behind, in this order, and how often; the last says whether the record names the release.
+#: Records of one release in order: kind, count, and whether the record names the release.
 LIFE = (
     *(("DatasetPinned", 1, False), ("ModelTrained", 1, True), ("CheckCompleted", 12, True)),
     *(("CandidateValidated", 1, True), ("ReleaseRegistered", 1, True), ("CanaryStarted", 1, True)),
@@ -51,7 +51,7 @@ STEPS = [(kind, named) for kind, times, named in LIFE for _ in range(times)]
 _JUDGED = '{"share":0.25,"judgement":{"verdict":"HOLD","reasons":["too few","ratio %(x)f"],"seconds":%(x)f}}'
 _FEATURES = ",".join(['{"feature":"PAY_%(n)d","score":%(x)f,"method":"PSI","limit":0.1,"drifted":false}'] * 6)
 _GROUPS = ",".join(['{"group":"%(n)d","n":300,"favourable_rate":%(x)f,"interval":[%(x)f,%(x)f]}'] * 2)
-#: What facts say, by kind; other kinds say what a promotion does.
+#: Data of facts by kind; other kinds have that of a promotion.
 DATA = {
     "ModelTrained": '{"digest":"%(digest)s","policy_digest":"%(digest)s","fingerprint":"%(digest)s","run_id":"%(id)s",'
     '"author":"scientist","threshold":%(x)f,"metrics":{"auc":%(x)f},'
@@ -68,7 +68,7 @@ DATA = {
 
 
 class Synthetic(Sequence[Record]):
-    """The first `count` records of a log that goes on for ever."""
+    """The first `count` records of an endless generated log."""
 
     def __init__(self, count: int) -> None:
         self._count = count
@@ -112,15 +112,15 @@ def record_of(number: int) -> Record:
 
 
 def data_of(kind: str, release: str, number: int) -> Record:
-    """What a fact of this kind says: as long, and as different from the next one, as real ones are."""
+    """Data of a fact of this kind, as long and as varied as real ones."""
     digest = "sha256:" + hashlib.sha256(b"%s %d" % (kind.encode(), number)).hexdigest()
     some = {"release": release, "digest": digest, "id": digest[7:23], "n": number, "x": number % 997 / 997}
-    told: Record = orjson.loads(DATA.get(kind, DATA["ReleasePromoted"]) % some)
-    return told
+    data: Record = orjson.loads(DATA.get(kind, DATA["ReleasePromoted"]) % some)
+    return data
 
 
 def run() -> Iterator[str]:
-    """Seconds for making and opening, milliseconds for queries."""
+    """Seconds to rebuild and to open, milliseconds of queries."""
     records = Synthetic(RECORDS)
     making = _seconds(lambda: [records[start : start + 20_000][0] for start in range(0, RECORDS, 20_000)])
     with tempfile.TemporaryDirectory(dir=".") as folder:

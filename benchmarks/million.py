@@ -1,6 +1,6 @@
-"""A log as years of a bank make it: 500 models, each with one release after the other, watched in between.
+"""A generated log of some years of a bank: 500 models, each with successive releases, monitored in between.
 
-Every record is one that the rules of release let pass where it stands; times, names and digests are made up.
+Every record satisfies the rules of release at its place; times, names and digests are invented.
 """
 
 from __future__ import annotations
@@ -63,7 +63,9 @@ def _envelope(number: int, fact: Fact) -> Json:
         "actor": {"name": name, "role": role},
         "reason": "the evidence is sound" if role not in ("service", "platform") else None,
         "data": data,
-        "key": hashlib.md5(b"%d" % number, usedforsecurity=False).hexdigest(),  # as the client makes them up
+        "key": hashlib.md5(
+            b"%d" % number, usedforsecurity=False
+        ).hexdigest(),  # in the form of the client's random keys
     }
 
 
@@ -105,7 +107,7 @@ def _life(model: str, number: int) -> Iterator[Fact]:
 
 
 def _watched(model: str, release: str, tick: int) -> Fact:
-    """What the controller measures of live traffic, sealed decisions mostly."""
+    """Facts about live traffic, mostly sealed decisions."""
     kind = (
         "DecisionsSealed",
         "DriftMeasured",

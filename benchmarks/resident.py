@@ -45,7 +45,7 @@ def run() -> Iterator[str]:
         for count in counts:
             targets = _fill(Settings(home=home), count)
             bare, ours = (_measured(mode, home, targets) for mode in ("bare", "store"))
-            yield from _told(count, bare, ours)
+            yield from _lines(count, bare, ours)
         churned = _measured("churn", home, targets[: COUNTS[0]])
         yield (
             f"budget 100 MiB, {churned['fetched']} random fetches: {churned['milliseconds']:.1f} ms each (median), "
@@ -54,7 +54,7 @@ def run() -> Iterator[str]:
         )
 
 
-def _told(count: int, bare: dict[str, float], ours: dict[str, float]) -> Iterator[str]:
+def _lines(count: int, bare: dict[str, float], ours: dict[str, float]) -> Iterator[str]:
     yield (
         f"{count} models  bare Booster {bare['each']:.3f} MiB, in a Bundle {ours['each']:.3f} MiB, "
         f"ratio {ours['each'] / bare['each']:.3f}; the store accounts {ours['accounted']:.3f} MiB"
@@ -64,11 +64,11 @@ def _told(count: int, bare: dict[str, float], ours: dict[str, float]) -> Iterato
         f"(bare {bare['seconds'] / count * 1e3:.1f} ms); again after eviction {ours['again']:.1f} ms; "
         f"sandbox {ours['sandbox']:.0f} MiB"
     )
-    for name, told in (("Booster", bare), ("Bundle", ours)):
+    for name, measured in (("Booster", bare), ("Bundle", ours)):
         yield (
-            f"  {name:<8} parse and score  hot p50 {told['hot_50']:.0f} p99 {told['hot_99']:.0f} µs, "
-            f"random p50 {told['any_50']:.0f} p99 {told['any_99']:.0f} µs; p99 ratio {told['ratio']:.2f} "
-            f"({told['ratio_low']:.2f} to {told['ratio_high']:.2f} in half of the rounds)"
+            f"  {name:<8} parse and score  hot p50 {measured['hot_50']:.0f} p99 {measured['hot_99']:.0f} µs, "
+            f"random p50 {measured['any_50']:.0f} p99 {measured['any_99']:.0f} µs; p99 ratio {measured['ratio']:.2f} "
+            f"({measured['ratio_low']:.2f} to {measured['ratio_high']:.2f} in half of the rounds)"
         )
 
 
@@ -100,7 +100,7 @@ def _with_other_leaves(original: bytes, seed: int) -> bytes:
 
 
 def _numbers(content: bytearray, at: int, name: bytes, kind: str) -> Any:
-    """A typed array of Universal Binary JSON, to be changed in place."""
+    """A mutable view of a typed array in Universal Binary JSON."""
     at += len(name)
     count = int.from_bytes(content[at : at + 8])
     return np.frombuffer(content, dtype=kind, count=count, offset=at + 8)
@@ -119,7 +119,7 @@ def _memory(process: int | str = "self") -> float:
 
 
 def _bare(settings: Settings, targets: list[Target]) -> dict[str, float]:
-    """As somebody would without us: read the file, load it, keep it."""
+    """The baseline without the platform: read the file, load it, keep it."""
     xgb = import_xgboost()
     paths = [settings.artefacts / target.folder / "model.ubj" for target in targets]
     _load_bare(xgb, paths[0])
@@ -169,7 +169,7 @@ def _store(settings: Settings, targets: list[Target]) -> dict[str, float]:
 
 
 def _again(settings: Settings, targets: list[Target]) -> float:
-    """Milliseconds of a load in a replica that has proven the bundle before."""
+    """Milliseconds of a repeated load in a replica that has verified the bundle before."""
     store, chosen = BundleStore(settings), Random(1).sample(targets, 50)
     began = time.perf_counter()
     store.load(chosen)
@@ -177,7 +177,7 @@ def _again(settings: Settings, targets: list[Target]) -> float:
 
 
 def _speed(ask: Callable[[int, dict[str, Any]], object], count: int) -> dict[str, float]:
-    """Microseconds of asking model 0 and of asking any of `count`, in rounds that take turns."""
+    """Microseconds of scoring model 0 and a random one of `count`, in alternating rounds."""
     draw = Random(1)
     asked = [dict(zip(NAMES, row, strict=True)) for row in rows(ASKED, seed=6).tolist()]
     taken: dict[str, list[list[float]]] = {"hot": [], "any": []}
@@ -189,22 +189,22 @@ def _speed(ask: Callable[[int, dict[str, Any]], object], count: int) -> dict[str
                 began = time.perf_counter()
                 ask(which, features)
                 times.append((time.perf_counter() - began) * 1e6)
-            if number:  # the first round warms
+            if number:  # the first round warms up
                 taken[name].append(times)
-    told = {}
+    measured = {}
     for name, rounds in taken.items():
         percentiles = statistics.quantiles([one for times in rounds for one in times], n=100)
-        told |= {f"{name}_50": percentiles[49], f"{name}_99": percentiles[98]}
+        measured |= {f"{name}_50": percentiles[49], f"{name}_99": percentiles[98]}
     ratios = [
         statistics.quantiles(one, n=100)[98] / statistics.quantiles(other, n=100)[98]
         for one, other in zip(taken["any"], taken["hot"], strict=True)
     ]
     low, middle, high = statistics.quantiles(ratios, n=4)
-    return told | {"ratio": middle, "ratio_low": low, "ratio_high": high}
+    return measured | {"ratio": middle, "ratio_low": low, "ratio_high": high}
 
 
 def _churn(settings: Settings, targets: list[Target]) -> dict[str, float]:
-    """A working set five times the budget: what loading on demand costs, and whether memory stays within bounds."""
+    """A working set of five times the budget: the cost of loading on demand, and memory against the budget."""
     store, draw = BundleStore(settings.model_copy(update={"model_memory_mib": 100})), Random(1)
     store.load(targets)
     times = []
@@ -236,7 +236,7 @@ def main(mode: str, home: str, count: str) -> None:
     measure = {"bare": _bare, "store": _store, "churn": _churn}[mode]
     print(json.dumps(measure(settings, targets)), flush=True)
     process_sandbox().close()
-    os._exit(0)  # 5,000 models need not be taken down one by one
+    os._exit(0)  # skips freeing 5,000 models
 
 
 if __name__ == "__main__":

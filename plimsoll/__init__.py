@@ -6,8 +6,7 @@
         decision = client.decide("credit-default", {"LIMIT_BAL": 20000, …}, key="customer-17")
         print(decision.decision, decision.reasons)
 
-`AsyncClient` is its twin for asyncio: the same methods, awaited. Importing it loads httpx and the standard library
-only.
+`AsyncClient` has the same methods for asyncio. Importing this package loads httpx and the standard library only.
 """
 
 from plimsoll.async_client import AsyncClient

@@ -1,4 +1,4 @@
-"""`Client`: ask for decisions, and govern releases, from Python."""
+"""`Client`: request decisions and govern releases from Python."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _PAGE = 500
 
 
 class Client:
-    """Talks to the gateway (decisions) and to the ledger service (governance).
+    """Client of the gateway (decisions) and of the ledger service (governance).
 
     Args:
         token: a bearer token; `Client.sign_in` makes one from name and password.
-        gateway: where decisions are answered.
-        ledger: where releases are governed.
+        gateway: base URL of the gateway.
+        ledger: base URL of the ledger service.
         timeout: seconds that one call may take.
 
     Raises (every method):
         plimsoll.Invalid: what was sent is wrong; `field` names it.
-        plimsoll.Refused: a control said no; the message says what would make it acceptable.
-        plimsoll.Unavailable: the other side cannot answer now.
+        plimsoll.Refused: a control refused; the message says what would be acceptable.
+        plimsoll.Unavailable: the service cannot answer now.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         self._gateway.close()
         self._ledger.close()
 
@@ -83,8 +83,8 @@ class Client:
         Args:
             features: every feature of the model by name; or
             entity: the entity's key by name, `{"ID": 42}`: its features come from the feature store.
-            key: the customer's key; the same key is always answered by the same side of a split.
-            purpose: `customer`; services may ask for `verification`, which is recorded but never judged.
+            key: the customer's key; the same key always falls on the same arm of a split.
+            purpose: `customer`; services may use `verification`, which is recorded but not judged.
         """
         known = {"features": features, "entity": entity, "key": key, "purpose": purpose}
         body = {name: value for name, value in known.items() if value is not None}
@@ -128,7 +128,7 @@ class Client:
         return answer
 
     def outcome(self, model: str, decision_id: str, outcome: int) -> None:
-        """Say what became of a decision: 1 when the event that the model predicts happened, else 0."""
+        """Report the outcome of a decision: 1 when the event that the model predicts happened, else 0."""
         self._gateway.send(
             "POST", f"/outcome/{part(model)}", json={"decision_id": decision_id, "outcome": outcome}, again=True
         )
@@ -150,11 +150,11 @@ class Client:
         return view
 
     def releases(self, model: str | None = None, *, state: str | None = None, limit: int | None = None) -> list[Json]:
-        """Releases, the one that moved last first.
+        """Releases, the most recently changed first.
 
         Args:
-            state: in this state only, or in several with commas between them.
-            limit: at most so many; all when None.
+            state: one state, or several separated by commas.
+            limit: maximum number; all when None.
         """
         return self._all_pages("/v1/releases", "releases", limit, model=model, state=state)
 
@@ -164,14 +164,14 @@ class Client:
         return view
 
     def inbox(self, *, limit: int = 50) -> Json:
-        """What waits for this person, worst first: `items` and `total`."""
+        """Tasks that wait for this person, worst first: `items` and `total`."""
         view: Json = self._ledger.get("/v1/inbox", limit=limit)
         return view
 
     def actions(self, subject: str | None) -> list[Json]:
-        """What this person may do to a release, a model, or the kill switch of all models (None), and why not.
+        """Actions on a release, a model, or the kill switch of all models (None), by a dry run of the ledger's rules.
 
-        Each has `verb`, `possible`, `why_not`, `next_share` and `roles`, as the ledger's rules say it now.
+        Each has `verb`, `possible`, `why_not`, `next_share` and `roles`, for this person and now.
         """
         path = "/v1/kill" if subject is None else f"/v1/{'releases' if '@' in subject else 'models'}/{part(subject)}"
         found: list[Json] = self._ledger.get(f"{path}/actions")["actions"]
@@ -199,7 +199,7 @@ class Client:
         return self._act(f"/v1/models/{part(model)}/rollback", {"reason": reason, "to": to})
 
     def retrain(self, model: str, folder: str, reason: str, *, options: Json | None = None) -> Json:
-        """Ask for a training run on a model folder; the controller starts it."""
+        """Request a training run on a model folder; the controller starts it."""
         body = {"reason": reason, "folder": folder, "options": options or {}}
         return self._act(f"/v1/models/{part(model)}/retrain", body)
 
@@ -211,27 +211,27 @@ class Client:
         return view
 
     def kill(self, model: str | None, reason: str, *, answer: str = "baseline") -> Json:
-        """Stop a model at once, or all of them (None); it stays so until two people let go.
+        """Stop a model at once, or all models (None), until two people release the switch.
 
         Args:
-            answer: what customers get meanwhile: of the `baseline`, or `nothing`.
+            answer: what customers get meanwhile: `baseline` or `nothing`.
         """
         return self._act(_switch(model), {"reason": reason, "answer": answer})
 
     def ask_kill_release(self, model: str | None, reason: str) -> Json:
-        """Ask to let a model go, or all of them (None); a second person has to confirm with `release_kill`."""
+        """Request the release of a kill switch; a second person has to confirm it with `release_kill`."""
         return self._act(f"{_switch(model)}/ask-release", {"reason": reason}, self._seen_switch(model))
 
     def release_kill(self, model: str | None, reason: str) -> Json:
-        """Let go what somebody else asked to let go."""
+        """Release a kill switch whose release another person requested."""
         return self._act(f"{_switch(model)}/release", {"reason": reason}, self._seen_switch(model))
 
     def start_shadow(self, release: str, reason: str) -> Json:
-        """Let a registered release score copies of live requests; nothing of it is used."""
+        """Let a registered release score copies of live requests; its answers are not used."""
         return self._act(f"/v1/releases/{part(release)}/shadow/start", {"reason": reason})
 
     def stop_shadow(self, release: str, reason: str) -> Json:
-        """End that."""
+        """Stop scoring copies of live requests."""
         return self._act(f"/v1/releases/{part(release)}/shadow/stop", {"reason": reason})
 
     # Audit
@@ -247,42 +247,45 @@ class Client:
         return rows
 
     def verify(self) -> Json:
-        """Have the whole record verified: `{"ok", "records", "problems", …}`."""
+        """Verify the whole record: `{"ok", "records", "problems", …}`."""
         result: Json = self._ledger.ask("GET", "/v1/verify", timeout=120.0)
         return result
 
     def asof(self, model: str, *, at: str | None = None, seq: int | None = None) -> Json:
-        """Which release, threshold and policy answered at that time (RFC 3339 with its zone) or record, and who put
-        them there."""
+        """Release, threshold and policy that answered at a time or record, and who released them.
+
+        Args:
+            at: RFC 3339 with its zone.
+        """
         answer: Json = self._ledger.get(f"/v1/models/{part(model)}/asof", at=at, seq=seq)
         return answer
 
     def provenance(
         self, *, release: str | None = None, dataset: str | None = None, model: str | None = None
     ) -> dict[str, list[Json]]:
-        """Where a release comes from and what came of a data set: `{"nodes": […], "edges": […]}`."""
+        """Origin of a release, or what was made from a data set: `{"nodes": […], "edges": […]}`."""
         graph: dict[str, list[Json]] = self._ledger.get("/v1/provenance", release=release, dataset=dataset, model=model)
         return graph
 
     def rebuild_store(self) -> Json:
-        """Make the lineage store anew from the log: `{"records", "seconds"}`."""
+        """Rebuild the lineage store from the log: `{"records", "seconds"}`."""
         done: Json = self._ledger.ask("POST", "/v1/store/rebuild", timeout=600.0)
         return done
 
     def proof(self, seq: int, *, size: int | None = None) -> Json:
-        """One record with its inclusion proof and the checkpoint that it leads to, for an outsider to check."""
+        """One record with its inclusion proof and checkpoint, to be verified without this platform."""
         bundle: Json = self._ledger.get(f"/v1/proof/{seq}", size=size)
         return bundle
 
     def checkpoint(self, *, cosigned: bool = False) -> str:
-        """The newest checkpoint as a signed note; keep it, and the record behind it can never be denied."""
+        """The newest checkpoint as a signed note; kept elsewhere, it proves the record up to its size."""
         return self._ledger.send("GET", "/v1/checkpoint", params={"cosigned": cosigned or None}).text
 
     def dossier(self, release: str, *, upto: int | None = None) -> bytes:
         """Everything about one release with its proofs and the verifier, as a zip.
 
         Args:
-            upto: the record at which it stands; the newest about the release when None.
+            upto: number of its last record; the newest about the release when None.
         """
         path = f"/v1/releases/{part(release)}/dossier"
         return self._ledger.send("GET", path, params={"upto": upto}, timeout=120.0).content
@@ -290,7 +293,7 @@ class Client:
     # Decisions and the people they are about
 
     def decision(self, decision_id: str) -> Json:
-        """One answered request as recorded, and where the record of it lies."""
+        """One decision as recorded, and where its record is stored."""
         found: Json = self._ledger.get(f"/v1/decisions/{part(decision_id)}")
         return found
 
@@ -299,19 +302,19 @@ class Client:
         return self._about("history", {"subject": subject})
 
     def erase(self, subject: str, reason: str, *, identity_verified: bool = False) -> Json:
-        """Destroy the key of one person's data; answers with what was touched."""
+        """Destroy the key of one person's data; returns what was affected."""
         return self._about("erase", {"subject": subject, "reason": reason, "identity_verified": identity_verified})
 
     def hold(self, subject: str, reason: str) -> Json:
-        """Forbid the erasure of one person's data, e.g. while a court wants it."""
+        """Forbid the erasure of one person's data, e.g. for a court."""
         return self._about("hold", {"subject": subject, "reason": reason})
 
     def release_hold(self, subject: str, reason: str) -> Json:
-        """Allow the erasure again."""
+        """Allow the erasure of one person's data again."""
         return self._about("release-hold", {"subject": subject, "reason": reason})
 
     def _about(self, verb: str, body: Json) -> Json:
-        # The person is named in the body, never in an address: addresses stand in logs.
+        # The person is named in the body, because URLs are written to logs.
         headers = {"Idempotency-Key": uuid.uuid4().hex}
         answer: Json = self._ledger.ask("POST", f"/v1/subjects/{verb}", json=body, headers=headers, timeout=120.0)
         return answer

@@ -1,4 +1,4 @@
-"""A decision as the gateway gives it."""
+"""A decision as the gateway returns it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,15 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Decision:
-    """One answered request."""
+    """One answered request.
+
+    Attributes:
+        decision_id: identifies it for outcomes and in the record.
+        digest: of the bundle of `release`.
+        role: `champion`, `challenger` or `baseline`.
+        fallback: why another release than the one chosen answered; None otherwise.
+        replica: id of the gateway replica.
+    """
 
     decision: str
     score: float

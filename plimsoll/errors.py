@@ -1,10 +1,10 @@
-"""What a call can answer instead of a result.
+"""Errors of the client.
 
 Error
-├── Invalid      what you sent is wrong (HTTP 400, 404, 405, 413, 422)
-│   └── Unknown  the thing you named does not exist (404)
-├── Refused      a control said no (401, 403, 409, 412, 428, 429)
-└── Unavailable  the other side cannot answer now (5xx, no connection, time out)
+├── Invalid      the request is wrong (HTTP 400, 404, 405, 413, 422)
+│   └── Unknown  the named resource does not exist (404)
+├── Refused      a control refused (401, 403, 409, 412, 428, 429)
+└── Unavailable  the service cannot answer now (5xx, no connection, time out)
 """
 
 from __future__ import annotations
@@ -33,23 +33,23 @@ class Error(Exception):
 
 
 class Invalid(Error):
-    """What was sent is wrong."""
+    """The request is wrong; `field` names the member."""
 
 
 class Unknown(Invalid):
-    """The thing named does not exist."""
+    """The named resource does not exist."""
 
 
 class Refused(Error):
-    """A control refused."""
+    """A control refused: access, a rule of release, or a limit."""
 
 
 class Unavailable(Error):
-    """The other side cannot answer now."""
+    """The service cannot answer now, or cannot be reached."""
 
 
 def error_from(status: int, body: Any, text: str) -> Error:
-    """The error that an answer with this status and JSON body stands for."""
+    """The error for a reply with this status, JSON body and text."""
     body = body if isinstance(body, dict) else {}
     message = str(body.get("error") or text or f"HTTP {status}")
     if status == 404:

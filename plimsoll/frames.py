@@ -7,7 +7,7 @@ from typing import Any
 
 from plimsoll.errors import Invalid
 
-ROWS_MOST = 256  # that one request may hold
+ROWS_MOST = 256  # in one request
 
 
 def columns_of(frame: Any) -> dict[str, list[Any]]:
@@ -31,7 +31,7 @@ def tensor(name: str, values: Sequence[Any]) -> dict[str, Any]:
         plimsoll.Invalid: a value is missing, or the values are neither all numbers nor all texts.
     """
     kinds = {type(value) for value in values}
-    # NaN is the one value that is not what it is.
+    # Only NaN differs from itself.
     missing = next((at for at, value in enumerate(values) if value is None or value != value), None)
     if missing is not None:
         raise Invalid(f"{name} is missing in row {missing}; expected a value in every row", field=name)
@@ -42,8 +42,8 @@ def tensor(name: str, values: Sequence[Any]) -> dict[str, Any]:
     elif kinds <= {str}:
         datatype = "BYTES"
     else:
-        told = ", ".join(sorted(kind.__name__ for kind in kinds))
-        raise Invalid(f"{name} holds {told}; expected numbers or texts", field=name)
+        types = ", ".join(sorted(kind.__name__ for kind in kinds))
+        raise Invalid(f"{name} holds {types}; expected numbers or texts", field=name)
     return {"name": name, "shape": [len(values)], "datatype": datatype, "data": list(values)}
 
 

@@ -1,4 +1,4 @@
-"""The ledger as the platform's own services see it: append facts, read the fold, follow the log."""
+"""Client of the ledger for the platform's own services: append facts, read the fold, follow the log."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Record = dict[str, Any]
 
 
 class Ledger:
-    """A service's door to the ledger.
+    """Connection of a service to the ledger.
 
     Args:
-        url: where the ledger service listens, e.g. `http://127.0.0.1:7411`.
+        url: of the ledger service, e.g. `http://127.0.0.1:7411`.
         token: the bearer token of a machine account.
     """
 
@@ -38,10 +38,10 @@ class Ledger:
         """Append one fact; when this returns it is on disk.
 
         Args:
-            key: idempotency key; the same key and content give the first record again. Made up when absent.
+            key: idempotency key; the same key and content return the first record. Random when absent.
 
         Raises:
-            plimsoll.errors.Refused: a guard of the release state machine said no.
+            plimsoll.errors.Refused: a guard of the release state machine refused.
             plimsoll.errors.Invalid: the fact is not well formed.
         """
         body = {"kind": kind, "model": model, "release": release, "reason": reason, "data": data}
@@ -50,7 +50,7 @@ class Ledger:
         return record
 
     def changes(self, after: int = 0) -> dict[str, Any]:
-        """What records behind `after` changed: `{"seq", "kill", "models": {...}, "releases": {...}}`.
+        """Changes by records after `after`: `{"seq", "kill", "models": {...}, "releases": {...}}`.
 
         `kill` is the switch of all models. `releases` are those of the changed models that may answer or move.
         """
@@ -91,5 +91,5 @@ class Ledger:
         return tokens
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         self._wire.close()

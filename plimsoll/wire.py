@@ -14,14 +14,14 @@ from plimsoll.errors import Invalid, Unavailable, error_from
 
 
 def part(name: str) -> str:
-    """A name as one part of a path, whatever characters it holds: it can never lead to another address."""
+    """A name escaped as one segment of a URL path; it cannot lead to another path."""
     return quote(name, safe="@", errors="replace").replace(".", "%2E")
 
 
 def pause_before_again(status: int, retry_after: str, most: int = 2) -> float | None:
-    """Seconds after which to ask once more, or None where that is of no use (RFC 9110, 10.2.3, in seconds only).
+    """Seconds after which to retry once, or None where a retry is useless (RFC 9110, 10.2.3, in seconds only).
 
-    A little more than was said, by chance: those who were refused together do not come back together.
+    Up to half as long again at random, so that clients that were refused together do not return together.
     """
     if status != 503 or not retry_after.isdigit() or int(retry_after[:9]) > most:
         return None
@@ -29,10 +29,10 @@ def pause_before_again(status: int, retry_after: str, most: int = 2) -> float | 
 
 
 class Wire:
-    """Sends JSON, returns JSON.
+    """HTTP connection that sends and returns JSON.
 
     Raises (every call):
-        plimsoll.errors.Error: see `plimsoll.errors` for which status is which.
+        plimsoll.errors.Error: by status, see `plimsoll.errors`.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Wire:
     ) -> None:
         self.url = url.rstrip("/")
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        # trust_env off: a proxy set for browsing must never see a bank's decisions.
+        # trust_env off: a proxy configured for browsing must not receive decisions.
         self._http = httpx.Client(
             base_url=self.url, headers=headers, timeout=timeout, transport=transport, trust_env=False
         )
@@ -56,11 +56,11 @@ class Wire:
         timeout: float | None = None,
         again: bool = False,
     ) -> httpx.Response:
-        """Send one request; the answer is a success.
+        """Send one request and return its successful response.
 
         Args:
-            again: asking twice does no harm; ask once more when the connection breaks before an answer, as a kept one
-                does when the other side is replaced, and when the answer is 503 with a moment to come back.
+            again: the request is idempotent: retry it once when the connection breaks before a reply, as a kept one
+                does when the server is replaced, and when the reply is 503 with a short Retry-After.
         """
         for name, value in (headers or {}).items():
             if not (value.isascii() and value.isprintable() and value == value.strip()):
@@ -82,7 +82,7 @@ class Wire:
             raise Unavailable(f"{method} {self.url}{path} did not answer in time", code="timeout") from error
         except httpx.RequestError as error:
             raise Unavailable(
-                f"cannot reach {self.url}: {error}. Is it running? `plimsoll doctor` tells", code="unreachable"
+                f"cannot reach {self.url}: {error}. Is it running? See `plimsoll doctor`", code="unreachable"
             ) from error
         if not response.is_success:
             raise error_from(response.status_code, _json_of(response), response.text[:300])
@@ -102,7 +102,7 @@ class Wire:
         return self._http.send(request)
 
     def ask(self, method: str, path: str, **options: Any) -> Any:
-        """`send`, and parse the answer; options as for `send`."""
+        """`send`, and parse the JSON of the response; options as for `send`."""
         response = self.send(method, path, **options)
         try:
             return response.json()
@@ -114,7 +114,7 @@ class Wire:
         return self.ask("GET", path, params=params)
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         self._http.close()
 
 

@@ -1,7 +1,7 @@
-"""Canary: a share of real traffic meets the challenger, and the judge says whether it may go on.
+"""Canary: the challenger answers a share of live traffic, and the judge's verdict advances, holds or aborts it.
 
-Judging goes on while people deliberate and while the rollout ramps up: harm ends a release at every stage. A hold ends
-at the policy's deadline with the champion kept.
+The verdict applies during review and rollout too: harm ends a release at every stage. A hold that outlasts the
+policy's deadline ends with the champion kept.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from lineage.state.entities import Model, Release
 from serve.intent import Intention
 from serve.judge.verdict import Judgement
 
-_SAID = 3  # reasons that a hold names
+_MAX_REASONS = 3  # in one CanaryHeld
 
 
 def step(model: Model, release: Release, judgement: Judgement, now: datetime) -> Intention | None:
-    """The next fact about a release in flight, or None where there is nothing to say.
+    """The next fact about a release in flight, or None where nothing changed.
 
     Args:
         model, release: of the ledger's fold; the release is the model's challenger.
-        judgement: what the judge says now.
+        judgement: of the evidence up to `now`.
     """
     control = model.champion or "baseline"
     if control != release.control:
@@ -36,16 +36,16 @@ def step(model: Model, release: Release, judgement: Judgement, now: datetime) ->
 
 
 def hold(release: Release, judgement: Judgement, now: datetime) -> Intention | None:
-    """Say why the release waits, when that has changed."""
-    why = "; ".join(judgement.reasons[:_SAID])
+    """CanaryHeld with the judge's reasons, or None where they did not change or changed less than 5 s ago."""
+    why = "; ".join(judgement.reasons[:_MAX_REASONS])
     held = release.hold
     if held and (held.why == why or (now - instant(held.at)).total_seconds() < 5.0):
-        return None  # a reason that comes and goes must not fill the record
+        return None  # alternating reasons must not fill the record
     return Intention("CanaryHeld", release.release, {"why": why, "judgement": judgement.to_dict()})
 
 
 def overdue(release: Release, since: str | None, judgement: Judgement, now: datetime) -> Intention | None:
-    """End what has waited longer than the policy allows."""
+    """CanaryAborted when the release has waited longer than the policy's deadline, else None."""
     minutes = release.terms.canary.deadline_minutes
     if since is None or now - instant(since) <= timedelta(minutes=minutes):
         return None

@@ -1,4 +1,4 @@
-"""Monitor: seal what was decided, compare live traffic with the reference, and ask for retraining when it moved."""
+"""Monitor: compares live traffic with the reference, raises alerts, and requests retraining when it drifted."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ from serve.ledger_view import LedgerView
 def drift_intentions(model: Model, release: Release, waiting: Sequence[str], data: dict[str, Any]) -> list[Intention]:
     """The facts that follow from a measurement of drift.
 
-    Retraining comes before the alert that ends the asking: a controller that dies between the two asks for nothing
-    twice and forgets nothing.
+    RetrainRequested precedes AlertRaised, because an open alert suppresses further requests: a controller that ends
+    between the two neither repeats nor loses the request.
 
     Args:
-        waiting: candidates newer than the champion that nobody has decided on; while there are any, another one would
-            help nobody.
+        waiting: undecided candidates newer than the champion; while there are any, no retraining is requested.
         data: of DriftMeasured.
     """
     name = model.model
@@ -48,7 +47,7 @@ def fairness_intentions(model: Model, data: dict[str, Any]) -> list[Intention]:
 
 
 def candidates_waiting(view: LedgerView, champion: Release) -> list[str]:
-    """Releases of the champion's model that are newer than it and that nobody has decided on."""
+    """Releases of the champion's model that are newer than it and not yet decided on."""
     undecided = ("trained", "validated", "registered")
     return [
         release.release
@@ -58,7 +57,7 @@ def candidates_waiting(view: LedgerView, champion: Release) -> list[str]:
 
 
 def window_frame(names: Sequence[str], records: list[dict[str, Any]]) -> pl.DataFrame:
-    """Decisions in the form of the bundle's reference: features as the model took them, `score`, and `at`."""
+    """Decisions in the columns of the bundle's reference: encoded features, `score`, and `at`; one row each."""
     rows = [[float(value) for value in record["features"]] for record in records]
     columns = {name: [row[position] for row in rows] for position, name in enumerate(names)}
     rest = {"score": [float(record["score"]) for record in records], "at": [str(record["at"]) for record in records]}
@@ -66,7 +65,7 @@ def window_frame(names: Sequence[str], records: list[dict[str, Any]]) -> pl.Data
 
 
 def _request(model: Model, release: Release, why: str) -> Intention | None:
-    """Retrain as the champion was trained; None where nobody ever said how."""
+    """RetrainRequested with the folder of the last job; None where the model had no job."""
     if model.last_job is None:
         return None
     data: dict[str, Any] = {"folder": model.last_job.folder, "why": why, "author": release.author}

@@ -1,7 +1,7 @@
-"""Promote: an approved release takes all traffic step by step, still judged, then becomes the champion.
+"""Promote: an approved release takes all traffic in steps, each judged, then becomes the champion.
 
-A person takes the first step (`promote` in console, terminal or client); where the policy wants no review the
-controller takes it. Golden rows are answered again before the release becomes the champion.
+A person takes the first step (`promote` in console, terminal or client), the controller where the policy requires no
+review. The golden rows must match again before the release becomes the champion.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from serve.ledger_view import LedgerView
 
 
 def step(release: Release, judgement: Judgement, now: datetime) -> Intention | None:
-    """The next fact of a release that canary.step has nothing against; None where it waits or is ready."""
+    """The next fact of a release for which `canary.step` returned None; None where it waits or is ready."""
     state, name = release.state, release.release
     if state == "review" and not release.terms.review.required:
         first = release.next_share("rollout")
@@ -33,13 +33,13 @@ def step(release: Release, judgement: Judgement, now: datetime) -> Intention | N
 
 
 def is_ready(release: Release, judgement: Judgement) -> bool:
-    """True where nothing but the golden rows stands between the release and the championship."""
+    """Whether only the golden rows remain to be checked before the release becomes the champion."""
     last = release.terms.rollout.steps[-1]
     return release.state == "rollout" and release.share >= last and judgement.verdict == "ADVANCE"
 
 
 def promotion(model: Model, release: Release, golden: dict[str, Any], judgement: Judgement | None = None) -> Intention:
-    """The release becomes the champion, if its golden rows came out as they were."""
+    """ReleasePromoted when every golden row matches, else CanaryAborted."""
     if not golden["count"] or golden["matched"] != golden["count"]:
         why = f"{golden['matched']} of {golden['count']} golden rows came out as they were; all have to"
         return Intention("CanaryAborted", release.release, {"why": why, "judgement": None}, reason=why)
@@ -49,7 +49,7 @@ def promotion(model: Model, release: Release, golden: dict[str, Any], judgement:
 
 
 def retirements(model: Model, view: LedgerView) -> list[Intention]:
-    """Former champions that stand by from now on."""
+    """ChampionRetired for each former champion that is still in that state."""
     champion = model.champion
     return [
         Intention("ChampionRetired", release.release, {"replaced_by": champion})

@@ -1,8 +1,8 @@
-"""Rollback: the champion steps down at once; then it is proven that no replica answers with it any more.
+"""Rollback: evidence that no replica answers with the former champion any more.
 
-The order itself moves the routes (the fold names the new champion, replicas hold its bundle ready). What follows here
-is evidence: every replica's acknowledgement, and the golden rows of the reinstated release through the door that
-customers use, until every replica has answered with it.
+The order itself changes the routes (the fold names the new champion, whose bundle replicas keep in memory). The
+evidence recorded here is every replica's acknowledgement, and the golden rows of the reinstated release sent through
+the gateway until every replica has answered with it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,14 @@ BASELINE = "baseline"
 
 @dataclass
 class Replay:
-    """Golden rows answered by the replicas: which came out as they were, and who has answered."""
+    """Golden rows answered by the replicas.
+
+    Attributes:
+        count: golden rows of the bundle.
+        matched: numbers of the rows whose answer was the recorded one.
+        wrong: number -> what was answered instead.
+        replicas: ids of the replicas that answered with the release.
+    """
 
     count: int
     release: str
@@ -46,14 +53,14 @@ class Replay:
         return len(self.answers) == self.count
 
     def golden(self) -> dict[str, Any]:
-        """The form that facts carry; a row that ever came out wrong is not matched."""
+        """The form that facts carry; a row that any replica answered wrongly does not count as matched."""
         answers = [self.answers[number] for number in sorted(self.answers)]
         right = len(self.matched - self.wrong.keys())
         return {"count": self.count, "matched": right, "digest": digest_of(answers), "replicas": len(self.replicas)}
 
 
 def rolled_back(model: Model, releases: dict[str, Release], acked_at: datetime, replicas: int) -> Intention | None:
-    """After every replica has acknowledged: the release that stepped down answers nowhere."""
+    """ReleaseRolledBack after every replica has acknowledged; None where it is on record already."""
     order = model.rollback
     if order is None or releases[order.release].state != "rolling_back":
         return None
@@ -62,7 +69,7 @@ def rolled_back(model: Model, releases: dict[str, Release], acked_at: datetime, 
 
 
 def reinstated(model: Model, releases: dict[str, Release], replay: Replay, now: datetime) -> Intention | None:
-    """After the replay: the former champion is back, or somebody has to look."""
+    """After the replay: ChampionReinstated, or an alert where golden rows did not match."""
     order = model.rollback
     if order is None or order.to == BASELINE:
         return None
@@ -73,7 +80,7 @@ def reinstated(model: Model, releases: dict[str, Release], replay: Replay, now: 
         data = {"alert": "rollback_not_proven", "severity": "page", "summary": summary, "evidence": order.seq}
         data |= {"about": order.to, "release": order.to}
         return Intention("AlertRaised", model.model, data, about_release=False)
-    if releases[order.to].state not in ("retired", "champion"):  # champion: its retirement was never on record
+    if releases[order.to].state not in ("retired", "champion"):  # champion: its retirement was not recorded
         return None
     return Intention("ChampionReinstated", order.to, {"golden": golden, "milliseconds": _since(order, now)})
 

@@ -1,4 +1,4 @@
-"""For all tests: nothing of the caller's platform is seen, and nothing outside the test's own folder is written."""
+"""For all tests: the caller's platform is not seen, and nothing is written outside the test's own folder."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What happens to the record when processes are killed, power is lost and bytes are changed: runs with counts."""
+"""Fault runs: processes killed, power lost and bytes changed, with counts of failures."""

@@ -1,7 +1,7 @@
-"""A disk that remembers every call, so that power can be lost between any two of them, thousands of times over.
+"""A disk that records every call, to simulate a loss of power between any two of them.
 
-What a loss of power may leave, after POSIX and what disks do: everything that was flushed; of writes that were not, any
-512-byte sectors in any order, zeros where one is missing; of names that were not flushed, the first few changes.
+What may remain after a loss of power, by POSIX and the behaviour of disks: everything that was flushed; of other writes
+any 512-byte sectors in any order, zeros where one is missing; of names that were not flushed, the first few changes.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ Call = tuple[Any, ...]
 
 
 class RecordingDisk(Disk):
-    """The real disk; `trace` holds what was asked of it."""
+    """The real disk; `trace` holds the calls."""
 
     def __init__(self) -> None:
         self.trace: list[Call] = []
         self._paths: dict[int, Path] = {}
 
-    def told(self, *call: Any) -> None:
-        """Note something that happened beside the disk, as an acknowledgement."""
+    def note(self, *call: Any) -> None:
+        """Add an event that is no call to the disk, such as an acknowledgement, to the trace."""
         self.trace.append(call)
 
     def open(self, path: Path) -> int:
@@ -49,7 +49,7 @@ class RecordingDisk(Disk):
         super().write_at(descriptor, data, offset)
 
     def flush(self, descriptor: int) -> None:
-        # Nothing waits for the real disk: what is tested is what would be lost.
+        # No flush of the real disk: only the trace is tested.
         self.trace.append(("flush", self._paths[descriptor].name))
 
     def truncate(self, descriptor: int, size: int) -> None:
@@ -81,7 +81,7 @@ class _File:
 
 
 def files_in(folder: Path) -> dict[str, bytes]:
-    """What lies in a folder now, as the durable beginning of a trace."""
+    """Files of a folder by name, as the durable beginning of a trace."""
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 

@@ -1,4 +1,4 @@
-"""Both verifiers over logs that nobody touched: clean, growing while they read, rotating, and as a crash left them.
+"""Both verifiers over untampered logs: clean, growing during the reading, rotating, and after a crash.
 
 An alarm, a changed byte or a changed time of a file fails the run. `verify.py` is the file that examiners get.
 """
@@ -29,7 +29,7 @@ _SEGMENT_BYTES = 30_000
 
 
 def run(readings: int = READINGS, seed: int = 1) -> Iterator[str]:
-    """Counts of readings by kind of log, of alarms, and of files that changed under the verifiers' eyes."""
+    """Counts of readings by kind of log, of alarms, and of files that changed during verification."""
     done, alarms, written = Counter[str](), [], 0
     rng = random.Random(seed)
     with tempfile.TemporaryDirectory(dir=memory()) as place:
@@ -68,7 +68,7 @@ def _clean(folder: Path, signer: Signer, rng: random.Random, number: int) -> Ite
 
 
 def _growing(folder: Path, signer: Signer, number: int) -> Iterator[tuple[str, Path, bool]]:
-    """A writer that rotates every few moments, and begins anew before the log takes long to read."""
+    """A writer that rotates often, and starts a new log before the old one takes long to read."""
     stop = threading.Event()
 
     def write() -> None:
@@ -104,8 +104,8 @@ def _crashed(place: Path, signer: Signer, rng: random.Random, number: int) -> It
     for count in range(number):
         if count % 50 == 0:
             trace = write_trace(place / "whole", signer, rng)
-            told = [at for at, call in enumerate(trace) if call[0] == "acknowledged"]
-        lay(folder, after_power_loss(trace[: rng.randint(told[0] + 1, len(trace))], rng, {}))
+            acknowledged = [at for at, call in enumerate(trace) if call[0] == "acknowledged"]
+        lay(folder, after_power_loss(trace[: rng.randint(acknowledged[0] + 1, len(trace))], rng, {}))
         yield "crashed", folder, True
 
 
@@ -123,7 +123,7 @@ def _alarm(verifier: str, folder: Path, signer: Signer) -> str | None:
 
 def _state(folder: Path) -> str:
     """Names, bytes and times of everything in the folder."""
-    told = hashlib.sha256()
+    state = hashlib.sha256()
     for path in sorted(folder.iterdir()):
-        told.update(f"{path.name} {path.stat().st_mtime_ns} {path.stat().st_size}\n".encode() + path.read_bytes())
-    return told.hexdigest()
+        state.update(f"{path.name} {path.stat().st_mtime_ns} {path.stat().st_size}\n".encode() + path.read_bytes())
+    return state.hexdigest()

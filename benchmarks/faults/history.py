@@ -1,14 +1,14 @@
-"""Was every answer allowed?  Each recorded decision against the ledger's fold at the moment that its replica went by.
+"""Check every recorded decision against the ledger's fold at the route version that its replica used.
 
-Pure: facts in, decisions in, verdict out. What may have gone wrong, by name:
+A pure function of facts and decisions. Violations by name:
 
-- `unknown_version`: the replica went by a route table that is no fold of the ledger in which this model is served;
+- `unknown_version`: the replica used a route table that is no fold of the ledger in which this model is served;
 - `release`: in that fold this release with this digest was not in that role;
-- `arm`: the customer's key, or the share or salt on record, belongs on another side of the trial;
-- `order`: the replica had answered by a newer table before this request was even sent;
-- `stale`: the ledger says that every replica ran a newer table before this request was sent;
-- `told`: the client was told another release, digest or role than is on record;
-- `missing`: the client was given a decision that is not on record; `twice`: it is there more than once.
+- `arm`: the customer's key, or the share or salt on record, belongs to the other arm;
+- `order`: the replica had answered by a newer table before this request was sent;
+- `stale`: by RouteApplied every replica ran a newer table before this request was sent;
+- `received`: the client received another release, digest or role than is on record;
+- `missing`: the client received a decision that is not on record; `twice`: it is on record more than once.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from serve.routes import BASELINE, Route, Target, routes_from
 Fact = dict[str, Any]
 #: Columns of a decision on record, in the order of `Decided`.
 RECORDED = ("decision_id", "model", "release", "digest", "role", "arm", "share", "rollout", "route_version", "replica")
-#: What the client knows of it: times are seconds since the epoch, of one clock with the ledger's.
-TOLD = {
+#: Columns of a decision as a client received it; times are seconds since the epoch, by the ledger's clock.
+RECEIVED = {
     "decision_id": pl.String,
     "key": pl.String,
     "asked_at": pl.Float64,
@@ -44,7 +44,7 @@ _SHOWN = 5
 
 
 class Decided(NamedTuple):
-    """One decision on record, and the customer's key where a client told it."""
+    """One decision on record, and the customer's key where a client has it."""
 
     decision_id: str
     model: str
@@ -61,7 +61,7 @@ class Decided(NamedTuple):
 
 @dataclass
 class Verdict:
-    """How many decisions were judged, and what was wrong with which."""
+    """Number of decisions judged, and the violations."""
 
     judged: int = 0
     challengers: int = 0
@@ -72,28 +72,28 @@ class Verdict:
 
     @property
     def violations(self) -> int:
-        """All of them together."""
+        """Number of all violations."""
         return self.wrong.total()
 
-    def note(self, what: str, told: str) -> None:
+    def note(self, what: str, detail: str) -> None:
         """One violation."""
         self.wrong[what] += 1
         if self.wrong[what] <= _SHOWN:
-            self.examples.append(f"{what}: {told}")
+            self.examples.append(f"{what}: {detail}")
 
 
-def check(facts: Sequence[Fact], decisions: pl.DataFrame, told: pl.DataFrame) -> Verdict:
+def check(facts: Sequence[Fact], decisions: pl.DataFrame, received: pl.DataFrame) -> Verdict:
     """Judge every customer's decision.
 
     Args:
         facts: every record of the ledger, in order.
         decisions: columns of `RECORDED`, one row a decision on record.
-        told: columns of `TOLD`, one row a decision that a client was given.
+        received: columns of `RECEIVED`, one row a decision that a client was given.
     """
     verdict = Verdict(judged=decisions.height)
-    _compare(decisions, told, verdict)
+    _compare(decisions, received, verdict)
     decisions = decisions.unique("decision_id", keep="first", maintain_order=True)
-    both = decisions.join(told.drop("release", "digest", "role"), on="decision_id", how="left")
+    both = decisions.join(received.drop("release", "digest", "role"), on="decision_id", how="left")
     verdict.unheard = both["asked_at"].null_count()
     rows = both.sort("route_version").select(*RECORDED, "key").iter_rows()
     _judge(facts, (Decided(*row) for row in rows), verdict)
@@ -101,15 +101,15 @@ def check(facts: Sequence[Fact], decisions: pl.DataFrame, told: pl.DataFrame) ->
     return verdict
 
 
-def _compare(decisions: pl.DataFrame, told: pl.DataFrame, verdict: Verdict) -> None:
+def _compare(decisions: pl.DataFrame, received: pl.DataFrame, verdict: Verdict) -> None:
     for name in decisions.filter(decisions["decision_id"].is_duplicated())["decision_id"].unique():
         verdict.note("twice", name)
-    for name in told.join(decisions, on="decision_id", how="anti")["decision_id"]:
+    for name in received.join(decisions, on="decision_id", how="anti")["decision_id"]:
         verdict.note("missing", name)
-    both = told.join(decisions.unique("decision_id"), on="decision_id", suffix="_recorded")
+    both = received.join(decisions.unique("decision_id"), on="decision_id", suffix="_recorded")
     for column in ("release", "digest", "role"):
         for row in both.filter(pl.col(column) != pl.col(f"{column}_recorded")).iter_rows(named=True):
-            verdict.note("told", f"{row['decision_id']} {row[column]}, on record {row[column + '_recorded']}")
+            verdict.note("received", f"{row['decision_id']} {row[column]}, on record {row[column + '_recorded']}")
 
 
 def _judge(facts: Sequence[Fact], decided: Iterator[Decided], verdict: Verdict) -> None:
@@ -138,7 +138,7 @@ def _judge(facts: Sequence[Fact], decided: Iterator[Decided], verdict: Verdict) 
 def is_allowed(route: Route, one: Decided) -> bool:
     """Whether this release with this digest may answer in this role by this route.
 
-    The baseline of the champion, of the one before it, or of the release that stands by answers for all of them.
+    As baseline, the bundle of the champion, of the previous champion or of `baseline` may answer.
     """
     target = Target(one.release, one.digest)
     if one.role == BASELINE:
@@ -168,26 +168,26 @@ def _on_its_arm(route: Route, one: Decided, positions: dict[tuple[str, str], flo
     return (one.arm == CHALLENGER) == falls_on_challenger(positions[name], route.share)
 
 
-def _in_order(heard: pl.DataFrame, facts: Sequence[Fact], verdict: Verdict) -> None:
-    """No replica goes back to an older table, and none goes by one that the ledger says no replica runs any more."""
-    for (replica,), group in heard.group_by("replica"):
+def _in_order(received: pl.DataFrame, facts: Sequence[Fact], verdict: Verdict) -> None:
+    """Check that no replica returns to an older table or uses one that by the ledger no replica runs any more."""
+    for (replica,), group in received.group_by("replica"):
         known = _highest(group["answered_at"], group["route_version"])
         for row in _behind(group, known):
             verdict.note("order", f"{row['decision_id']} by version {row['route_version']} on {replica}")
     applied = [(instant(f["at"]).timestamp(), f["data"]["version"]) for f in facts if f["kind"] == "RouteApplied"]
     if applied:
         times, versions = zip(*applied, strict=True)
-        for row in _behind(heard, _highest(pl.Series(times, dtype=pl.Float64), pl.Series(versions, dtype=pl.Int64))):
+        for row in _behind(received, _highest(pl.Series(times, dtype=pl.Float64), pl.Series(versions, dtype=pl.Int64))):
             verdict.note("stale", f"{row['decision_id']} by version {row['route_version']}")
 
 
 def _highest(at: pl.Series, versions: pl.Series) -> pl.DataFrame:
-    """The highest version that was known since each moment: columns `since` and `known`."""
+    """The highest version seen up to each moment: columns `since` and `known`."""
     return pl.DataFrame({"since": at, "known": versions}).sort("since").with_columns(pl.col("known").cum_max())
 
 
 def _behind(decisions: pl.DataFrame, known: pl.DataFrame) -> Iterator[dict[str, Any]]:
-    """Decisions that went by an older version than was known before they were asked for."""
+    """Decisions that used an older version than was known before their request."""
     asked = decisions.sort("asked_at")
     met = asked.join_asof(known, left_on="asked_at", right_on="since", allow_exact_matches=False)
     return met.filter(pl.col("known") > pl.col("route_version")).iter_rows(named=True)

@@ -1,8 +1,8 @@
-"""SIGKILL for the ledger, at random and before, within and after each call to the disk: what was acknowledged stays.
+"""SIGKILL of the ledger at random and around each call to the disk: acknowledged facts must remain.
 
-Eight writers append facts under idempotency keys and tell a pipe of each acknowledgement. After each kill the ledger
-is opened again and compared with what was told; then every writer sends its last, unacknowledged fact again, as a
-client does, which must not make two records of one.
+Eight writers append facts under idempotency keys and write each acknowledgement to a pipe. After each kill the ledger
+is opened again and compared with the acknowledgements; then every writer sends its last, unacknowledged fact again, as
+a client does, which must not make a second record.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from lineage.rules.proposal import Actor
 KILLS, PER_FOLDER, WRITERS = 1_000, 25, 8
 SEGMENT_BYTES = 20_000
 CONTROLLER = Actor("controller", "service")
-#: Where a kill can strike: a call to the disk and before or after it, half-way through a write, before the reply.
+#: Points of a kill: a call to the disk and before or after it, half-way through a write, before the reply.
 CALLS = ("open", "append", "flush", "write_at", "rename", "flush_folder")
 POINTS = [f"{call} {when}" for call in CALLS for when in ("before", "after")] + ["append half", "reply before"]
 _RANDOM = "at random"
@@ -45,13 +45,13 @@ class KillingDisk(Disk):
             setattr(self, call, self._deadly(call))
 
     def reach(self, point: str) -> None:
-        """Die here, if it is time."""
+        """Kill this process if this is the chosen point."""
         if point == self._point:
             self._left -= 1
             if self._left == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    def _deadly(self, call: str):  # type: ignore[no-untyped-def]  # as the method it stands for
+    def _deadly(self, call: str):  # type: ignore[no-untyped-def]  # as the method that it replaces
         real = getattr(Disk, call)
 
         def deadly(*arguments):  # type: ignore[no-untyped-def]
@@ -70,8 +70,8 @@ class KillingDisk(Disk):
 
 
 @dataclass
-class Told:
-    """What the writers of one folder were told: fact by key."""
+class Results:
+    """Results of the kills in one folder; `acknowledged` maps the key of a fact to its number."""
 
     acknowledged: dict[str, int] = field(default_factory=dict)
     kills: Counter[str] = field(default_factory=Counter)
@@ -82,28 +82,29 @@ class Told:
 
 def run(kills: int = KILLS, seed: int = 1) -> Iterator[str]:
     """Counts of kills by point, of acknowledged facts and of failures; 0 of n bounds the rate by 3/n (95 %)."""
-    told, facts = Told(), 0
+    results, facts = Results(), 0
     with tempfile.TemporaryDirectory(dir=".") as place:
         folder = Path(place) / "log"
         signer_at(Path(place) / "log.key")
         for number in range(kills):
             if number % PER_FOLDER == 0:
                 shutil.rmtree(folder, ignore_errors=True)
-                facts += len(told.acknowledged)
-                told.acknowledged = {}
-            _kill_once(folder, number, random.Random(seed * 1_000_003 + number), told)
-    facts += len(told.acknowledged)
-    fewest = min(told.kills.items(), key=lambda item: item[1])
-    yield f"{sum(told.kills.values())} kills, each point at least {fewest[1]} times ({fewest[0]}), {told.unhurt} missed"
+                facts += len(results.acknowledged)
+                results.acknowledged = {}
+            _kill_once(folder, number, random.Random(seed * 1_000_003 + number), results)
+    facts += len(results.acknowledged)
+    fewest = min(results.kills.items(), key=lambda item: item[1])
+    kills_at_points = f"each point at least {fewest[1]} times ({fewest[0]})"
+    yield f"{sum(results.kills.values())} kills, {kills_at_points}, {results.unhurt} missed"
     yield f"{facts} facts acknowledged"
-    bound = f"below {3 / kills:.2%} of kills at 95 %" if not told.wrong else ""
-    yield f"lost, doubled or reordered: {len(told.wrong)} {bound}"
-    cuts = statistics.quantiles(told.restarts, n=100)
+    bound = f"below {3 / kills:.2%} of kills at 95 %" if not results.wrong else ""
+    yield f"lost, doubled or reordered: {len(results.wrong)} {bound}"
+    cuts = statistics.quantiles(results.restarts, n=100)
     yield f"open again after a kill: median {cuts[49] * 1e3:.0f} ms, p99 {cuts[98] * 1e3:.0f} ms"
-    yield from told.wrong[:5]
+    yield from results.wrong[:5]
 
 
-def _kill_once(folder: Path, number: int, rng: random.Random, told: Told) -> None:
+def _kill_once(folder: Path, number: int, rng: random.Random, results: Results) -> None:
     point = [*POINTS, _RANDOM][number % (len(POINTS) + 1)]
     ends = 1 if point.split()[0] in ("rename", "flush_folder") else rng.randint(1, 12)
     reader, writer = os.pipe()
@@ -115,19 +116,19 @@ def _kill_once(folder: Path, number: int, rng: random.Random, told: Told) -> Non
     text = _listen(reader, child, rng.randint(1, 200) if point == _RANDOM else None)
     _, status = os.waitpid(child, 0)
     if os.WIFSIGNALED(status):
-        told.kills[point] += 1
+        results.kills[point] += 1
     else:
-        told.unhurt += 1  # it was through before it came to the point so many times
+        results.unhurt += 1  # it ended before it reached the point so many times
     for line in text.splitlines():
         seq, _, key = line.partition(" ")
-        if key in told.acknowledged:
-            told.wrong.append(f"kill {number} ({point}): {key} was acknowledged twice")
-        told.acknowledged[key] = int(seq)
-    _check(folder, number, point, told)
+        if key in results.acknowledged:
+            results.wrong.append(f"kill {number} ({point}): {key} was acknowledged twice")
+        results.acknowledged[key] = int(seq)
+    _check(folder, number, point, results)
 
 
 def _listen(reader: int, child: int, kill_after: int | None) -> str:
-    """Everything that was told before the end; with `kill_after` the end comes after so many acknowledgements."""
+    """Acknowledgements until the process ended; with `kill_after` it is killed after so many of them."""
     text = b""
     while chunk := os.read(reader, 65_536):
         text += chunk
@@ -156,7 +157,7 @@ def _child(folder: Path, disk: KillingDisk, number: int, pipe: int) -> None:
         for thread in threads:
             thread.join()
     finally:
-        os._exit(0)  # a child must never go on as its parent
+        os._exit(0)  # a child must not continue as its parent
 
 
 def _key(number: int, writer: int, count: int) -> str:
@@ -168,26 +169,28 @@ def _draft(key: str) -> Draft:
     return Draft("AlertRaised", CONTROLLER, data, "m", key=key)
 
 
-def _check(folder: Path, number: int, point: str, told: Told) -> None:
+def _check(folder: Path, number: int, point: str, results: Results) -> None:
     began = time.perf_counter()
     try:
         ledger = Ledger(folder, signer=signer_at(folder.with_name("log.key")), segment_bytes=SEGMENT_BYTES)
     except PlimsollError as error:
-        told.wrong.append(f"kill {number} ({point}): {error.message}")
+        results.wrong.append(f"kill {number} ({point}): {error.message}")
         return
-    told.restarts.append(time.perf_counter() - began)
+    results.restarts.append(time.perf_counter() - began)
     try:
-        for writer in range(WRITERS):  # as a client that heard nothing
-            counts = [int(key.rsplit("-", 1)[1]) for key in told.acknowledged if key.startswith(f"{number}-{writer}-")]
+        for writer in range(WRITERS):  # as a client without a reply
+            counts = [
+                int(key.rsplit("-", 1)[1]) for key in results.acknowledged if key.startswith(f"{number}-{writer}-")
+            ]
             key = _key(number, writer, max(counts, default=-1) + 1)
-            told.acknowledged[key] = ledger.append(_draft(key))["seq"]
+            results.acknowledged[key] = ledger.append(_draft(key))["seq"]
         held = [record["key"] for record in ledger.records]
         if len(held) != len(set(held)):
-            told.wrong.append(f"kill {number} ({point}): a fact is there twice")
-        lost = [key for key, seq in told.acknowledged.items() if seq > len(held) or held[seq - 1] != key]
+            results.wrong.append(f"kill {number} ({point}): a fact is there twice")
+        lost = [key for key, seq in results.acknowledged.items() if seq > len(held) or held[seq - 1] != key]
         if lost:
-            told.wrong.append(f"kill {number} ({point}): {len(lost)} facts are not where they were: {lost[:3]}")
+            results.wrong.append(f"kill {number} ({point}): {len(lost)} facts are not where they were: {lost[:3]}")
     except PlimsollError as error:
-        told.wrong.append(f"kill {number} ({point}): {error.message}")
+        results.wrong.append(f"kill {number} ({point}): {error.message}")
     finally:
         ledger.close()

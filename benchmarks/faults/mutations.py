@@ -1,4 +1,4 @@
-"""Bytes changed in log, checkpoint, key and decision segments: who finds it, and whether the first bad record is named.
+"""Bytes changed in log, checkpoint, key and decision segments: detection by both verifiers, and the first bad record.
 
 Flip, set, zero, delete, insert and truncate bytes; swap, duplicate, delete and insert lines. Each damaged folder is
 read by the ledger's own verifier and by `verify.py`, the file that examiners get; both have the log's key.
@@ -44,10 +44,10 @@ def run(trials: int = TRIALS, seed: int = 1) -> Iterator[str]:
             done[what.partition(": ")[2]] += 1
             nameable += first is not None
             for verifier in ("chain", "verify.py"):
-                told = _told(verifier, folder, signer)
-                found[verifier] += told is not None
-                named[verifier] += first is not None and told == first
-                if told is None:
+                reported = _named_record(verifier, folder, signer)
+                found[verifier] += reported is not None
+                named[verifier] += first is not None and reported == first
+                if reported is None:
                     unseen.append(f"{number}: {what} unseen by {verifier}")
             for path, data in whole.items():
                 if not path.exists() or path.read_bytes() != data:
@@ -82,8 +82,8 @@ def _segment(path: Path, rng: random.Random) -> list[str]:
     return ["decision segment"] if digest_file(path) != recorded else []
 
 
-def _told(verifier: str, folder: Path, signer: Signer) -> int | None:
-    """The number of the record that is named, 0 for what is not a record, None where all seems well."""
+def _named_record(verifier: str, folder: Path, signer: Signer) -> int | None:
+    """Number of the record that the verifier names, 0 for another file, None where it verifies."""
     try:
         if verifier == "chain":
             for _ in Chain(folder, signer.verifier):

@@ -1,7 +1,7 @@
-"""Power lost between any two calls to the disk, also while recovering from a loss before: acknowledged records stay.
+"""Power lost between any two calls to the disk, also during an earlier recovery: acknowledged records must remain.
 
-A trial fails when an acknowledged record is lost, doubled, changed or out of order, when the log calls what the loss
-left tampering, or when it takes no more records.
+A trial fails when an acknowledged record is lost, doubled, changed or out of order, when the log reports the
+remains as tampering, or when it accepts no more records.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def run(trials: int = TRIALS, seed: int = 1) -> Iterator[str]:
             rng = random.Random(seed * 1_000_003 + number)
             if number % PER_TRACE == 0:
                 trace = write_trace(Path(place) / "whole", signer, rng)
-            told, again, wrong = _trial(trace, Path(place), signer, rng)
-            at_stake, twice = at_stake + told, twice + again
+            acknowledged, again, wrong = _trial(trace, Path(place), signer, rng)
+            at_stake, twice = at_stake + acknowledged, twice + again
             if wrong:
                 failures.append(f"trial {number}: {wrong}")
     yield f"{trials} losses of power, {twice} of them followed by another while recovering; {at_stake} records at stake"
@@ -42,7 +42,7 @@ def run(trials: int = TRIALS, seed: int = 1) -> Iterator[str]:
 
 
 def write_trace(folder: Path, signer: Signer, rng: random.Random) -> list[Any]:
-    """A log that was written in groups, rotated and closed now and then."""
+    """Trace of a log that is written in groups, rotated and closed at times."""
     shutil.rmtree(folder, ignore_errors=True)
     disk, total = RecordingDisk(), 0
     for _ in range(rng.randint(1, 3)):
@@ -53,7 +53,7 @@ def write_trace(folder: Path, signer: Signer, rng: random.Random) -> list[Any]:
                 total += 1
                 log.stage(record(total, rng))
             log.commit()
-            disk.told("acknowledged", total)
+            disk.note("acknowledged", total)
         log.close()
     return disk.trace
 
@@ -68,18 +68,18 @@ def record(number: int, rng: random.Random) -> dict[str, Any]:
 def _trial(trace: list[Any], place: Path, signer: Signer, rng: random.Random) -> tuple[int, bool, str | None]:
     """Acknowledged records, whether power was lost twice, and what went wrong."""
     cut = rng.randint(1, len(trace))
-    told = max((call[1] for call in trace[:cut] if call[0] == "acknowledged"), default=0)
+    acknowledged = max((call[1] for call in trace[:cut] if call[0] == "acknowledged"), default=0)
     folder = place / "after"
     lay(folder, after_power_loss(trace[:cut], rng, {}))
     twice = rng.random() < 0.3
     if twice:
         before, disk = files_in(folder), RecordingDisk()
-        wrong = _check(folder, told, signer, disk, "")
+        wrong = _check(folder, acknowledged, signer, disk, "")
         if wrong:
-            return told, twice, wrong
+            return acknowledged, twice, wrong
         if disk.trace:
             lay(folder, after_power_loss(disk.trace[: rng.randint(1, len(disk.trace))], rng, before))
-    return told, twice, _check(folder, told, signer, RecordingDisk(), "next")
+    return acknowledged, twice, _check(folder, acknowledged, signer, RecordingDisk(), "next")
 
 
 def lay(folder: Path, files: dict[str, bytes]) -> None:
@@ -89,15 +89,15 @@ def lay(folder: Path, files: dict[str, bytes]) -> None:
         (folder / name).write_bytes(content)
 
 
-def _check(folder: Path, told: int, signer: Signer, disk: RecordingDisk, more: str) -> str | None:
+def _check(folder: Path, acknowledged: int, signer: Signer, disk: RecordingDisk, more: str) -> str | None:
     try:
         log = Log(folder, signer=signer, disk=disk)
     except PlimsollError as error:
         return f"it does not open: {error.message}"
     try:
         numbers = [entry.record["data"]["number"] for entry in log.replay()]
-        if numbers != list(range(1, len(numbers) + 1)) or len(numbers) < told:
-            return f"{told} records were acknowledged, {len(numbers)} are there: {numbers[-3:]}"
+        if numbers != list(range(1, len(numbers) + 1)) or len(numbers) < acknowledged:
+            return f"{acknowledged} records were acknowledged, {len(numbers)} are there: {numbers[-3:]}"
         if more and log.append(record(len(numbers) + 1, random.Random(0)))["seq"] != len(numbers) + 1:
             return "the next record has the wrong number"
     except PlimsollError as error:

@@ -1,4 +1,4 @@
-"""Tails cut, old folders put back and forks, by somebody who has the log's own key: the log or its witness must tell.
+"""Tails cut, old folders restored and forks, made with the log's own key: the log or its witness must detect them.
 
 The witness is a real process. The attacker may use every file and key of the home folder, old copies of it included,
 but not the witness's folder. Everything was cosigned before each attack; what was not yet cosigned could be cut unseen.
@@ -100,7 +100,7 @@ def _attack(kind: str, folder: Path, old: Path, target: Path, signer: Signer, rn
 
 
 def _sign_anew(target: Path, signer: Signer) -> None:
-    """What the attacker does who has the key: the cut log gets a checkpoint of its own."""
+    """Sign a new checkpoint for the cut log with its own key."""
     tree = Tree(leaf_hash(line.data) for line in lines(target))
     (target / CHECKPOINT).write_bytes(to_sector(Checkpoint(signer.name, len(tree), tree.root()).sign(signer)))
 

@@ -1,4 +1,4 @@
-"""A million answers while releases come, go and are rolled back: was each one allowed at its moment?
+"""A million answers during promotions, aborts and rollbacks: each one is checked against the rules of its moment.
 
 Customers ask in batches of a hundred, about several models in turn, as fast as they are answered. All the while one
 lawful fact after the other changes a route, at a steady pace. Afterwards the ledger is replayed, and every decision on
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from benchmarks.faults.history import check
 from benchmarks.faults.serving_kills import on_record, summary
-from benchmarks.faults.serving_load import Customers, Question, batch, told_by
+from benchmarks.faults.serving_load import Customers, Question, batch, received_by
 from benchmarks.faults.serving_moves import Mover, spares, take_turns
 from benchmarks.faults.serving_stage import Bank, decisions_of, facts_of, opened
 from plimsoll.errors import Error
@@ -22,12 +22,12 @@ from plimsoll.errors import Error
 ANSWERS, CHANGES, MODELS, REPLICAS = 1_000_000, 200, 4, 2
 _ROWS, _CUSTOMERS, _AT_ONCE = 100, 5_000, 3
 _STEPS, _PER_LIFE = 3, 4  # shares of the canary and of the rollout; route changes of a release, with early ends
-_PAUSE = 0.2  # seconds between two changes at least: the controller has to come along, or changes melt into one
+_PAUSE = 0.2  # seconds between two changes at least: faster ones are published as one
 _HOURS = 3
 
 
 class Changes(threading.Thread):
-    """States one change after the other, spread over the run, until it is told to stop."""
+    """Thread that records route changes, spread over the run, until it is stopped."""
 
     def __init__(self, movers: Sequence[Mover], progress: Callable[[], float], count: int) -> None:
         super().__init__(name="changes", daemon=True)
@@ -37,7 +37,7 @@ class Changes(threading.Thread):
         self.problem = ""
 
     def run(self) -> None:
-        """Take turns among the models; what fails ends the changes and is told."""
+        """Change the models in turn; an error ends the changes and is printed."""
         try:
             for fact in take_turns(self._movers):
                 self.kinds[fact["kind"]] += 1
@@ -50,11 +50,11 @@ class Changes(threading.Thread):
 
     @property
     def left(self) -> bool:
-        """Whether some are still to come."""
+        """Whether changes remain."""
         return self.is_alive() and self.kinds.total() < self._count
 
     def stop(self) -> None:
-        """No more of them."""
+        """End the changes."""
         self._done.set()
         self.join(60.0)
 
@@ -70,13 +70,13 @@ def run(answers: int = ANSWERS, changes: int = CHANGES, models: int = MODELS) ->
         with Customers(bank.settings.gateway_port, asker(bank), rate=None, most=_AT_ONCE) as customers:
             moving = Changes(movers, lambda: len(customers.replies) * _ROWS / answers, changes)
             moving.start()
-            began, told = time.monotonic(), 0
+            began, reported = time.monotonic(), 0
             while (done := len(customers.replies) * _ROWS) < answers or moving.left:
                 if time.monotonic() - began > _HOURS * 3600:
                     break
                 customers.until(lambda _: len(customers.replies) * _ROWS > done, 5.0, since=time.time())
-                if done * 10 // answers > told:
-                    told = done * 10 // answers
+                if done * 10 // answers > reported:
+                    reported = done * 10 // answers
                     pace = done / (time.monotonic() - began)
                     yield f"({done} answers, {moving.kinds.total()} changes, {pace:.0f} answers/s)"
             moving.stop()
@@ -84,7 +84,7 @@ def run(answers: int = ANSWERS, changes: int = CHANGES, models: int = MODELS) ->
         yield f"{moving.kinds.total()} route changes of {models} models: {kinds} {moving.problem}"
         yield from summary(customers.replies, f"batches of {_ROWS}")
         settled = bank.settle()
-        verdict = check(facts_of(bank.settings), decisions_of(bank.settings), told_by(customers.replies))
+        verdict = check(facts_of(bank.settings), decisions_of(bank.settings), received_by(customers.replies))
     yield f"{verdict.versions} route tables were gone by"
     yield from on_record(verdict, settled=settled)
     bound = f" (below {3 / max(1, verdict.judged):.5%} at 95 %)" if not verdict.violations else ""
@@ -92,7 +92,7 @@ def run(answers: int = ANSWERS, changes: int = CHANGES, models: int = MODELS) ->
 
 
 def asker(bank: Bank) -> Callable[[int], Question]:
-    """Makes batches, of all models in turn; the same customers come again and again."""
+    """Makes batches for all models in turn, with the same customers in each round."""
     names = [f"customer-{number}" for number in range(_CUSTOMERS)]
     models, rows, token = [champion.model for champion in bank.champions], bank.rows, bank.token
     places = range(0, len(rows) - _ROWS + 1, _ROWS)

@@ -1,7 +1,7 @@
-"""Replicas are added, taken away and replaced by new ones under load: what that costs customers.
+"""Replicas are added, removed and replaced under load: failures that customers see.
 
-100 requests a second, asked once each, by `plimsoll scale` and `plimsoll redeploy`. What counts as lost is every
-answer that is none.
+100 requests a second, asked once each, by `plimsoll scale` and `plimsoll redeploy`. Every request without a
+decision counts as lost.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from benchmarks.faults.history import check
 from benchmarks.faults.serving_kills import asker, on_record
-from benchmarks.faults.serving_load import Customers, Reply, told_by
+from benchmarks.faults.serving_load import Customers, Reply, received_by
 from benchmarks.faults.serving_stage import decisions_of, facts_of, opened
 from benchmarks.serving import platform
 
@@ -29,12 +29,12 @@ def run(rounds: int = ROUNDS) -> Iterator[str]:
                 for replicas in _SCALES:
                     began = time.time()
                     platform.scale(bank.settings, replicas)
-                    yield _told(f"to {replicas} replicas", customers, began)
+                    yield _line(f"to {replicas} replicas", customers, began)
                 began = time.time()
                 platform.redeploy(bank.settings)
-                yield _told("redeployed", customers, began)
+                yield _line("redeployed", customers, began)
         settled = bank.settle()
-        verdict = check(facts_of(bank.settings), decisions_of(bank.settings), told_by(customers.replies))
+        verdict = check(facts_of(bank.settings), decisions_of(bank.settings), received_by(customers.replies))
         replies = customers.replies
     failed = [reply for reply in replies if not reply.good]
     yield f"{rounds * (len(_SCALES) + 1)} changes, {len(replies)} requests, {len(failed)} failed"
@@ -43,7 +43,7 @@ def run(rounds: int = ROUNDS) -> Iterator[str]:
     yield from on_record(verdict, settled=settled)
 
 
-def _told(what: str, customers: Customers, began: float) -> str:
+def _line(what: str, customers: Customers, began: float) -> str:
     done = time.time()
     good = 0
 

@@ -1,9 +1,9 @@
-"""SIGKILL for one part of the serving plane after the other, at 100 requests a second: errors, and what is on record.
+"""SIGKILL of one part of the serving plane after the other, at 100 requests a second: errors and missing records.
 
-Customers ask once and never again. Victims come in random order; before the next one, the last has proven that it is
-back: a new replica has answered, the challenger has answered again, a new controller or ledger has said so on record.
-HAProxy itself, behind which everything stands, has its own line. Afterwards every decision that a customer was given is
-looked for in segments and spools, and judged (`benchmarks.faults.history`).
+Requests are not repeated. Victims come in random order; before the next one, the last has recovered: a new replica or
+the challenger has answered, a new controller or ledger has recorded its start.
+HAProxy, the only entrance, has its own line. Afterwards every received decision is looked up in segments and spools,
+and judged (`benchmarks.faults.history`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import httpx
 import psutil
 
 from benchmarks.faults.history import Verdict, check
-from benchmarks.faults.serving_load import Customers, Question, Reply, question, told_by
+from benchmarks.faults.serving_load import Customers, Question, Reply, question, received_by
 from benchmarks.faults.serving_moves import Mover, spares
 from benchmarks.faults.serving_stage import Bank, decisions_of, facts_of, opened, until
 from benchmarks.serving import platform
@@ -42,8 +42,8 @@ _PATIENCE, _AFTER = 120.0, 50  # seconds for a recovery; good answers between a 
 
 
 @dataclass
-class Toll:
-    """What the kills of one victim cost."""
+class KillCost:
+    """Failures and recovery times of the kills of one victim."""
 
     seconds: list[float] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
@@ -56,24 +56,24 @@ def run(kills: int = KILLS, seed: int = 1) -> Iterator[str]:
     others = [victim for victim in TITLES if victim != APART]
     order = [others[number % len(others)] for number in range(kills)]
     random.Random(seed).shuffle(order)
-    tolls = {victim: Toll() for victim in TITLES}
+    costs = {victim: KillCost() for victim in TITLES}
     with opened(MODELS, 2, REPLICAS) as bank:
         _try_a_challenger(bank)
         with Customers(bank.settings.gateway_port, asker(bank), rate=RATE) as customers:
             customers.until(lambda reply: reply.good, _PATIENCE, since=0.0)
             for number, victim in enumerate([*order, *[APART] * max(1, kills // 20)]):
-                _strike(bank, customers, victim, tolls[victim])
+                _strike(bank, customers, victim, costs[victim])
                 if (number + 1) % 10 == 0:
-                    yield f"({number + 1} kills, {sum(len(toll.failed) for toll in tolls.values())} errors)"
-        yield from _told(tolls)
+                    yield f"({number + 1} kills, {sum(len(cost.failed) for cost in costs.values())} errors)"
+        yield from _lines(costs)
         yield from summary(customers.replies, "all kills together")
         settled = bank.settle()
-        verdict = check(facts_of(bank.settings), decisions_of(bank.settings), told_by(customers.replies))
+        verdict = check(facts_of(bank.settings), decisions_of(bank.settings), received_by(customers.replies))
         yield from on_record(verdict, settled=settled)
 
 
 def asker(bank: Bank) -> Callable[[int], Question]:
-    """Makes customers' questions, of all models in turn."""
+    """Makes requests for all models in turn."""
     models = [champion.model for champion in bank.champions]
     rows, token = [named(row) for row in bank.rows[:500]], bank.token
 
@@ -84,7 +84,7 @@ def asker(bank: Bank) -> Callable[[int], Question]:
 
 
 def summary(replies: list[Reply], what: str) -> Iterator[str]:
-    """Questions, answers that were none, and the slowest."""
+    """Requests, failures, and the slowest answer."""
     failed = [reply for reply in replies if not reply.good]
     bound = f" (below {3 / max(1, len(replies)):.4%} of requests at 95 %)" if not failed else ""
     yield f"{what}: {len(replies)} requests, {len(failed)} failed{bound}"
@@ -98,13 +98,13 @@ def summary(replies: list[Reply], what: str) -> Iterator[str]:
 
 
 def on_record(verdict: Verdict, *, settled: bool) -> Iterator[str]:
-    """What is there of what customers were told."""
+    """Received decisions that are on record, and those missing."""
     count = verdict.judged
     for what, words in {"missing": "given but not on record", "twice": "on record twice"}.items():
         found = verdict.wrong[what]
         bound = f" (below {3 / max(1, count):.4%} at 95 %)" if not found else ""
         yield f"decisions {words}: {found} of {count}{bound}"
-    yield f"on record and never heard of by a customer (asked again by HAProxy): {verdict.unheard}"
+    yield f"on record but not received by a customer (repeated by HAProxy): {verdict.unheard}"
     others = verdict.violations - verdict.wrong["missing"] - verdict.wrong["twice"]
     yield f"answers that were not allowed: {others} of {count}, {verdict.challengers} of them by challengers"
     if not settled:
@@ -113,7 +113,7 @@ def on_record(verdict: Verdict, *, settled: bool) -> Iterator[str]:
 
 
 def _try_a_challenger(bank: Bank) -> None:
-    """Half of the first model's customers meet a challenger, so that killing its pool can be felt."""
+    """Give half of the first model's customers to a challenger, so that killing its pool has an effect."""
     champion = bank.champions[0]
     mover = Mover(bank, champion.model, spares(bank.settings, champion.digest, 1, 90_000), steps=2)
     for fact in mover:
@@ -121,8 +121,8 @@ def _try_a_challenger(bank: Bank) -> None:
             return
 
 
-def _strike(bank: Bank, customers: Customers, victim: str, toll: Toll) -> None:
-    """Kill it, wait until it is proven to be back, and count what that cost."""
+def _strike(bank: Bank, customers: Customers, victim: str, cost: KillCost) -> None:
+    """Kill the victim, wait for the proof of recovery, and count failures."""
     first, head = len(customers.replies), bank.head
     known = {reply.replica for reply in customers.replies}
     alive = {process.pid for process in _alive(bank, victim)}
@@ -131,20 +131,20 @@ def _strike(bank: Bank, customers: Customers, victim: str, toll: Toll) -> None:
     prey.kill()
     back = _proof(bank, customers, victim, began, head, alive, known)
     if back():
-        toll.seconds.append(time.monotonic() - killed)
+        cost.seconds.append(time.monotonic() - killed)
     else:
-        toll.stuck += 1
+        cost.stuck += 1
     answered = customers.good
     until(lambda: customers.good >= answered + _AFTER, _PATIENCE)
     news = customers.replies[first:]
-    toll.failed += [f"{reply.status} {reply.problem[:80]}" for reply in news if not reply.good]
-    toll.worst = max([toll.worst, *(reply.answered - reply.due for reply in news)])
+    cost.failed += [f"{reply.status} {reply.problem[:80]}" for reply in news if not reply.good]
+    cost.worst = max([cost.worst, *(reply.answered - reply.due for reply in news)])
 
 
 def _proof(
     bank: Bank, customers: Customers, victim: str, began: float, head: int, alive: set[int], known: set[str]
 ) -> Callable[[], bool]:
-    """What shows that the victim is back."""
+    """Function that returns whether the victim has recovered."""
 
     def answered(enough: Callable[[Reply], bool]) -> Callable[[], bool]:
         return lambda: customers.until(enough, _PATIENCE, since=began) is not None
@@ -170,12 +170,12 @@ def _by_challenger(reply: Reply) -> bool:
 
 def _alive(bank: Bank, victim: str) -> list[psutil.Process]:
     if victim == "ledger":
-        return [process for name, process in processes.remembered(bank.settings).items() if name == "ledger"]
+        return [process for name, process in processes.recorded(bank.settings).items() if name == "ledger"]
     return platform.named(bank.settings, TITLES[victim])
 
 
 def _serve_runs(bank: Bank) -> bool:
-    """Whether Serve's controller says, by REST, that the application runs."""
+    """Whether the application runs by Serve's REST interface."""
     headers = {"Authorization": f"Bearer {token_file(bank.settings).read_text().strip()}"}
     url = f"{bank.settings.ray_dashboard_url}/api/serve/applications/"
     try:
@@ -186,18 +186,18 @@ def _serve_runs(bank: Bank) -> bool:
     return bool(content.get("applications", {}).get("gateway", {}).get("status") == "RUNNING")
 
 
-def _told(tolls: dict[str, Toll]) -> Iterator[str]:
-    for victim, toll in tolls.items():
-        count = len(toll.seconds) + toll.stuck
+def _lines(costs: dict[str, KillCost]) -> Iterator[str]:
+    for victim, cost in costs.items():
+        count = len(cost.seconds) + cost.stuck
         if not count:
             continue
-        seconds = sorted(toll.seconds)
+        seconds = sorted(cost.seconds)
         back = f"back after median {statistics.median(seconds):.1f} s, at most {seconds[-1]:.1f} s" if seconds else ""
-        stuck = f", not back within {_PATIENCE:.0f} s: {toll.stuck}" if toll.stuck else ""
-        yield f"{victim}: {count} kills, {len(toll.failed)} errors, worst answer {toll.worst:.2f} s, {back}{stuck}"
-        for why, times in Counter(toll.failed).most_common(3):
+        stuck = f", not back within {_PATIENCE:.0f} s: {cost.stuck}" if cost.stuck else ""
+        yield f"{victim}: {count} kills, {len(cost.failed)} errors, worst answer {cost.worst:.2f} s, {back}{stuck}"
+        for why, times in Counter(cost.failed).most_common(3):
             yield f"  {times} x {why}"
-    kills = sum(len(toll.seconds) + toll.stuck for victim, toll in tolls.items() if victim != APART)
-    errors = sum(len(toll.failed) for victim, toll in tolls.items() if victim != APART)
+    kills = sum(len(cost.seconds) + cost.stuck for victim, cost in costs.items() if victim != APART)
+    errors = sum(len(cost.failed) for victim, cost in costs.items() if victim != APART)
     bound = f" (below {3 / kills:.1%} of kills at 95 %)" if kills and not errors else ""
     yield f"without HAProxy's own: {kills} kills, {errors} errors{bound}"

@@ -1,7 +1,7 @@
-"""Customers who ask at a steady pace, never ask twice, and remember every answer: open loop, in a thread of its own.
+"""Open-loop load in a thread of its own: requests at a steady rate, without retries, every reply kept.
 
-A request is due whether or not earlier ones were answered. What a customer remembers is compared with the record
-afterwards, so every reply is read whole.
+A request is due whether or not earlier ones were answered. Replies are compared with the record
+afterwards, so each is read whole.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from typing import Any
 import orjson
 import polars as pl
 
-from benchmarks.faults.history import TOLD
+from benchmarks.faults.history import RECEIVED
 
-_IDLE = 5.0  # seconds after which a kept connection is not used again: the other side may close it just then
+_IDLE = 5.0  # seconds after which a kept connection is not used again: the server may close it at that moment
 _PATIENCE = 40.0  # HAProxy gives up after 35 s
 _LENGTH = b"\r\ncontent-length:"
 
 
 @dataclass(frozen=True)
 class Question:
-    """A request as bytes, and whom it is about: one key a row."""
+    """A request as bytes, and the customer keys, one for each row."""
 
     content: bytes
     model: str
@@ -35,9 +35,9 @@ class Question:
 
 @dataclass
 class Reply:
-    """What came of one question; times are seconds since the epoch, status 0 where there was no whole answer.
+    """Result of one request; times are seconds since the epoch, status 0 where there was no complete reply.
 
-    `due` is when it ought to have been asked. `rows` has decision id, release, digest and role of each row.
+    `due` is when it should have been sent. `rows` has decision id, release, digest and role of each row.
     """
 
     model: str
@@ -85,7 +85,7 @@ class Customers:
         self._thread.join(_PATIENCE + 10.0)
 
     def until(self, enough: Callable[[Reply], bool], seconds: float, *, since: float) -> Reply | None:
-        """Wait for a reply, to a question asked after `since`, that is enough; None when time is up."""
+        """Wait for a reply to a request sent after `since` that satisfies `enough`; None when time is up."""
         deadline, seen = time.monotonic() + seconds, 0
         with self._news:
             while True:
@@ -155,10 +155,10 @@ class Customers:
 
 
 def read_into(reply: Reply, head: bytes, body: bytes) -> None:
-    """Take what an answer says into the reply.
+    """Parse an answer into the reply.
 
     Raises:
-        ValueError: it is not what an answer looks like.
+        ValueError: it has not the form of an answer.
     """
     reply.status = int(head[9:12])
     headers = dict(line.split(b": ", 1) for line in head.split(b"\r\n")[1:] if b": " in line)
@@ -176,24 +176,24 @@ def read_into(reply: Reply, head: bytes, body: bytes) -> None:
     reply.rows = [(name, release, digest, role) for name, release, role in names]
 
 
-def told_by(replies: Sequence[Reply]) -> pl.DataFrame:
-    """What customers were told, a row a decision, as `benchmarks.faults.history` wants it."""
+def received_by(replies: Sequence[Reply]) -> pl.DataFrame:
+    """Received decisions, one for each row, with the columns `benchmarks.faults.history.RECEIVED`."""
     rows = (
         (name, key, reply.asked, reply.answered, release, digest, role)
         for reply in replies
         for key, (name, release, digest, role) in zip(reply.keys, reply.rows, strict=False)
     )
-    return pl.DataFrame(list(rows), schema=TOLD, orient="row")
+    return pl.DataFrame(list(rows), schema=RECEIVED, orient="row")
 
 
 def question(model: str, key: str, features: Mapping[str, float], token: str) -> Question:
-    """One customer's question to `/decide`."""
+    """Request of one customer to `/decide`."""
     body = orjson.dumps({"features": features, "key": key})
     return Question(_post(f"/decide/{model}", body, token, "application/json"), model, (key,))
 
 
 def batch(model: str, keys: Sequence[str], rows: Any, token: str) -> Question:
-    """Many customers' question at once to `/infer`: one matrix as bytes, float64[n, f], and the keys as JSON."""
+    """Request for many customers to `/infer`: one matrix as bytes, float64[n, f], and the keys as JSON."""
     data = rows.astype("<f8").tobytes()
     size = {"binary_data_size": len(data)}
     matrix = {"name": "features", "datatype": "FP64", "shape": list(rows.shape), "parameters": size}

@@ -1,6 +1,6 @@
-"""Releases that come and go while customers ask: every change is a lawful fact, stated by the account that may.
+"""Route changes during a load: every change is a lawful fact, recorded by an account that may.
 
-A release is trained (its bytes are real and signed), registered, tried at some shares, approved by a second person,
+A release is trained (its bytes are real and signed), registered, given some canary shares, approved by a second person,
 rolled out at some more and promoted; some are aborted on the way, some rolled back afterwards. The real controller
 publishes the routes, retires champions and proves rollbacks meanwhile.
 """
@@ -34,7 +34,7 @@ _PATIENCE = 90.0
 
 
 def steady(steps: int) -> dict[str, Any]:
-    """Tables of a policy under which only the run moves a release: the judge never has enough to go by.
+    """Tables of a policy under which only the run changes shares: the judge never has enough evidence.
 
     Args:
         steps: of the canary, up to half of all customers, and again of the rollout.
@@ -53,7 +53,7 @@ def steady(steps: int) -> dict[str, Any]:
 
 
 def new_bytes(settings: Settings, digest: str, seed: int) -> str:
-    """Make and sign a bundle like this one with another, small model in it; return its digest."""
+    """Write and sign a copy of the bundle with another small model; return its digest."""
     draft = settings.artefacts / f"draft-{seed}"
     shutil.copytree(settings.artefacts / digest.removeprefix("sha256:"), draft)
     draw = np.random.default_rng(seed)
@@ -72,11 +72,11 @@ def new_bytes(settings: Settings, digest: str, seed: int) -> str:
 
 @dataclass
 class Mover:
-    """Moves the releases of one model. Each `next` is one change of its route; it returns the fact that made it.
+    """Iterator over route changes of one model; each item is the fact of one change.
 
     Attributes:
-        spare: digests of bundles that are still to be released.
-        steps: shares that each release goes through before its review, and again after it.
+        spare: digests of bundles not yet released.
+        steps: shares of the canary, and again of the rollout.
     """
 
     bank: Bank
@@ -146,12 +146,12 @@ class Mover:
         return self.bank.service.append(kind, release=release, data=data)
 
     def _until_proven(self) -> None:
-        """The controller replays golden rows through the door before the next release may follow."""
+        """Wait until the controller has replayed the golden rows; only then may the next release follow."""
         until(lambda: self.bank.service.model(self.model)["rollback"] is None, _PATIENCE)
 
 
 def take_turns(movers: list[Mover]) -> Iterator[Fact]:
-    """One change after the other, of each model in turn, until none has bytes left."""
+    """Changes of all models in turn, until no bundle is left."""
     lives = [iter(mover) for mover in movers]
     while lives:
         for life in list(lives):
@@ -162,7 +162,7 @@ def take_turns(movers: list[Mover]) -> Iterator[Fact]:
 
 
 def spares(settings: Settings, digest: str, count: int, first: int) -> list[str]:
-    """Digests of so many new bundles."""
+    """Write `count` new bundles; return their digests."""
     return [new_bytes(settings, digest, first + number) for number in range(count)]
 
 

@@ -1,7 +1,7 @@
-"""All of Ray dies at once under load: what customers see, for how long, and whether the champion is back by itself.
+"""All of Ray is killed at once under load: failures that customers see, their duration, and automatic recovery.
 
-Every process of Ray is killed: head, raylet, dashboard, Serve's controller, replicas, the controller, HAProxy. Nobody
-lends a hand: the supervisor of `plimsoll up` starts Ray again and deploys anew. Customers ask 20 times a second.
+Every process of Ray is killed: head, raylet, dashboard, Serve's controller, replicas, the controller, HAProxy. Without
+intervention the supervisor of `plimsoll up` starts Ray again and deploys. The load is 20 requests a second.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ import psutil
 
 from benchmarks.faults.history import check
 from benchmarks.faults.serving_kills import asker, on_record
-from benchmarks.faults.serving_load import Customers, Reply, told_by
+from benchmarks.faults.serving_load import Customers, Reply, received_by
 from benchmarks.faults.serving_stage import Bank, decisions_of, facts_of, opened
 from benchmarks.serving import platform
 from console.terminal import processes
 
 ROUNDS, RATE, MODELS, REPLICAS = 5, 20.0, 2, 2
-_STEADY, _PATIENCE = 60, 300.0  # good answers one after the other that say it is over; seconds until that
+_STEADY, _PATIENCE = 60, 300.0  # consecutive good answers that end the run; seconds until that
 _OURS = ("ledger", "witness", "console", "supervisor", "standby")
 
 
 def run(rounds: int = ROUNDS) -> Iterator[str]:
-    """Seconds without the champion, and what customers got meanwhile."""
+    """Seconds without the champion, and the answers meanwhile."""
     outages: list[float] = []
     with opened(MODELS, 2, REPLICAS) as bank:
         with Customers(bank.settings.gateway_port, asker(bank), rate=RATE) as customers:
@@ -44,7 +44,7 @@ def run(rounds: int = ROUNDS) -> Iterator[str]:
                 applied = bank.recorded("ControllerStarted", head, _PATIENCE)
                 yield f"  a new controller is on record: {'yes' if applied else 'no'}"
         settled = bank.settle()
-        verdict = check(facts_of(bank.settings), decisions_of(bank.settings), told_by(customers.replies))
+        verdict = check(facts_of(bank.settings), decisions_of(bank.settings), received_by(customers.replies))
     if outages:
         middle, worst = statistics.median(outages), max(outages)
         times = f"median {middle:.0f} s, at most {worst:.0f} s"
@@ -54,9 +54,9 @@ def run(rounds: int = ROUNDS) -> Iterator[str]:
 
 def _kill_ray(bank: Bank) -> int:
     """End every process of Ray; return how many."""
-    spared = {process.pid for name, process in processes.remembered(bank.settings).items() if name in _OURS}
+    spared = {process.pid for name, process in processes.recorded(bank.settings).items() if name in _OURS}
     family = {child.pid for pid in spared for child in psutil.Process(pid).children(recursive=True)}
-    ray = processes.remembered(bank.settings)["ray"]
+    ray = processes.recorded(bank.settings)["ray"]
     own = {child.pid for child in ray.children(recursive=True)} | {ray.pid}
     victims = [process for process in platform.everything(bank.settings) if process.pid not in spared | (family - own)]
     for process in victims:
@@ -66,7 +66,7 @@ def _kill_ray(bank: Bank) -> int:
 
 
 def _until_steady(customers: Customers, began: float) -> float | None:
-    """When the champion answered again and went on to, seconds since the epoch; None when time is up."""
+    """Time at which the champion began to answer steadily, in seconds since the epoch; None when time is up."""
     run_of: list[Reply] = []
 
     def enough(reply: Reply) -> bool:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from benchmarks.faults.history import Verdict, check
 from benchmarks.faults.serving_kills import summary
-from benchmarks.faults.serving_load import Customers, Question, Reply, question, told_by
+from benchmarks.faults.serving_load import Customers, Question, Reply, question, received_by
 from benchmarks.faults.serving_moves import Mover, spares
 from benchmarks.faults.serving_stage import Bank, Fact, decisions_of, facts_of, opened, until
 from benchmarks.serving.home import named
@@ -30,7 +30,7 @@ _STEPS = 20  # shares of the canary, and again of the rollout
 _KEYS = 40  # customers who are moved by one change
 _AFTER = 25  # answers by the new route before the next change
 _PATIENCE = 60.0
-#: A challenger takes nobody before its pool is prepared, which is no delay of the route.
+#: A challenger gets no traffic before its pool is ready; that is no delay of the route.
 _PREPARED_FIRST = "CanaryStarted"
 
 Answer = tuple[str, str]  # role and release
@@ -38,7 +38,7 @@ Answer = tuple[str, str]  # role and release
 
 @dataclass(frozen=True)
 class Change:
-    """One fact that changed the route; `acknowledged` is when the ledger had said so, seconds since the epoch."""
+    """One fact that changed the route; `acknowledged` is the time of the ledger's reply, seconds since the epoch."""
 
     fact: Fact
     acknowledged: float
@@ -46,29 +46,29 @@ class Change:
 
 @dataclass
 class Moved:
-    """How long each change took to be seen by all, in milliseconds, and what the pool's preparation added."""
+    """Milliseconds until each change applied to all, and those that the pool's preparation added."""
 
     milliseconds: list[float] = field(default_factory=list)
     prepared: list[float] = field(default_factory=list)
     unseen: int = 0
 
 
-class Crowd:
-    """Customers whom the next change moves; the load takes them in turn."""
+class MovedCustomers:
+    """Customers whom the next change moves to another arm; the load takes them in turn."""
 
     def __init__(self, bank: Bank, model: str) -> None:
         self._rows, self._token, self._model = [named(row) for row in bank.rows[:500]], bank.token, model
         self._lock = threading.Lock()
-        self._keys: list[str] = ["anybody"]
+        self._keys: list[str] = ["any"]
 
     def ask(self, number: int) -> Question:
-        """The next question."""
+        """The next request."""
         with self._lock:
             key = self._keys[number % len(self._keys)]
         return question(self._model, key, self._rows[number % len(self._rows)], self._token)
 
-    def turn_to(self, keys: list[str]) -> None:
-        """From now on these."""
+    def switch_to(self, keys: list[str]) -> None:
+        """Continue with other keys."""
         with self._lock:
             self._keys = keys
 
@@ -78,15 +78,15 @@ def run(changes: int = CHANGES, answers: int = ANSWERS) -> Iterator[str]:
     made: list[Change] = []
     with opened(1, 2, REPLICAS) as bank:
         champion = bank.champions[0]
-        crowd = Crowd(bank, champion.model)
+        moved_customers = MovedCustomers(bank, champion.model)
         fresh = spares(bank.settings, champion.digest, changes // _STEPS + 2, 50_000)
         mover = Mover(bank, champion.model, fresh, _STEPS)
-        with Customers(bank.settings.gateway_port, crowd.ask, rate=RATE) as customers:
+        with Customers(bank.settings.gateway_port, moved_customers.ask, rate=RATE) as customers:
             customers.until(lambda reply: reply.good, _PATIENCE, since=0.0)
             for fact in mover:
                 change = Change(fact, time.time())
                 made.append(change)
-                _until_seen(bank, crowd, customers, change)
+                _until_seen(bank, moved_customers, customers, change)
                 if len(made) % 20 == 0:
                     yield f"({len(made)} changes, {len(customers.replies)} answers)"
                 if len(made) >= changes:
@@ -95,22 +95,22 @@ def run(changes: int = CHANGES, answers: int = ANSWERS) -> Iterator[str]:
         yield from summary(customers.replies, f"{len(made)} route changes, {REPLICAS} replicas")
         bank.settle()
         facts = facts_of(bank.settings)
-        verdict = check(facts, decisions_of(bank.settings), told_by(customers.replies))
-    yield from _told(measure(facts, made, customers.replies, champion.model), verdict)
+        verdict = check(facts, decisions_of(bank.settings), received_by(customers.replies))
+    yield from _lines(measure(facts, made, customers.replies, champion.model), verdict)
 
 
-def _until_seen(bank: Bank, crowd: Crowd, customers: Customers, change: Change) -> None:
-    """Wait until the change is applied and answered by, then have those ask whom the next one moves."""
+def _until_seen(bank: Bank, moved_customers: MovedCustomers, customers: Customers, change: Change) -> None:
+    """Wait until answers follow the change, then switch the load to customers whom the next change moves."""
     model = change.fact["model"]
     bank.recorded("RouteApplied", change.fact["seq"], _PATIENCE)
     view = bank.service.model(model)
-    crowd.turn_to(between(view["salt"] or "", view["share"], min(1.0, view["share"] + 0.5 / _STEPS)))
+    moved_customers.switch_to(between(view["salt"] or "", view["share"], min(1.0, view["share"] + 0.5 / _STEPS)))
     count = len(customers.replies)
     until(lambda: len(customers.replies) >= count + _AFTER, _PATIENCE)
 
 
 def between(salt: str, low: float, high: float) -> list[str]:
-    """Names of customers who stand there under this salt; anybody where there is no room between."""
+    """Keys whose hash under this salt lies between two shares; any keys where the interval is empty."""
     found: list[str] = []
     for number in range(200_000):
         key = f"customer-{number}"
@@ -122,7 +122,7 @@ def between(salt: str, low: float, high: float) -> list[str]:
 
 
 def measure(facts: Sequence[Fact], changes: Sequence[Change], replies: Sequence[Reply], model: str) -> Moved:
-    """When the last answer by the old route came after each change; pure.
+    """Time of the last answer by the old route after each change; pure.
 
     An answer counts that the old route gives and the new one does not, up to the next change.
     """
@@ -161,7 +161,7 @@ def _routes(facts: Sequence[Fact], seqs: Sequence[int], model: str) -> list[tupl
 
 
 def _answer(route: Route, key: str) -> Answer:
-    """Who answers this customer by this route."""
+    """Role and release that answer this customer by this route."""
     if route.challenger and falls_on_challenger(position_of(key, route.salt), route.share):
         return "challenger", route.challenger.release
     target = route.champion or route.baseline
@@ -174,11 +174,11 @@ def _of(reply: Reply) -> Answer:
     return role, release
 
 
-def _told(moved: Moved, verdict: Verdict) -> Iterator[str]:
+def _lines(moved: Moved, verdict: Verdict) -> Iterator[str]:
     took = sorted(moved.milliseconds)
     if len(took) > 1:
         p99 = statistics.quantiles(took, n=100)[98]
-        rest = f"worst {took[-1]:.0f} ms; {moved.unseen} moved nobody who asked"
+        rest = f"worst {took[-1]:.0f} ms; {moved.unseen} moved no customer of the load"
         yield f"last old answer of {len(took)} changes: p50 {statistics.median(took):.0f} ms, p99 {p99:.0f} ms, {rest}"
     if moved.prepared:
         yield f"a challenger's first share, its pool prepared first: at most {max(moved.prepared):.0f} ms"

@@ -1,4 +1,4 @@
-"""A bank that is up, for runs in which its parts die or its routes change: its people, and what is on record."""
+"""A running platform for fault runs: clients of its accounts, and access to its record."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _POLL = 0.05
 
 @dataclass(frozen=True)
 class Bank:
-    """A running platform, its people and what customers ask with."""
+    """A running platform, its accounts, and the rows of requests."""
 
     settings: Settings
     champions: list[Champion]
@@ -47,12 +47,12 @@ class Bank:
 
     @cached_property
     def service(self) -> Ledger:
-        """The ledger as the controller's account states facts in it."""
+        """Client of the ledger with the controller's account."""
         return Ledger(self.settings.ledger_url, self.settings.token("controller"))
 
     @cached_property
     def trainer(self) -> Ledger:
-        """The ledger as the trainer's account states facts in it."""
+        """Client of the ledger with the trainer's account."""
         return Ledger(self.settings.ledger_url, self.settings.token("trainer"))
 
     @cached_property
@@ -67,12 +67,12 @@ class Bank:
 
     @cached_property
     def rows(self) -> Rows:
-        """What customers ask about, float64[2000, 30]."""
+        """Feature rows of requests, float64[2000, 30]."""
         return rows(2_000, seed=17)
 
     def _person(self, name: str) -> Client:
-        doors: dict[str, Any] = {"gateway": self.settings.gateway_url, "ledger": self.settings.ledger_url}
-        return Client.sign_in(name, self.passwords[name], **doors)
+        addresses: dict[str, Any] = {"gateway": self.settings.gateway_url, "ledger": self.settings.ledger_url}
+        return Client.sign_in(name, self.passwords[name], **addresses)
 
     @property
     def head(self) -> int:
@@ -93,7 +93,7 @@ class Bank:
         return None
 
     def settle(self, seconds: float = 120.0) -> bool:
-        """Wait until everything that is spooled is sealed; whether it came to that."""
+        """Wait until all spooled decisions are sealed; return whether that happened."""
 
         def settled() -> bool:
             pending = self.settings.decisions / "pending.json"
@@ -117,7 +117,7 @@ def opened(models: int, releases: int, replicas: int) -> Iterator[Bank]:
 
 
 def until(holds: Callable[[], bool], seconds: float) -> bool:
-    """Look again and again until it holds; whether it came to that."""
+    """Poll a condition; return whether it held before time was up."""
     deadline = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > deadline:
@@ -132,9 +132,9 @@ def facts_of(settings: Settings) -> list[Fact]:
 
 
 def decisions_of(settings: Settings) -> pl.DataFrame:
-    """Customers' decisions on record: of the sealed segments, and what the spools still have.
+    """Customers' decisions on record: from sealed segments and spools.
 
-    Segments of a plan that is not done yet are passed over: their lines are in the spools still.
+    Segments of an unfinished sealing are skipped: their lines are still in the spools.
     """
     planned = _load(settings.decisions / "pending.json")
     unfinished = digest_of(planned).removeprefix("sha256:")[:16] if planned else "none"

@@ -1,7 +1,7 @@
-"""Answers at the front door, side by side with peers: throughput, explanations, 500 models, overload.
+"""Answers through the gateway beside peers: throughput, explanations, 500 models, overload.
 
 Every contender answers with the same model on the same machine in the same run. They take turns, round by round and
-in alternating order, so that what else the machine does meets all of them alike; ratios are of rounds next to each
+in alternating order, so that other load of the machine affects all equally; ratios are of rounds next to each
 other. `PLIMSOLL_BENCH=quick` makes fewer and shorter rounds.
 """
 

@@ -1,4 +1,4 @@
-"""Who takes part: a port, requests that were made beforehand, and the processes whose CPU time counts."""
+"""The contenders: a port, prepared requests, and the processes whose CPU time counts."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from benchmarks.serving.model import Rows
 from benchmarks.serving.platform import free_ports
 
 _PATIENCE = 120.0
-#: One row is one row: no peer is held up by a team of threads. Ray's are as of a Ray that nobody set up.
+#: One thread for one row, for every peer. Ray's variables are removed, so that it has its defaults.
 _CLEAN = {"OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
 _CLEAN |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # every core listener on loopback
 
 
 @dataclass(frozen=True)
 class Contender:
-    """Somebody who answers.
+    """A server under test and its requests.
 
     Attributes:
         processes: lists the processes of the server side.
@@ -45,14 +45,14 @@ class Contender:
 
 
 def decisions(model: str, rows: Rows, token: str) -> list[bytes]:
-    """Requests to the front door, each for a customer of its own."""
+    """Requests to the gateway, each with a customer key of its own."""
     bodies = ({"features": named(row), "key": f"customer-{number}"} for number, row in enumerate(rows))
     return [request_of(f"/decide/{model}", json.dumps(body).encode(), token) for body in bodies]
 
 
 @contextmanager
 def floor(folder: Path, model: Path, rows: Rows) -> Iterator[list[Contender]]:
-    """uvicorn and Starlette, asked in both ways."""
+    """uvicorn and Starlette, with both ways to score."""
     (port,) = free_ports(1)
     command = [sys.executable, "-m", "benchmarks.serving.peer_floor", str(model), str(port)]
     with _served(command, folder / "floor.log", port, "/score", _row(rows[0])) as processes:
@@ -62,7 +62,7 @@ def floor(folder: Path, model: Path, rows: Rows) -> Iterator[list[Contender]]:
 
 @contextmanager
 def ray_defaults(folder: Path, model: Path, rows: Rows) -> Iterator[Contender]:
-    """Ray Serve as it comes."""
+    """Ray Serve with its defaults."""
     (port,) = free_ports(1)
     place = folder / "r"
     command = [sys.executable, "-m", "benchmarks.serving.peer_ray", str(model), str(port), str(place)]
@@ -76,7 +76,7 @@ def mlserver(folder: Path, model: Path, rows: Rows) -> Iterator[Contender]:
     """MLServer in one process.
 
     Raises:
-        NotInstalled: it cannot be had here.
+        NotInstalled: it cannot be installed here.
     """
     port, *spare = free_ports(3)
     command = peer_mlserver.command_in(folder / "mlserver", model, port, (spare[0], spare[1]))
@@ -87,7 +87,7 @@ def mlserver(folder: Path, model: Path, rows: Rows) -> Iterator[Contender]:
 
 
 def score_in(contender: Contender) -> float:
-    """What a contender answers to its first request: all of them must say the same.
+    """Score in the reply to a contender's first request; it must be equal for all.
 
     Raises:
         httpx.HTTPStatusError: it answers with an error.

@@ -1,4 +1,4 @@
-"""What an exact explanation adds: adverse decisions with reasons beside favourable ones, which need none."""
+"""Cost of an exact explanation: adverse decisions with reasons beside favourable ones without."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ CLIENTS = 8
 
 
 def lines(stage: Stage) -> Iterator[str]:
-    """Waits with and without, and the ratio of rounds next to each other."""
+    """Latency with and without, and the ratio of adjacent rounds."""
     favourable, adverse = stage.sorted_rows
     without = stage.contender("without", favourable[: len(adverse)])
     explained = stage.contender("explained", adverse)
-    plain, told = take_turns([without, explained], CLIENTS)
+    plain, with_reasons = take_turns([without, explained], CLIENTS)
     yield f"{CLIENTS} clients, p50 and p99 of a decision:"
-    for name, rounds in (("without explanation", plain), ("with exact reasons", told)):
+    for name, rounds in (("without explanation", plain), ("with exact reasons", with_reasons)):
         rate, failed = text([one.rate for one in rounds]), sum(one.taken.failed for one in rounds)
         half, slow = (text([one.wait(share) for one in rounds], 2) for share in (0.5, 0.99))
         yield f"  {name:<22}{half} ms, {slow} ms, {rate} requests/s" + (f"  FAILED: {failed}" if failed else "")
     for share in (0.5, 0.99):
-        ratio = ratios([one.wait(share) for one in told], [one.wait(share) for one in plain])
+        ratio = ratios([one.wait(share) for one in with_reasons], [one.wait(share) for one in plain])
         yield f"  p{100 * share:.0f} with reasons is {text(ratio, 2)}x of without"

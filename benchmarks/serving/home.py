@@ -1,7 +1,7 @@
-"""A home folder as a bank has it after a while: many models, each with a real signed bundle that answers as champion.
+"""A home folder with many models, each with a real signed bundle that answers as champion.
 
 Every fact went through the rules of release, so the platform starts with it as with any other; the evidence that the
-facts cite is made up, bundles, digests and signatures are real.
+facts cite is invented; bundles, digests and signatures are real.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _CHECK = "artefact_complete_and_signed"
 _GOLDEN_ROWS, _REFERENCE_ROWS, _WRITERS = 32, 250, 16
 _TRAINER, _CONTROLLER = Actor("trainer", "service"), Actor("controller", "service")
 _OPERATOR, _VALIDATOR = Actor("operator", "operator"), Actor("validator", "validator")
-#: Nothing is answered from memory, and drift is measured hourly: what is measured is the answering.
+#: No score cache, and drift measured hourly, so that only answering is measured.
 _POLICY: Json = {
     "validation": {"checks": [_CHECK]},
     "canary": {"steps": [0.25]},
@@ -48,12 +48,12 @@ _POLICY: Json = {
 
 @dataclass(frozen=True)
 class Champion:
-    """A release that is in charge.
+    """A release that answers as champion.
 
     Attributes:
         digest: of its bundle.
-        score: of the first of `model.rows(1, seed=5)`, by which one sees that this very release answers.
-        before: release and digest of those that were in charge before it, the oldest first.
+        score: of the first of `model.rows(1, seed=5)`, which identifies the release in a reply.
+        before: release and digest of its predecessors, the oldest first.
     """
 
     model: str
@@ -75,10 +75,10 @@ def build_home(
 
     Args:
         explain: which decisions have reasons; adverse ones are a fifth of `model.rows`.
-        policy: tables that stand in place of those of the benchmark's policy.
+        policy: tables that replace those of the benchmark's policy.
 
     Returns:
-        Who is in charge of each model once the platform is up.
+        The champion of each model.
     """
     agreed = check_policy(_POLICY | dict(policy or {}))
     make_keys(settings)
@@ -89,7 +89,7 @@ def build_home(
     def make(number: int) -> Json:
         return _bundle(settings, f"model-{number % models:03d}", number, explain, policy_digest, reference)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # training leaves the interpreter's lock to others
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # training releases the interpreter's lock
         made = list(pool.map(make, range(models * releases)))
     reference.unlink()
     key, ledger = key_name(settings), Ledger(settings.log_folder, signer=signer_at(settings.log_key))
@@ -116,7 +116,7 @@ def write_bundle(settings: Settings, model: bytes, spec: Json, files: Mapping[st
 
     Args:
         model: a booster in UBJ.
-        spec: what release.json says, by `describe`.
+        spec: content of release.json, by `describe`.
         files: further ones, by name.
 
     Returns:
@@ -138,12 +138,12 @@ def write_bundle(settings: Settings, model: bytes, spec: Json, files: Mapping[st
 
 
 def named(row: Any) -> dict[str, float]:
-    """A row as a caller sends it."""
+    """A row by feature name."""
     return dict(zip(shape.NAMES, (float(value) for value in row), strict=True))
 
 
 def describe(name: str, explain: Explain, threshold: float, policy_digest: str) -> Json:
-    """What release.json says of a model over `model.NAMES`."""
+    """Content of release.json for a model over `model.NAMES`."""
     number = {"type": "number", "minimum": None, "maximum": None, "categories": None}
     return {
         "schema": 1,
@@ -165,7 +165,7 @@ def describe(name: str, explain: Explain, threshold: float, policy_digest: str) 
 
 
 def _reference(settings: Settings) -> Path:
-    """What live traffic is compared with; the same rows for all, for they come from one population."""
+    """Reference rows for drift, the same for all models."""
     drawn = shape.rows(_REFERENCE_ROWS, seed=11)
     frame = pl.DataFrame(drawn, schema=list(shape.NAMES)).with_columns(score=pl.lit(0.5))
     path = settings.root / REFERENCE_FILE
@@ -174,7 +174,7 @@ def _reference(settings: Settings) -> Path:
 
 
 def _live(ledger: Ledger, bundles: list[Json], policy: Policy, key: str) -> Champion:
-    """Each release's life up to its promotion, one after the other."""
+    """Facts of each release up to its promotion."""
     before: list[tuple[str, str]] = []
     for bundle in bundles:
         release = _promoted(ledger, bundle, policy, key, before[-1][0] if before else None)

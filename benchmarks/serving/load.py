@@ -1,4 +1,4 @@
-"""The load: one process, one thread, kept connections, requests that were made beforehand, replies hardly looked at.
+"""Load generator: one process, one thread, kept connections, prepared requests, replies parsed minimally.
 
 Closed loop: so many clients, each sends its next request when it has the reply. Open loop: requests are due at fixed
 times, whether or not the earlier ones were answered, and a wait counts from the moment the request was due: a server
@@ -27,7 +27,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Taken:
-    """What a load saw.
+    """Result of a load.
 
     Attributes:
         seconds: from the first request to the last reply.
@@ -64,11 +64,11 @@ def request_of(path: str, body: bytes, token: str | None = None) -> bytes:
 def closed(
     port: int, requests: Sequence[bytes], clients: int, seconds: float, first: int = 0, most: int = _MOST
 ) -> Taken:
-    """Clients that ask again as soon as they are answered.
+    """Closed loop: each client sends its next request on the reply.
 
     Args:
         first: index of the first of `requests`, which go round; so that no round repeats what one before it asked.
-        most: requests after which it ends, if the time is not over before.
+        most: maximum number of requests.
     """
     with _quiet(), _Load(port, requests, clients, first) as load:
         began = time.perf_counter()
@@ -157,7 +157,7 @@ class _Load:
 
     @property
     def busy(self) -> bool:
-        """Whether a reply is to come."""
+        """Whether a reply is outstanding."""
         return bool(self._flying)
 
     def send(self, due: float) -> None:
@@ -175,7 +175,7 @@ class _Load:
             self._broken(wire)
 
     def replies(self, timeout: float) -> Iterator[None]:
-        """Read what is there; yields once for each request that is done with."""
+        """Read available bytes; yields once for each completed request."""
         for key, _ in self._selector.select(timeout):
             wire: _Wire = key.data
             try:
@@ -193,7 +193,7 @@ class _Load:
                 yield
 
     def give_up(self) -> None:
-        """What has no reply yet gets none."""
+        """Count requests without a reply as failed."""
         for wire in list(self._flying):
             self._broken(wire)
 

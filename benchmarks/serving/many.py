@@ -1,4 +1,4 @@
-"""500 models behind one front door: memory of each, and any of them against one that is always asked."""
+"""500 models behind one gateway: memory of each, and random ones against a hot one."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def _asked(stage: Stage, clients: int) -> Iterator[str]:
     for name, rounds in (("one hot model", one), ("any of them", spread)):
         rate, failed = text([round_.rate for round_ in rounds]), sum(round_.taken.failed for round_ in rounds)
         half, slow = (text([round_.wait(share) for round_ in rounds], 2) for share in (0.5, 0.99))
-        told = f"p50 {half} ms, p99 {slow} ms, {rate} requests/s" + (f"  FAILED: {failed}" if failed else "")
-        yield f"  {clients} client{'s' if clients > 1 else ' '} {name:<14}{told}"
+        summary = f"p50 {half} ms, p99 {slow} ms, {rate} requests/s" + (f"  FAILED: {failed}" if failed else "")
+        yield f"  {clients} client{'s' if clients > 1 else ' '} {name:<14}{summary}"
     for share in (0.5, 0.99):
         ratio = ratios([round_.wait(share) for round_ in spread], [round_.wait(share) for round_ in one])
         yield f"    p{100 * share:.0f} of any is {text(ratio, 2)}x of the hot one's"
@@ -70,7 +70,7 @@ def _measured(artefacts: Path) -> float:
     boosters, process, xgb = [], psutil.Process(), import_xgboost()
     row, before = rows(1, seed=5), 0.0
     files = sorted(artefacts.glob("*/model.ubj"))
-    for path in [files[0], *files]:  # the first one also pays for what all of them share
+    for path in [files[0], *files]:  # the first one also includes what all share
         booster = xgb.Booster({"nthread": 1})
         booster.load_model(path)
         booster.inplace_predict(row, validate_features=False)

@@ -1,4 +1,4 @@
-"""The model that every contender answers with: 200 trees of depth 6 over 30 numbers, the same in every run.
+"""The model of every contender: 200 trees of depth 6 over 30 numbers, the same in every run.
 
 `varied` makes as many different ones of the same size and shape as are wanted, without training each from nothing.
 """
@@ -22,7 +22,7 @@ NAMES = tuple(f"feature_{number:02d}" for number in range(WIDTH))
 ADVERSE_SHARE = 0.2
 _ROWS, _SAMPLE, _BASES = 20_000, 2_000, 4
 _LEARN = {"objective": "binary:logistic", "max_depth": DEPTH, "eta": 0.05, "tree_method": "hist"}
-_LEARN |= {"verbosity": 0, "nthread": 1}  # a team of threads is slow where others compute too
+_LEARN |= {"verbosity": 0, "nthread": 1}  # several threads are slow on a busy machine
 _REFRESH = {"process_type": "update", "updater": "refresh", "refresh_leaf": True}
 _ONCE = threading.Lock()
 Rows = npt.NDArray[np.float64]
@@ -41,7 +41,7 @@ def trained(seed: int = 7) -> Any:
 
 
 def varied(number: int) -> Any:
-    """Booster `number` of a family without end: the trees of one of four, their leaves fitted to another sample."""
+    """Booster `number` of an endless family: the trees of one of four, their leaves fitted to another sample."""
     base = _bases()[number % _BASES]
     inputs, outcomes = _sample(_SAMPLE, 1_000 + number)
     options = _LEARN | _REFRESH

@@ -1,4 +1,4 @@
-"""Ten times what can be answered, in an open loop: how soon a refusal comes, and what those who are let in see."""
+"""Overload by ten times the capacity, in an open loop: latency of refusals and of admitted requests."""
 
 from __future__ import annotations
 

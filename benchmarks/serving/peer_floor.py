@@ -1,7 +1,7 @@
 """`python -m benchmarks.serving.peer_floor MODEL PORT`: the floor, a model in a bare Starlette on one uvicorn worker.
 
-`/score` asks XGBoost as everybody does. `/direct` asks it as our own family of boosted trees does, so that one sees
-what is left when that advantage is given away.
+`/score` calls XGBoost's Python interface. `/direct` calls it as the platform's boosted trees do, which shows the
+difference without that advantage.
 """
 
 from __future__ import annotations

@@ -18,17 +18,17 @@ _MOST_PYTHON = (3, 12)
 
 
 class NotInstalled(Exception):
-    """MLServer cannot be had here, and why."""
+    """MLServer cannot be installed here; the message says why."""
 
 
 def command_in(folder: Path, model: Path, port: int, spare: tuple[int, int]) -> list[str]:
     """Write MLServer's settings and the model into `folder`; return the command that serves it.
 
     Args:
-        spare: free ports for gRPC and metrics, which nobody asks.
+        spare: free ports for gRPC and metrics, which are not used.
 
     Raises:
-        NotInstalled: MLServer cannot be had here.
+        NotInstalled: MLServer cannot be installed here.
     """
     server = _environment() / "bin" / "mlserver"
     folder.mkdir()
@@ -58,7 +58,7 @@ def _environment() -> Path:
 
 
 def _python() -> Path:
-    """An interpreter that MLServer takes: this one, or one that pyenv has."""
+    """A Python that MLServer supports: this one, or one of pyenv's."""
     if sys.version_info[:2] <= _MOST_PYTHON:
         return Path(sys.base_prefix) / "bin" / "python3"
     pyenv = shutil.which("pyenv")
@@ -73,5 +73,5 @@ def _run(command: list[str]) -> None:
     try:
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=600)
     except (OSError, subprocess.SubprocessError) as error:
-        said = str(getattr(error, "stderr", "") or error).strip()
-        raise NotInstalled(f"MLServer could not be installed: {said[-300:]}") from error
+        output = str(getattr(error, "stderr", "") or error).strip()
+        raise NotInstalled(f"MLServer could not be installed: {output[-300:]}") from error

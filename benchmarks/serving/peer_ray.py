@@ -17,7 +17,7 @@ from starlette.requests import Request
 
 @ray_serve.deployment
 class Bare:
-    """The model and nothing else."""
+    """Deployment of the bare model."""
 
     def __init__(self, model: str) -> None:
         import xgboost

@@ -64,19 +64,19 @@ def named(settings: Settings, part: str) -> list[psutil.Process]:
 
 
 def scale(settings: Settings, replicas: int) -> None:
-    """Have so many gateway replicas, each on the newest routes.
+    """Set the number of gateway replicas and wait until each runs the newest routes.
 
     Raises:
-        UnavailableError: it does not come to that.
+        UnavailableError: the deployment failed.
     """
     change(settings, lambda _: None, "--replicas", str(replicas))
 
 
 def redeploy(settings: Settings) -> None:
-    """Have every process of the serving plane replaced by a new one.
+    """Replace every process of the serving plane.
 
     Raises:
-        UnavailableError: it does not come to that.
+        UnavailableError: the deployment failed.
     """
     change(settings, lambda _: None, "--renew")
 

@@ -1,4 +1,4 @@
-"""Taking turns, and what rounds add up to: medians with intervals that assume nothing of how times are distributed."""
+"""Alternating rounds, and medians with distribution-free confidence intervals."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Round:
-    """What one contender did in one round.
+    """Result of one contender in one round.
 
     Attributes:
         cpu: seconds that the processes of the server side computed.
@@ -49,7 +49,7 @@ class Round:
 def take_turns(
     contenders: Sequence[Contender], clients: int, rounds: int = ROUNDS, seconds: float = SECONDS
 ) -> list[list[Round]]:
-    """Rounds of each contender: A B C, C B A, A B C … Each goes on asking where its last one stopped."""
+    """Rounds of each contender: A B C, C B A, A B C … Each continues with the requests after its last round."""
     results: list[list[Round]] = [[] for _ in contenders]
     asked = [0] * len(contenders)
     for number in range(rounds):
@@ -77,7 +77,7 @@ def cpu_seconds(processes: Sequence[psutil.Process]) -> float:
 def middle(values: Sequence[float]) -> tuple[float, float, float]:
     """The median, and the order statistics around it that hold the true one with at least 95 %.
 
-    Fewer than six values cannot promise that much; then these are the least and the most, see `promise`.
+    With fewer than six values these are minimum and maximum, at the lower confidence of `promise`.
     """
     ranked = sorted(values)
     cut = _cut(len(ranked))
@@ -85,7 +85,7 @@ def middle(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def promise(count: int) -> float:
-    """How surely the interval of `middle` holds the true median of `count` values."""
+    """Confidence of the interval of `middle` for `count` values."""
     return 1.0 - 2.0 * _below(count, _cut(count))
 
 

@@ -1,4 +1,4 @@
-"""A platform that is up with models of ours on it, and the requests for it."""
+"""A running platform with benchmark models, and the requests for it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Stage:
 
     @property
     def model(self) -> Path:
-        """The file of the first model, for those who answer with it elsewhere."""
+        """The file of the first model, for the peers."""
         return self._folder / "model.ubj"
 
     @cached_property
@@ -53,18 +53,18 @@ class Stage:
         return drawn[~adverse], drawn[adverse]
 
     def contender(self, name: str, asked: Rows, model: str = "model-000") -> Contender:
-        """The front door, asked for decisions on these rows."""
+        """The gateway with decision requests for these rows."""
         return self.asked_for(name, decisions(model, asked, self.token))
 
     def asked_for(self, name: str, requests: list[bytes]) -> Contender:
-        """The front door, asked this."""
+        """The gateway with these requests."""
         port = self.settings.gateway_port
         return Contender(name, port, requests, lambda: platform.everything(self.settings))
 
     def check_champions(self) -> int:
-        """Ask every model once; return how many answered with the very release that is in charge.
+        """Request every model once; return how many answered with the expected champion.
 
-        Release, digest and the score's bits have to be those of the bundle that was made.
+        Release, digest and the score's bits must equal those of the bundle.
         """
         (row,), right = rows(1, seed=5), 0
         headers = {"Authorization": f"Bearer {self.token}"}
@@ -89,7 +89,7 @@ class Stage:
 
 @contextmanager
 def staged(home: Path, models: int, explain: Explain) -> Iterator[Stage]:
-    """Make the home, start the platform with one gateway replica, stop it afterwards."""
+    """Build the home, start the platform with one gateway replica, stop it afterwards."""
     settings = platform.settings_for(home, gateway_replicas=1)
     champions = build_home(settings, models, explain=explain)
     with platform.running(settings) as seconds:

@@ -16,7 +16,7 @@ from benchmarks.serving.stage import staged
 
 
 def lines() -> Iterator[str]:
-    """Every part, with what it was measured by."""
+    """All lines of the table."""
     load = os.getloadavg()[0]
     yield (
         f"{os.cpu_count()} processors (load {load:.1f} before), Python {machine.python_version()}, "

@@ -40,27 +40,27 @@ def lines(stage: Stage, folder: Path) -> Iterator[str]:
     platform.scale(stage.settings, 1)
 
 
-def _same_model(everybody: Sequence[Contender]) -> str:
-    scores = [contenders.score_in(one) for one in everybody]
+def _same_model(all_contenders: Sequence[Contender]) -> str:
+    scores = [contenders.score_in(one) for one in all_contenders]
     alike = np.allclose(scores, scores[0], rtol=0, atol=1e-6)
     if not alike:
         raise AssertionError(f"they do not answer with the same model: {scores}")
-    return f"all {len(everybody)} answer the first row with {scores[0]:.6f}: it is the same model"
+    return f"all {len(all_contenders)} answer the first row with {scores[0]:.6f}: it is the same model"
 
 
-def _compared(everybody: Sequence[Contender], clients: int) -> Iterator[str]:
-    results = take_turns(everybody, clients)
+def _compared(all_contenders: Sequence[Contender], clients: int) -> Iterator[str]:
+    results = take_turns(all_contenders, clients)
     ours = results[0]
     yield f"{clients} client{'s' if clients > 1 else ''}, requests/s, per CPU-second of the server side, p50 and p99:"
-    for contender, theirs in zip(everybody, results, strict=True):
-        yield f"  {contender.name:<24}{_told(theirs)}"
+    for contender, theirs in zip(all_contenders, results, strict=True):
+        yield f"  {contender.name:<24}{_line(theirs)}"
         if theirs is not ours:
             rate = ratios([one.rate for one in ours], [one.rate for one in theirs])
             thrift = ratios([one.thrift for one in ours], [one.thrift for one in theirs])
             yield f"    Plimsoll is {text(rate, 2)}x, per CPU-second {text(thrift, 2)}x"
 
 
-def _told(rounds: Sequence[Round]) -> str:
+def _line(rounds: Sequence[Round]) -> str:
     rate, thrift = text([one.rate for one in rounds]), text([one.thrift for one in rounds])
     half, slow = text([one.wait(0.5) for one in rounds], 2), text([one.wait(0.99) for one in rounds], 1)
     failed = sum(one.taken.failed for one in rounds)

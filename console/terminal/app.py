@@ -1,4 +1,4 @@
-"""The `plimsoll` command: one verb each, the same verbs as in the browser, the client and the audit."""
+"""The `plimsoll` command: its verbs are those of the console, the Python client and the record."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from console.terminal import (
     stop,
     up,
 )
-from console.terminal.output import err, out, print_json, told
+from console.terminal.output import err, errors_reported, out, print_json
 from lineage.accounts import Accounts
 from lineage.settings import Settings
 from plimsoll.wire import Wire
@@ -35,40 +35,55 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="The load line for models: retrain, release and operate regulated models, on a record that can be verified.",
 )
-accounts_app = typer.Typer(no_args_is_help=True, help="People who may sign in.")
+accounts_app = typer.Typer(no_args_is_help=True, help="Accounts of the people who may sign in.")
 app.add_typer(audit.app, name="audit")
 app.add_typer(accounts_app, name="accounts")
-_RAY_DOORS = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "RAY_USAGE_STATS_ENABLED")
+_RAY_VARIABLES = (
+    "RAY_AUTH_MODE",
+    "RAY_AUTH_TOKEN_PATH",
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER",
+    "RAY_USAGE_STATS_ENABLED",
+)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command("up")
 def up_command(json: Json = False) -> None:
-    """Start ledger, Ray, gateway, controller and console; return when health checks say that all is ready."""
-    settings = Settings()
-    with told():
-        started = up.up(settings, lambda line: err.print(f"  {line}"))
+    """Start ledger, Ray, gateway, controller and console; return when all are ready, or stop them when one fails."""
+    with errors_reported():
+        settings = Settings()
+        created: dict[str, str] = {}
+
+        def keep_passwords(passwords: dict[str, str]) -> None:
+            created.update(passwords)
+            if not json:
+                print_passwords(passwords)
+
+        try:
+            started = up.up(settings, lambda line: err.print(f"  {line}"), on_new_accounts=keep_passwords)
+        except BaseException:  # also Ctrl-C: the passwords of new accounts exist nowhere else
+            if json and created:
+                print_json({"passwords": created})
+            raise
         if json:
-            print_json({"seconds": started.seconds, "passwords": started.passwords, "services": started.services})
+            print_json({"seconds": started.seconds, "passwords": created, "services": started.services})
             return
         up.show(out, {"services": started.services})
-        told_passwords(started.passwords)
         word = "was ready already" if started.already else f"ready after {started.seconds:.1f} s"
         out.print(f"Plimsoll {word}. Console: {settings.console_url}   Decisions: {settings.gateway_url}")
 
 
-def told_passwords(passwords: dict[str, str]) -> None:
-    """Show the passwords of new accounts, this once."""
-    if passwords:
-        out.print("Accounts made, shown this once (`plimsoll accounts reset NAME` makes a new password):")
-        for name, password in passwords.items():
-            out.print(f"  {name:<10} {password}")
+def print_passwords(passwords: dict[str, str]) -> None:
+    """Print the passwords of new accounts. They are not stored: this is the only time."""
+    out.print("New accounts; passwords are shown once (`plimsoll accounts reset NAME` makes a new one):")
+    for name, password in passwords.items():
+        out.print(f"  {name:<10} {password}", markup=False)
 
 
 @app.command("down")
 def down_command(json: Json = False) -> None:
     """Stop everything that belongs to this PLIMSOLL_HOME, also what a crash left behind."""
-    with told():
+    with errors_reported():
         count = up.down(Settings())
         if json:
             print_json({"ended": count})
@@ -78,46 +93,49 @@ def down_command(json: Json = False) -> None:
 
 @app.command("status")
 def status_command(json: Json = False) -> None:
-    """How the services stand, and what is killed. Exit status 1 when not all services are ready."""
-    view = up.status(Settings()) | {"stopped": stop.known_stops(Settings())}
-    if json:
-        print_json(view)
-    elif not view["supervised"]:
-        out.print("Nothing is running. `plimsoll up` starts it.")
-    else:
-        up.show(out, view)
-        stop.show_stops(view["stopped"])
+    """State of the services, and what is killed. Exit status 1 when not all services are ready."""
+    with errors_reported():
+        view = up.status(Settings()) | {"stopped": stop.known_stops(Settings())}
+        if json:
+            print_json(view)
+        elif not view["supervised"]:
+            out.print("Nothing is running. `plimsoll up` starts it.")
+        else:
+            up.show(out, view)
+            stop.show_stops(view["stopped"])
     raise typer.Exit(0 if view["ready"] else 1)
 
 
 @app.command("env")
 def env_command() -> None:
-    """Print what a shell needs to talk to this Ray, e.g. for `ray job submit`: eval "$(plimsoll env)"."""
-    settings = Settings()
-    ours = ray_environment(settings)
-    values = {name: ours[name] for name in _RAY_DOORS} | {"RAY_API_SERVER_ADDRESS": settings.ray_dashboard_url}
-    for name, value in values.items():
-        out.print(f"export {name}={shlex.quote(value)}", soft_wrap=True)
+    """Print the variables a shell needs to reach this Ray, e.g. for `ray job submit`: eval "$(plimsoll env)"."""
+    with errors_reported():
+        settings = Settings()
+        ours = ray_environment(settings)
+        values = {name: ours[name] for name in _RAY_VARIABLES} | {"RAY_API_SERVER_ADDRESS": settings.ray_dashboard_url}
+        for name, value in values.items():
+            out.print(f"export {name}={shlex.quote(value)}", soft_wrap=True)
 
 
 @app.command("doctor")
 def doctor_command(json: Json = False) -> None:
-    """Say what is wrong and how to mend it. Exit status 1 when something is."""
-    found = doctor.examine(Settings())
-    if json:
-        print_json([finding.to_dict() for finding in found])
-    else:
-        doctor.show(found)
+    """Check machine, services and record; print faults with their fix. Exit status 1 when there is one."""
+    with errors_reported():
+        found = doctor.examine(Settings())
+        if json:
+            print_json([finding.to_dict() for finding in found])
+        else:
+            doctor.show(found)
     raise typer.Exit(0 if all(finding.ok for finding in found) else 1)
 
 
 @app.command("demo")
 def demo_command(
     leave: Annotated[bool, typer.Option("--exit", help="Stop everything after the summary.")] = False,
-    folder: Annotated[str, typer.Option(help="Model folder to tell the story with.")] = demo.FOLDER,
+    folder: Annotated[str, typer.Option(help="Model folder to run it on.")] = demo.FOLDER,
 ) -> None:
-    """Tell the whole story on real data: train, validate, register, canary, review, promote, monitor, roll back."""
-    with told():
+    """Run the whole life cycle on real data: train, validate, register, canary, review, promote, monitor, roll back."""
+    with errors_reported():
         ok = demo.run(Settings(), folder, leave=leave)
     raise typer.Exit(0 if ok else 1)
 
@@ -128,28 +146,28 @@ def login_command(
     password: Annotated[str, typer.Option(prompt=True, hide_input=True, envvar="PLIMSOLL_PASSWORD")],
 ) -> None:
     """Sign in; later commands act as this person."""
-    settings = Settings()
-    with told():
+    with errors_reported():
+        settings = Settings()
         wire = Wire(settings.ledger_url)
         opened = wire.send("POST", "/v1/session", json={"name": name, "password": password}).json()
-        session.remember(settings, opened)
+        session.save(settings, opened)
         out.print(f"Signed in as {opened['name']} ({opened['role']}) until {opened['expires_at']}.")
 
 
 @app.command("logout")
 def logout_command() -> None:
     """Sign out."""
-    settings = Settings()
-    with told():
+    with errors_reported():
+        settings = Settings()
         Wire(settings.ledger_url, session.token(settings)).send("DELETE", "/v1/session")
-        session.forget(settings)
+        session.delete(settings)
         out.print("Signed out.")
 
 
 @accounts_app.command("list")
 def accounts_list(json: Json = False) -> None:
     """Names and roles."""
-    with told():
+    with errors_reported():
         people = Accounts(Settings()).people()
         if json:
             print_json(people)
@@ -161,7 +179,7 @@ def accounts_list(json: Json = False) -> None:
 @accounts_app.command("reset")
 def accounts_reset(name: str) -> None:
     """Give a person a new password, shown once, and end the person's sessions."""
-    with told():
+    with errors_reported():
         out.print(f"{name}: {Accounts(Settings()).reset_password(name)}")
 
 

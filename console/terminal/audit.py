@@ -1,4 +1,4 @@
-"""`plimsoll audit`: verify the record, read it, rebuild what is derived from it."""
+"""`plimsoll audit`: verify the record, read it, rebuild the lineage store."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from console.terminal.output import out, print_json, print_rows, told
+from console.terminal.output import errors_reported, out, print_json, print_rows
 from console.terminal.session import client
 from lineage.errors import RefusedError
 from lineage.ledger import Ledger
@@ -21,14 +21,14 @@ from lineage.store.duckdb_store import Store
 from lineage.store.rows import QUERIES
 from lineage.verify import verify_ledger
 
-app = typer.Typer(no_args_is_help=True, help="The record: verify it, read it, rebuild what is derived from it.")
+app = typer.Typer(no_args_is_help=True, help="The record: verify it, read it, rebuild the lineage store.")
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command()
 def verify(json: Json = False) -> None:
     """Verify every record, its chain and legality, and the bytes it names. Reads files only; needs no service."""
-    with told():
+    with errors_reported():
         began = time.monotonic()
         result = verify_ledger(Settings())
         if json:
@@ -53,7 +53,7 @@ def tail(
     json: Json = False,
 ) -> None:
     """The newest records."""
-    with told():
+    with errors_reported():
         rows = client(Settings()).audit(order="newest", limit=count, kind=kind, model=model, release=release)[::-1]
         if json:
             print_json(rows)
@@ -69,22 +69,22 @@ def query(
     model: str | None = None,
     release: str | None = None,
     since: Annotated[str | None, typer.Option(help="RFC 3339 with its zone, e.g. 2026-03-04T10:02Z.")] = None,
-    until: Annotated[str | None, typer.Option(help="As --since; belongs to what is asked for.")] = None,
+    until: Annotated[str | None, typer.Option(help="As --since; included.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000)] = 100,
     offset: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
     """Rows of a named query of the lineage store, as JSON."""
-    with told():
+    with errors_reported():
         filters = {"model": model, "release": release, "since": since, "until": until, "offset": offset or None}
         print_json(client(Settings()).query(name, limit=limit, **filters))
 
 
 @app.command()
 def checkpoint(
-    cosigned: Annotated[bool, typer.Option(help="The newest one that the witness saw.")] = False,
+    cosigned: Annotated[bool, typer.Option(help="The newest one that the witness cosigned.")] = False,
 ) -> None:
-    """The newest checkpoint as a signed note. Keep it elsewhere: the record behind it can never be denied."""
-    with told():
+    """The newest checkpoint as a signed note. Kept elsewhere, it proves the record up to its size."""
+    with errors_reported():
         sys.stdout.write(client(Settings()).checkpoint(cosigned=cosigned))
 
 
@@ -93,8 +93,8 @@ def prove(
     record: Annotated[int, typer.Argument(min=1, help="Its number.")],
     to: Annotated[Path | None, typer.Option(help="Write the proof to this file.")] = None,
 ) -> None:
-    """One record with its proof, as JSON: `verify.py record` checks it on any machine."""
-    with told():
+    """Print one record with its proof, as JSON: `verify.py record` checks it on any machine."""
+    with errors_reported():
         bundle = client(Settings()).proof(record)
         if to is None:
             print_json(bundle)
@@ -109,26 +109,26 @@ def prove(
 def verifier(
     to: Annotated[Path, typer.Option(help="Where to put it.")] = Path("verify.py"),
 ) -> None:
-    """Copy the independent verifier, one file that needs nothing of this platform, for an examiner to read and run."""
-    with told():
+    """Copy the independent verifier: one file without dependencies, for an examiner to read and run."""
+    with errors_reported():
         to.write_bytes(resources.files("lineage.examiner").joinpath("verify.py").read_bytes())
         out.print(f"{to}: run `python {to} log {Settings().log_folder}`")
 
 
 @app.command()
 def rebuild(json: Json = False) -> None:
-    """Rebuild the DuckDB lineage store from the log: by the service where it runs, else here."""
-    settings = Settings()
-    with told():
-        done = _rebuilt_here(settings) or client(settings).rebuild_store()
+    """Rebuild the DuckDB lineage store from the log: by the ledger service if it runs, else in this process."""
+    with errors_reported():
+        settings = Settings()
+        done = _rebuild_here(settings) or client(settings).rebuild_store()
         if json:
             print_json(done)
         else:
             out.print(f"Rebuilt from {done['records']} records in {done['seconds']} s.")
 
 
-def _rebuilt_here(settings: Settings) -> dict[str, Any] | None:
-    """What was done, or None where a service has the log."""
+def _rebuild_here(settings: Settings) -> dict[str, Any] | None:
+    """Rebuild in this process: `{"records", "seconds"}`, or None where a service has the log open."""
     try:
         ledger = Ledger(settings.log_folder, signer=signer_at(settings.log_key))
     except RefusedError:

@@ -1,4 +1,4 @@
-"""`plimsoll backup`: make one, put it back, rehearse that."""
+"""`plimsoll backup`: create a backup, restore one, rehearse a restore."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from console.terminal.output import out, print_json, told
+from console.terminal.output import errors_reported, out, print_json
 from lineage.backup.create import BackupSummary, create
 from lineage.backup.restore import Restored, rehearse, remove, restore, start_new_log
 from lineage.clock import Clock, now
@@ -23,24 +23,22 @@ from lineage.rules.proposal import Actor
 from lineage.rules.roles import PLATFORM
 from lineage.settings import Settings
 
-app = typer.Typer(no_args_is_help=True, help="Backups of the platform's state: make one, put it back, rehearse that.")
-
+app = typer.Typer(no_args_is_help=True, help="Backups of the platform's state: create, restore, rehearse.")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
-
-FURTHER = 1_000
-
-
+FURTHER = 1_000  # records between a rehearsal's two backups
 _LEDGER = Actor("ledger", PLATFORM)
 
 
 @dataclass(frozen=True)
 class Drill:
-    """What a rehearsal measured.
+    """Measurements of a rehearsal.
 
-    `lost` records were acknowledged after the backup's checkpoint while the rehearsal went on: what the loss of the
-    home at its end would have cost. `further_seconds` a later backup took once so many `further` records had come.
+    Attributes:
+        lost: records acknowledged between the backup's checkpoint and the end of the rehearsal, which a loss of the
+            home at that moment would have cost.
+        further: records appended before a second backup.
+        further_seconds: duration of that second backup.
     """
 
     records: int
@@ -64,7 +62,7 @@ def create_command(
     json: Json = False,
 ) -> None:
     """Back up log, keys, vault, artefacts, decisions, data and runs, whether or not the platform runs."""
-    with told():
+    with errors_reported():
         began = time.monotonic()
         made = create(Settings(), dest, keys=not without_keys)
         seconds = time.monotonic() - began
@@ -82,12 +80,12 @@ def restore_command(
     ] = None,
     log: Annotated[Path | None, typer.Option(help="A newer copy of the log, e.g. of the damaged home.")] = None,
     accept_loss: Annotated[
-        str | None, typer.Option(help="Why what is gone may be gone, in a sentence; it goes on record.")
+        str | None, typer.Option(help="Why the loss is acceptable, in a sentence; it goes on record.")
     ] = None,
     json: Json = False,
 ) -> None:
-    """Put a backup back, verify all of it and ask the witness. Exit status 3 when something would be lost."""
-    with told():
+    """Restore a backup, verify all of it and ask the witness. Exit status 3 when records would be lost."""
+    with errors_reported():
         began = time.monotonic()
         settings = Settings() if home is None else Settings(home=home)
         done = restore(src, settings, log=log, accept_loss=accept_loss)
@@ -101,7 +99,7 @@ def restore_command(
 @app.command("drill")
 def drill_command(json: Json = False) -> None:
     """Back up, restore beside the home, verify, measure, and delete both. No key leaves the home."""
-    with told():
+    with errors_reported():
         found = drill(Settings())
         if json:
             print_json(asdict(found))
@@ -110,10 +108,10 @@ def drill_command(json: Json = False) -> None:
 
 
 def drill(settings: Settings, *, clock: Clock = now, further: int = FURTHER) -> Drill:
-    """Rehearse a loss of the home, next to it, and measure.
+    """Back up the home, restore the backup beside it, and measure both.
 
     Raises:
-        As `create` and `restore`; what was written is deleted.
+        PlimsollError: as `create` and `restore`. The files of the rehearsal are deleted.
     """
     root = settings.root
     try:
@@ -170,11 +168,13 @@ def _print_backup(made: BackupSummary, dest: Path, seconds: float) -> None:
         soft_wrap=True,
     )
     if made.keys:
-        out.print("It holds the keys: whoever has it can sign and read as this platform. Keep it like them.")
+        out.print(
+            "It holds the keys: with them anyone can sign and read as this platform. Protect it as you protect them."
+        )
     else:
         out.print("It holds no private keys and secrets: without keys/ and secrets/ nothing can go on from it.")
     if not made.settled:
-        out.print("Decisions were sealed all the while: after a restore some may stand in two segments.")
+        out.print("Decisions were sealed all the while: after a restore some may be in two segments.")
     for name in made.left_out:
         out.print(f"  left out, no regular file: {name}", soft_wrap=True, markup=False)
 
@@ -186,7 +186,7 @@ def _print_restored(done: Restored, settings: Settings, seconds: float) -> None:
         soft_wrap=True,
     )
     if done.seen is None:
-        out.print("No witness could be asked: whether there were newer records cannot be told.")
+        out.print("No witness could be reached: newer records than these may have existed.")
     elif not done.continues:
         out.print(f"The witness saw {done.seen} records; none of them is missing.")
     for line in done.lost:

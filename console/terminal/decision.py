@@ -1,4 +1,4 @@
-"""`plimsoll decision`: one answered request, shown and replayed. `plimsoll erase`, `hold`: what a person may demand."""
+"""`plimsoll decision`: show or replay one decision. `plimsoll erase`, `hold`, `release-hold`: rights of a person."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-from console.terminal.output import out, print_json, print_rows, told
+from console.terminal.output import errors_reported, out, print_json, print_rows
 from console.terminal.session import client
 from lineage.errors import InvalidError
 from lineage.settings import Settings
 
-app = typer.Typer(no_args_is_help=True, help="One answered request: show it, replay it bit for bit.")
+app = typer.Typer(no_args_is_help=True, help="One decision: show it, replay it bit for bit.")
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Reason = Annotated[
     str, typer.Option("--reason", "-r", help="Why, in a sentence that does not name the person; it goes on record.")
@@ -32,8 +32,8 @@ def register(root: typer.Typer) -> None:
 
 @app.command()
 def show(decision_id: str, json: Json = False) -> None:
-    """What was decided, by which release, who had put it there, and the record that proves it."""
-    with told():
+    """Show one decision: the answer, its release, who released that, and the record that proves it."""
+    with errors_reported():
         found = client(Settings()).decision(decision_id)
         if json:
             print_json(found)
@@ -43,11 +43,11 @@ def show(decision_id: str, json: Json = False) -> None:
 
 @app.command()
 def replay(decision_id: str, json: Json = False) -> None:
-    """Recompute score, decision and reasons from record and artefacts. Exit status 1 unless every bit is the same."""
+    """Recompute score, decision and reasons from record and artefacts. Exit status 1 unless all bits are equal."""
     from validators.replay import replay as replayed  # the models' libraries take a second
 
-    settings = Settings()
-    with told():
+    with errors_reported():
+        settings = Settings()
         result = replayed(client(settings).decision(decision_id), settings)
         if json:
             print_json(result.to_dict())
@@ -65,7 +65,7 @@ def replay(decision_id: str, json: Json = False) -> None:
 @app.command()
 def history(subject: Subject, json: Json = False) -> None:
     """Every decision about one person, the oldest first."""
-    with told():
+    with errors_reported():
         rows = client(Settings()).subject_history(_named(subject))["decisions"]
         if json:
             print_json(rows)
@@ -78,12 +78,12 @@ def erase(
     subject: Subject,
     reason: Reason,
     identity_verified: Annotated[
-        bool, typer.Option("--identity-verified", help="Somebody has verified that it is this person who asks.")
+        bool, typer.Option("--identity-verified", help="The identity of the person who asks was verified.")
     ] = False,
     json: Json = False,
 ) -> None:
     """Destroy the key of everything that was decided about one person. It cannot be undone."""
-    with told():
+    with errors_reported():
         record = client(Settings()).erase(_named(subject), reason, identity_verified=identity_verified)
         if json:
             print_json(record)
@@ -93,26 +93,28 @@ def erase(
 
 def hold(subject: Subject, reason: Reason, json: Json = False) -> None:
     """Forbid the erasure of one person, e.g. while a court or a regulator wants the records."""
-    with told():
+    with errors_reported():
         record = client(Settings()).hold(_named(subject), reason)
-        _say(record, f"Nothing about this person can be erased (record {record['seq']}).", json)
+        _print_result(record, f"Nothing about this person can be erased (record {record['seq']}).", json)
 
 
 def release_hold(subject: Subject, reason: Reason, json: Json = False) -> None:
     """Allow the erasure of one person again."""
-    with told():
+    with errors_reported():
         record = client(Settings()).release_hold(_named(subject), reason)
-        _say(record, f"The hold of record {record['data']['placed']} is released (record {record['seq']}).", json)
+        _print_result(
+            record, f"The hold of record {record['data']['placed']} is released (record {record['seq']}).", json
+        )
 
 
 def _named(subject: str) -> str:
     name = sys.stdin.read().rstrip("\n") if subject == "-" else subject
     if not name:
-        raise InvalidError("nobody is named; expected the key of one customer", field="subject")
+        raise InvalidError("subject is empty; expected the key of one customer", field="subject")
     return name
 
 
-def _say(record: dict[str, Any], line: str, json: bool) -> None:
+def _print_result(record: dict[str, Any], line: str, json: bool) -> None:
     if json:
         print_json(record)
     else:
@@ -142,15 +144,15 @@ def _steps(released: dict[str, Any]) -> str:
     if by is None:
         return ""
     approved = ", ".join(one["by"] for one in released["approvals"] if one["decision"] == "approve")
-    told_by = f"{by['kind']} by {by['actor']} (record {by['seq']}), trained by {released['author']}"
-    return told_by + (f", approved by {approved}" if approved else "")
+    released_by = f"{by['kind']} by {by['actor']} (record {by['seq']}), trained by {released['author']}"
+    return released_by + (f", approved by {approved}" if approved else "")
 
 
 def _print_erasure(record: dict[str, Any]) -> None:
     data, touched = record["data"], record["touched"]
     out.print(
-        f"Erased (record {record['seq']}). Nobody can read any more whom {data['decisions']} decisions in "
-        f"{data['segments']} sealed segments were about; the record verifies as before."
+        f"Erased (record {record['seq']}). {data['decisions']} decisions in {data['segments']} sealed segments "
+        "can no longer be linked to a person; the record verifies as before."
     )
     if data["plain"]:
         out.print(f"{data['plain']} decisions were sealed before there were keys and stay readable.")

@@ -1,4 +1,4 @@
-"""`plimsoll demo`: runs the story, prints it as it happens, and writes the summary to `demo.json`."""
+"""`plimsoll demo`: runs the scenario, prints its progress, and writes the summary to `demo.json`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rich.table import Table
 
 from console.terminal import up as platform
 from console.terminal.output import out
-from console.terminal.story import Story, StoryError
+from console.terminal.scenario import Scenario, ScenarioError
 from lineage.accounts import ROLES, Accounts
 from lineage.errors import PlimsollError
 from lineage.settings import Settings
@@ -25,8 +25,8 @@ FOLDER = "examples/credit_default"
 
 
 @dataclass
-class Told:
-    """What the story came to so far."""
+class Outcome:
+    """Result of the scenario so far."""
 
     steps: list[dict[str, Any]] = field(default_factory=list)
     rollback_ms: float | None = None
@@ -36,96 +36,96 @@ class Told:
 
     @property
     def ok(self) -> bool:
-        """Every step did what it says, no request failed and the record verifies."""
+        """Every step succeeded, requests were answered without a failure, and the record verifies."""
         answered = self.requests["sent"] > 0 and self.requests["failed"] == 0
         return bool(self.steps) and all(step["ok"] for step in self.steps) and answered and bool(self.audit["ok"])
 
 
 def run(settings: Settings, folder: str, *, leave: bool) -> bool:
-    """Tell the story; return whether every step did what it says.
+    """Run the scenario; return `Outcome.ok`.
 
     Args:
         folder: the model folder.
         leave: stop everything after the summary instead of staying up until Ctrl-C.
     """
-    began, told = time.monotonic(), Told()
-    story: Story | None = None
+    began, outcome = time.monotonic(), Outcome()
+    scenario: Scenario | None = None
     try:
-        if _step(told, "up", lambda: _up(settings)):
+        if _run_step(outcome, "up", lambda: _up(settings)):
             passwords = {name: Accounts(settings).reset_password(name) for name in ROLES}
             _sign_in_lines(settings, passwords)
-            story = Story(settings, Path(folder), passwords, _say)
-            for name, act in story.steps():
-                if not _step(told, name, act):
+            scenario = Scenario(settings, Path(folder), passwords, _report)
+            for name, step in scenario.steps():
+                if not _run_step(outcome, name, step):
                     break
     except KeyboardInterrupt:
         out.print("\nInterrupted.")
         leave = True
     finally:
-        if story is not None:
-            _close(told, story)
-    _summary(settings, told, time.monotonic() - began)
-    if leave:
+        if scenario is not None:
+            _close(outcome, scenario)
+    _summary(settings, outcome, time.monotonic() - began)
+    if leave or scenario is None:  # without a scenario nothing is running
         platform.down(settings)
-        return told.ok
+        return outcome.ok
     out.print(f"\nConsole: {settings.console_url}   (sign in as above)   Ctrl-C stops everything.")
     _until_interrupted()
     platform.down(settings)
-    return told.ok
+    return outcome.ok
 
 
 def _up(settings: Settings) -> dict[str, Any]:
-    started = platform.up(settings, _say)
+    started = platform.up(settings, _report)
     return {"ready_seconds": round(started.seconds, 1)}
 
 
-def _step(told: Told, name: str, act: Callable[[], dict[str, Any]]) -> bool:
+def _run_step(outcome: Outcome, name: str, step: Callable[[], dict[str, Any]]) -> bool:
     out.print(f"[bold]{name}[/bold]")
     began = time.monotonic()
     entry: dict[str, Any] = {"name": name, "seconds": 0.0, "ok": False}
-    told.steps.append(entry)
+    outcome.steps.append(entry)
     try:
-        entry |= act() | {"ok": True}
-    except (StoryError, Error, PlimsollError) as error:
+        entry |= step() | {"ok": True}
+    except (ScenarioError, Error, PlimsollError) as error:
         entry["why"] = str(error)
-        out.print(f"  [red]did not do what it says:[/red] {error}", soft_wrap=True)
+        out.print(f"  [red]failed:[/red] {error}", soft_wrap=True)
     finally:
         entry["seconds"] = round(time.monotonic() - began, 2)
     if "rollback_ms" in entry:
-        told.rollback_ms = entry["rollback_ms"]
+        outcome.rollback_ms = entry["rollback_ms"]
     out.print(f"  [dim]{entry['seconds']:.1f} s[/dim]")
     return bool(entry["ok"])
 
 
-def _close(told: Told, story: Story) -> None:
-    told.requests = story.stop_traffic()
-    verified = story.verify()
-    told.audit = {"records": verified["records"], "ok": verified["ok"], "problems": verified["problems"][:3]}
-    told.releases = story.release_states()
+def _close(outcome: Outcome, scenario: Scenario) -> None:
+    outcome.requests = scenario.stop_traffic()
+    verified = scenario.verify()
+    outcome.audit = {"records": verified["records"], "ok": verified["ok"], "problems": verified["problems"][:3]}
+    outcome.releases = scenario.release_states()
 
 
-def _summary(settings: Settings, told: Told, seconds: float) -> None:
-    table = Table(title="The story", title_justify="left", box=None, pad_edge=False)
+def _summary(settings: Settings, outcome: Outcome, seconds: float) -> None:
+    table = Table(title="Steps", title_justify="left", box=None, pad_edge=False)
     for heading in ("Step", "Seconds", "Result"):
         table.add_column(heading, justify="right" if heading == "Seconds" else "left")
-    for step in told.steps:
+    for step in outcome.steps:
         table.add_row(step["name"], f"{step['seconds']:.1f}", "ok" if step["ok"] else f"FAILED: {step.get('why', '')}")
     out.print(table)
-    out.print(f"Requests: {told.requests['sent']} sent, {told.requests['failed']} failed")
-    rollback = "not reached" if told.rollback_ms is None else f"{told.rollback_ms:.0f} ms to the last replica"
+    out.print(f"Requests: {outcome.requests['sent']} sent, {outcome.requests['failed']} failed")
+    rollback = "not reached" if outcome.rollback_ms is None else f"{outcome.rollback_ms:.0f} ms to the last replica"
     out.print(f"Rollback: {rollback}")
-    word = "verified" if told.audit["ok"] else f"NOT verified {told.audit.get('problems', '')}"
-    out.print(f"Record: {told.audit['records']} facts, {word}")
-    out.print(f"Releases: {', '.join(f'{name} {state}' for name, state in told.releases.items())}")
-    out.print(f"{'Everything did what it says' if told.ok else 'NOT everything did what it says'}, {seconds:.0f} s.")
+    word = "verified" if outcome.audit["ok"] else f"NOT verified {outcome.audit.get('problems', '')}"
+    out.print(f"Record: {outcome.audit['records']} facts, {word}")
+    out.print(f"Releases: {', '.join(f'{name} {state}' for name, state in outcome.releases.items())}")
+    out.print(f"{'All steps succeeded' if outcome.ok else 'NOT all steps succeeded'}, {seconds:.0f} s.")
     view = {
         "seconds": round(seconds, 1),
-        "ok": told.ok,
-        "steps": told.steps,
-        "requests": told.requests,
-        "rollback_ms": told.rollback_ms,
-        "releases": told.releases,
-        "audit": told.audit,
+        "ok": outcome.ok,
+        "steps": outcome.steps,
+        "requests": outcome.requests,
+        "rollback_ms": outcome.rollback_ms,
+        "releases": outcome.releases,
+        "audit": outcome.audit,
     }
     settings.root.mkdir(parents=True, exist_ok=True)
     (settings.root / "demo.json").write_bytes(orjson.dumps(view, option=orjson.OPT_INDENT_2))
@@ -138,7 +138,7 @@ def _sign_in_lines(settings: Settings, passwords: dict[str, str]) -> None:
         out.print(f"    {name:<10} {password}", markup=False)
 
 
-def _say(line: str) -> None:
+def _report(line: str) -> None:
     out.print(f"  {line}", markup=False, soft_wrap=True)
 
 

@@ -1,4 +1,4 @@
-"""`plimsoll scale` and `plimsoll redeploy`: change the processes that serve, without losing a request."""
+"""`plimsoll scale` and `plimsoll redeploy`: change the serving processes without losing a request."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import orjson
 import typer
 
 from console.terminal import processes, up
-from console.terminal.output import err, out, print_json, told
+from console.terminal.output import err, errors_reported, out, print_json
 from lineage.errors import UnavailableError
 from lineage.settings import Settings
 from serve.cluster.ray_settings import ray_client_environment
@@ -30,7 +30,7 @@ def scale_command(
     json: Json = False,
 ) -> None:
     """Change the number of gateway replicas; returns when each runs the newest routes. No request is lost."""
-    with told():
+    with errors_reported():
         done = change(Settings(), _report, "--replicas", str(replicas))
         if json:
             print_json(done)
@@ -43,7 +43,7 @@ def redeploy_command(json: Json = False) -> None:
 
     New processes run the code that is installed now. Old ones answer until the new ones do.
     """
-    with told():
+    with errors_reported():
         done = change(Settings(), _report, "--renew")
         if json:
             print_json(done)
@@ -67,7 +67,7 @@ def change(settings: Settings, report: Callable[[str], None], *arguments: str) -
         assert process.stdout is not None  # noqa: S101  for the type checker, as the next
         assert process.stderr is not None  # noqa: S101
         last = ""
-        for line in process.stderr:  # the last line is the reason when it fails
+        for line in process.stderr:  # the last line of a failure is its reason
             if last:
                 report(last)
             last = line.rstrip()

@@ -1,4 +1,4 @@
-"""`plimsoll doctor`: what is wrong, and the fix."""
+"""`plimsoll doctor`: checks of machine, services and record, with a fix for each fault."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def _services(settings: Settings, ours: set[int]) -> Iterator[Finding]:
 
 
 def _is_foreign(settings: Settings, port: int, ours: set[int]) -> bool:
-    """Whether a process of another platform or program has the port: its answers say nothing about this platform."""
+    """Whether a process outside this platform has the port; its answers must not count as this platform's."""
     if processes.is_free(settings.host, port):
         return False
     holder = processes.holder(settings.host, port)

@@ -1,4 +1,4 @@
-"""`plimsoll dossier`: everything about one release in one folder, verified on the way, for an examiner."""
+"""`plimsoll dossier`: everything on record about one release, unpacked into a folder and verified."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 
 from console.terminal import session
-from console.terminal.output import out, print_json, told
+from console.terminal.output import errors_reported, out, print_json
 from lineage.errors import RefusedError, TamperedError, UnavailableError
 from lineage.history.dossier_contents import MISSING, README, SUMS
 from lineage.log.signing_key import verifier_at
@@ -25,11 +25,7 @@ from lineage.settings import Settings
 from plimsoll.wire import Wire, part
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
-
 _ALWAYS = {SUMS, README, "facts.jsonl", "checkpoint", "vkey", "verify.py"}
-
-
 #: Runs the verifier over many proofs in one isolated interpreter; prints the paths of those that it does not verify.
 _RUN = """
 import contextlib, io, sys
@@ -71,12 +67,12 @@ class Checked:
 def dossier(
     release: Annotated[str, typer.Argument(help="e.g. credit-default@7")],
     to: Annotated[Path | None, typer.Option(help="A new folder; dossier-RELEASE when absent.")] = None,
-    upto: Annotated[int | None, typer.Option(min=1, help="The record it stands on; the newest when absent.")] = None,
+    upto: Annotated[int | None, typer.Option(min=1, help="Number of its last record; the newest when absent.")] = None,
     json: Json = False,
 ) -> None:
     """Everything about one release with its proofs, unpacked and verified. Exit status 1 when it does not verify."""
-    settings = Settings()
-    with told():
+    with errors_reported():
+        settings = Settings()
         began = time.monotonic()
         wire = Wire(settings.ledger_url, session.token(settings))
         path = f"/v1/releases/{part(release)}/dossier"
@@ -91,11 +87,11 @@ def dossier(
 
 
 def unpack(content: bytes, folder: Path) -> Path:
-    """Write the files of a dossier into a folder that holds nothing.
+    """Write the files of a dossier into an empty or new folder.
 
     Raises:
-        RefusedError: it holds something.
-        TamperedError: what came is no dossier.
+        RefusedError: the folder is not empty.
+        TamperedError: the content is no dossier.
         UnavailableError: it cannot be written.
     """
     try:
@@ -104,7 +100,7 @@ def unpack(content: bytes, folder: Path) -> Path:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             names = archive.namelist()
             if not set(names) >= _ALWAYS:
-                raise TamperedError(f"what came is no dossier: {min(_ALWAYS - set(names))} is missing")
+                raise TamperedError(f"the content is no dossier: {min(_ALWAYS - set(names))} is missing")
             if any(PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts for name in names):
                 raise TamperedError("the dossier names files outside its folder; nothing was written")
             for name in names:
@@ -118,16 +114,16 @@ def unpack(content: bytes, folder: Path) -> Path:
 
 
 def check(release: str, folder: Path, began: float, *, vkey: str | None = None) -> Checked:
-    """Verify an unpacked dossier: its sums, every proof by the verifier of this installation, and the lines proved.
+    """Verify an unpacked dossier: checksums, every proof by this installation's verifier, and the proved lines.
 
     Args:
-        began: on the monotonic clock; `seconds` are counted from there.
-        vkey: the log's key as it is known here; that of the dossier when None.
+        began: start of `seconds`, on the monotonic clock.
+        vkey: the log's verifier key of this installation; the dossier's own when None.
     """
     listed = dict(line.split("  ", 1)[::-1] for line in (folder / SUMS).read_text().splitlines())
     files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
-    problems = [f"{name}: its SHA-256 is another" for name, digest in listed.items() if _sum(files.get(name)) != digest]
-    problems += [f"{name}: it stands not in {SUMS}" for name in sorted(files.keys() - listed.keys() - {SUMS})]
+    problems = [f"{name}: its SHA-256 differs" for name, digest in listed.items() if _sum(files.get(name)) != digest]
+    problems += [f"{name}: it is not listed in {SUMS}" for name in sorted(files.keys() - listed.keys() - {SUMS})]
     proofs = sorted((folder / "proofs").iterdir())
     verifier = resources.files("lineage.examiner").joinpath("verify.py")
     if files["verify.py"].read_bytes() != verifier.read_bytes():
@@ -140,10 +136,10 @@ def check(release: str, folder: Path, began: float, *, vkey: str | None = None) 
         problems.append("facts.jsonl: its lines are not those that are proved")
     missing = files[MISSING].read_text().splitlines() if MISSING in files else []
     size = sum(path.stat().st_size for path in files.values())
-    stands = int(files["checkpoint"].read_text().split("\n")[1])
-    told_missing = [line.removeprefix("- ") for line in missing if line.startswith("- ")]
+    size_of_log = int(files["checkpoint"].read_text().split("\n")[1])
+    missing_names = [line.removeprefix("- ") for line in missing if line.startswith("- ")]
     seconds = round(time.monotonic() - began, 3)
-    return Checked(release, str(folder), stands, len(lines), len(files), size, problems, told_missing, seconds)
+    return Checked(release, str(folder), size_of_log, len(lines), len(files), size, problems, missing_names, seconds)
 
 
 def _unverified(verifier: Path, vkey: str, proofs: list[Path]) -> list[str]:

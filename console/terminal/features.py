@@ -1,4 +1,4 @@
-"""`plimsoll features`: fill a model's online store, so that decisions can be asked for by entity; say how old it is."""
+"""`plimsoll features`: fill a model's online store for decisions by entity; show the age of its data."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Annotated, Any
 import orjson
 import typer
 
-from console.terminal.output import out, print_json, print_rows, told
+from console.terminal.output import errors_reported, out, print_json, print_rows
 from lineage.clock import instant, now
 from lineage.errors import UnavailableError
 from lineage.settings import Settings
 from validators.scoring.feature_origin import MATERIALIZED
 from validators.scoring.online_store import run_in_utc
 
-app = typer.Typer(no_args_is_help=True, help="Features by entity: fill the online store, say how old it is.")
+app = typer.Typer(no_args_is_help=True, help="Features by entity: fill the online store, show its age.")
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _COLUMNS = {
     "model": "Model",
@@ -37,7 +37,10 @@ def register(root: typer.Typer) -> None:
 def materialize_command(
     folder: Annotated[Path, typer.Argument(help="The model folder, with model.toml.")],
     as_of: Annotated[
-        str | None, typer.Option(help="When the rows were true, e.g. 2026-03-04T10:02Z; when they were pinned, if not.")
+        str | None,
+        typer.Option(
+            help="Time at which the rows were true, e.g. 2026-03-04T10:02Z; when absent, the time of pinning."
+        ),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -47,7 +50,7 @@ def materialize_command(
     from training.spec import load_spec
 
     run_in_utc()
-    with told():
+    with errors_reported():
         done = materialize(load_spec(folder), Settings(), Progress(sys.stderr), as_of=read_moment(as_of))
         if json:
             print_json(done.to_dict())
@@ -58,8 +61,8 @@ def materialize_command(
 
 @app.command("status")
 def status_command(json: Json = False) -> None:
-    """What was put into the online stores, how old it is and whether it still counts."""
-    with told():
+    """Content of the online stores, its age and whether it is fresh."""
+    with errors_reported():
         found = known(Settings())
         if json:
             print_json(found)
@@ -68,10 +71,10 @@ def status_command(json: Json = False) -> None:
 
 
 def known(settings: Settings) -> list[dict[str, Any]]:
-    """What `materialize` noted of each model, with its age and whether it is fresh.
+    """The last materialization of each model, with its age and whether it is fresh.
 
     Raises:
-        UnavailableError: a note cannot be read.
+        UnavailableError: a file of a materialization cannot be read.
     """
     rows = []
     for path in sorted(settings.root.glob(f"feast/*/{MATERIALIZED}")):
@@ -82,10 +85,10 @@ def known(settings: Settings) -> list[dict[str, Any]]:
         age = (now() - instant(noted["as_of"])).total_seconds()
         until = noted["fresh_until"]
         state = "no limit" if until is None else "fresh" if now() <= instant(until) else "too old"
-        rows.append(noted | {"age_seconds": round(age, 3), "age": _in_words(age), "state": state})
+        rows.append(noted | {"age_seconds": round(age, 3), "age": _age_text(age), "state": state})
     return rows
 
 
-def _in_words(seconds: float) -> str:
+def _age_text(seconds: float) -> str:
     days, hours = divmod(int(seconds) // 3600, 24)
     return f"{days} d {hours} h" if days else f"{int(seconds) // 3600} h {int(seconds) % 3600 // 60} min"

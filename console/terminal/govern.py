@@ -1,4 +1,4 @@
-"""Commands that govern releases: the verbs of the journey as a person speaks them."""
+"""Commands of the release life cycle: train, canary, review, promote, abort, roll back, decide."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from console.terminal.output import out, print_json, print_rows, told
+from console.terminal.output import errors_reported, out, print_json, print_rows
 from console.terminal.session import client
 from lineage.errors import InvalidError
 from lineage.settings import Settings
@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 
 def releases(model: Annotated[str | None, typer.Argument()] = None, json: Json = False) -> None:
     """Releases, newest first."""
-    with told():
+    with errors_reported():
         rows = client(Settings()).releases(model)
         if json:
             print_json(rows)
@@ -43,7 +43,7 @@ def releases(model: Annotated[str | None, typer.Argument()] = None, json: Json =
 
 def release(release: str) -> None:
     """Everything on record about one release, as JSON."""
-    with told():
+    with errors_reported():
         print_json(client(Settings()).release(release))
 
 
@@ -51,8 +51,8 @@ def actions(
     subject: Annotated[str | None, typer.Argument(help="A release or a model; all models when absent.")] = None,
     json: Json = False,
 ) -> None:
-    """What you may do to a release or a model now, and why not, as the ledger's rules say it."""
-    with told():
+    """Actions on a release or a model that you may take now by the ledger's rules, and why not the others."""
+    with errors_reported():
         found = client(Settings()).actions(subject)
         if json:
             print_json(found)
@@ -75,19 +75,19 @@ def train(
     trials: Annotated[int | None, typer.Option(min=1, max=1_000, help="Search trials.")] = None,
     json: Json = False,
 ) -> None:
-    """Ask for a training run; the controller starts it as a Ray job."""
-    with told():
+    """Request a training run; the controller starts it as a Ray job."""
+    with errors_reported():
         name = model or _model_of(folder)
         options = {} if trials is None else {"trials": trials}
         record = client(Settings()).retrain(name, str(folder.resolve()), reason, options=options)
-        _say(record, f"Training of {name} requested (record {record['seq']}).", json)
+        _print_result(record, f"Training of {name} requested (record {record['seq']}).", json)
 
 
 def canary(release: str, reason: Reason, json: Json = False) -> None:
     """Give a registered release its first share of live traffic."""
-    with told():
+    with errors_reported():
         record = client(Settings()).canary(release, reason)
-        _say(record, f"{release} takes {record['data']['share']:.0%} of live traffic.", json)
+        _print_result(record, f"{release} takes {record['data']['share']:.0%} of live traffic.", json)
 
 
 def review(
@@ -97,22 +97,22 @@ def review(
     json: Json = False,
 ) -> None:
     """Approve or reject a release in review; never one's own."""
-    with told():
+    with errors_reported():
         record = client(Settings()).review(release, decision, reason)
-        _say(record, f"{release}: {decision} recorded (record {record['seq']}).", json)
+        _print_result(record, f"{release}: {decision} recorded (record {record['seq']}).", json)
 
 
 def promote(release: str, reason: Reason, json: Json = False) -> None:
     """Begin the rollout of an approved release."""
-    with told():
+    with errors_reported():
         record = client(Settings()).promote(release, reason)
-        _say(record, f"{release} takes {record['data']['share']:.0%}; the controller does the rest.", json)
+        _print_result(record, f"{release} takes {record['data']['share']:.0%}; the controller does the rest.", json)
 
 
 def abort(release: str, reason: Reason, json: Json = False) -> None:
     """Take a release out of traffic and quarantine it."""
-    with told():
-        _say(client(Settings()).abort(release, reason), f"{release} is quarantined.", json)
+    with errors_reported():
+        _print_result(client(Settings()).abort(release, reason), f"{release} is quarantined.", json)
 
 
 def rollback(
@@ -122,9 +122,9 @@ def rollback(
     json: Json = False,
 ) -> None:
     """Return to the previous champion at once."""
-    with told():
+    with errors_reported():
         record = client(Settings()).rollback(model, reason, to=to)
-        _say(record, f"{record['release']} steps down; {record['data']['to']} answers.", json)
+        _print_result(record, f"{record['release']} steps down; {record['data']['to']} answers.", json)
 
 
 def decide(
@@ -133,7 +133,7 @@ def decide(
     features: Annotated[str, typer.Option(help="JSON object of features, or - to read it from standard input.")] = "-",
 ) -> None:
     """Ask for one decision, as JSON."""
-    with told():
+    with errors_reported():
         text = sys.stdin.read() if features == "-" else features
         try:
             values = json_module.loads(text)
@@ -143,7 +143,7 @@ def decide(
         print_json(vars(answer))
 
 
-def _say(record: dict[str, Any], line: str, json: bool) -> None:
+def _print_result(record: dict[str, Any], line: str, json: bool) -> None:
     if json:
         print_json(record)
     else:

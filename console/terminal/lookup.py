@@ -1,4 +1,4 @@
-"""`plimsoll asof`: who answered at that time, and who had put it there. `plimsoll provenance`: what came of what."""
+"""`plimsoll asof`: the release that answered at a time. `plimsoll provenance`: the graph of a release or data set."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import typer
 from rich.text import Text
 from rich.tree import Tree
 
-from console.terminal.output import out, print_json, print_rows, told
+from console.terminal.output import errors_reported, out, print_json, print_rows
 from console.terminal.session import client
 from lineage.errors import InvalidError
 from lineage.settings import Settings
@@ -16,7 +16,7 @@ from lineage.settings import Settings
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Found = dict[str, Any]
 _PEOPLE = {"did": "What", "by": "By", "role": "Role", "seq": "Record", "at": "At (UTC)", "reason": "Reason"}
-#: Edges that lead to a release from what speaks for it; they hang under it and lead no further.
+#: Edges from evidence to a release: shown as leaves under the release.
 _EVIDENCE = ("checked", "reports_on", "decided_on")
 
 
@@ -32,8 +32,8 @@ def asof(
     seq: Annotated[int | None, typer.Option(min=1, help="A record number, in place of an instant.")] = None,
     json: Json = False,
 ) -> None:
-    """Who answered for a model at that time: release, threshold and policy, and who had put it there."""
-    with told():
+    """Release, threshold and policy that answered for a model at that time, and who released them."""
+    with errors_reported():
         if (at is None) == (seq is None):
             raise InvalidError("say either --at or --seq, e.g. --at 2026-03-04T10:02Z", field="at")
         answer = client(Settings()).asof(model, at=at, seq=seq)
@@ -45,11 +45,11 @@ def asof(
 
 def provenance(
     release: Annotated[str | None, typer.Argument(help="e.g. credit-default@7")] = None,
-    dataset: Annotated[str | None, typer.Option(help="What came of the data set of this digest, instead.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Digest of a data set; shows what was made from it.")] = None,
     json: Json = False,
 ) -> None:
-    """Where a release comes from and what it answered, as a tree; or what came of a data set."""
-    with told():
+    """Origin of a release and what it answered, as a tree; or what was made from a data set."""
+    with errors_reported():
         if (release is None) == (dataset is None):
             raise InvalidError("name either a release or, with --dataset, the digest of a data set", field="release")
         found = client(Settings()).provenance(release=release, dataset=dataset)
@@ -60,7 +60,7 @@ def provenance(
 
 
 def sentences(answer: Found) -> list[str]:
-    """What an answer says, for people, without the table of who did what."""
+    """An as-of answer as sentences, without the table of people's actions."""
     decided, asked = answer["decided"], answer["asked"]
     when = f"at {_time(asked['at'])} UTC" if "at" in asked else f"after record {asked['seq']}"
     if decided["mode"] == "killed":
@@ -70,7 +70,7 @@ def sentences(answer: Found) -> list[str]:
         lines.append(f"Bundle {_short(decided['digest'])}, policy {_short(decided['policy_digest'])}.")
     elif decided["baseline_of"]:
         lines = [f"The baseline of {decided['baseline_of']} answered for {answer['model']} {when}."]
-        lines.append(f"Bundle {_short(decided['digest'])}, in which its threshold stands.")
+        lines.append(f"Bundle {_short(decided['digest'])}, which holds its threshold.")
     else:
         lines = [f"Nobody answered for {answer['model']} {when}: nothing was registered."]
     if decided["by"]:
@@ -82,7 +82,7 @@ def sentences(answer: Found) -> list[str]:
 
 
 def tree_of(found: Found, root: str) -> Tree:
-    """The graph as a tree: what the root comes from, what spoke for it, and what came of it."""
+    """The graph as a tree: sources of the root, its evidence, and what was made from it."""
     nodes = {node["id"]: node for node in found["nodes"]}
     tree = Tree(_label(nodes[root]))
     sources = [edge for edge in found["edges"] if edge["to"] == root and edge["kind"] not in _EVIDENCE]
@@ -111,11 +111,11 @@ def _grow(branch: Tree, found: Found, nodes: Found, name: str, *, backwards: boo
 
 
 def _evidence(branch: Tree, found: Found, nodes: Found, release: str) -> None:
-    spoke = [edge["from"] for edge in found["edges"] if edge["to"] == release and edge["kind"] in _EVIDENCE]
-    if spoke:
-        twig = branch.add("what spoke for or against it")
-        for name in spoke:
-            twig.add(_label(nodes[name]))
+    evidence = [edge["from"] for edge in found["edges"] if edge["to"] == release and edge["kind"] in _EVIDENCE]
+    if evidence:
+        leaf = branch.add("what spoke for or against it")
+        for name in evidence:
+            leaf.add(_label(nodes[name]))
 
 
 def _label(node: Found) -> Text:
@@ -135,7 +135,7 @@ def _print_answer(answer: Found) -> None:
 
 
 def _stopped(answer: Found, when: str) -> list[str]:
-    """Who answered while a person had stopped it, and whose word that was."""
+    """Sentences on what answered under a kill switch, and who pulled it."""
     decided, model = answer["decided"], answer["model"]
     lines = [f"Nothing was answered for {model} {when}: a person had stopped it."]
     if decided["killed"] == "baseline":
@@ -179,7 +179,7 @@ def _record(who: Found) -> str:
 
 
 def _time(at: str) -> str:
-    """A record's time to read, as exact as it is: `2026-11-23 10:01:00.25`."""
+    """A record's time for people, with all its decimals: `2026-11-23 10:01:00.25`."""
     return at.removesuffix("Z").rstrip("0").rstrip(".").replace("T", " ")
 
 
@@ -188,5 +188,5 @@ def _short(digest: str | None) -> str:
 
 
 def _plain(text: str) -> Text:
-    # Text, not markup: a reason may hold brackets, and control characters must not reach the terminal.
+    # No markup and no control characters: reasons hold what people typed.
     return Text("".join(char if char.isprintable() else "�" for char in text))

@@ -1,4 +1,4 @@
-"""One line for people about a record of the ledger."""
+"""Records of the ledger as single lines for the demo."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _QUIET = frozenset(
 
 
 def narrate(record: Record) -> str | None:
-    """What the record says, in a line; None for those that nobody waits for."""
+    """The record as one line; None for kinds that are not shown."""
     kind = record["kind"]
     if kind in _QUIET:
         return None

@@ -1,4 +1,4 @@
-"""How the terminal shows things: tables for people, JSON for programs, errors on standard error with an exit status."""
+"""Output of the terminal commands: tables for people, JSON for programs, errors on stderr with an exit status."""
 
 from __future__ import annotations
 
@@ -8,31 +8,57 @@ from contextlib import contextmanager
 from typing import Any
 
 import orjson
+from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from console.formatting import NB
 from lineage.errors import InvalidError, PlimsollError, RefusedError
+from lineage.settings import Settings
 from plimsoll.errors import Error, Invalid, Refused
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
-#: Exit statuses: what a script can tell apart.
-WORLD_FAILED, CALLERS_BUG, REFUSED = 1, 2, 3
+#: Exit statuses: something failed or is unavailable, the input is invalid, a rule refused.
+FAILED, INVALID, REFUSED = 1, 2, 3
 
 
 @contextmanager
-def told() -> Iterator[None]:
-    """Turn our errors into one line on standard error and an exit status: 1 world, 2 caller's bug, 3 refused."""
+def errors_reported() -> Iterator[None]:
+    """Print an error of the platform, or an invalid `PLIMSOLL_*` variable, on stderr and exit with its status.
+
+    Raises:
+        SystemExit: with `FAILED`, `INVALID` or `REFUSED`. Other exceptions pass unchanged.
+    """
     try:
         yield
+    except ValidationError as error:
+        if error.title != Settings.__name__:
+            raise
+        for line in _invalid_settings(error):
+            _print_error(line)
+        sys.exit(INVALID)
     except (PlimsollError, Error) as error:
-        err.print(Text("error: ", style="bold red").append(str(error), style="default"), soft_wrap=True)
+        _print_error(str(error))
         if isinstance(error, InvalidError | Invalid):
-            sys.exit(CALLERS_BUG)
-        sys.exit(REFUSED if isinstance(error, RefusedError | Refused) else WORLD_FAILED)
+            sys.exit(INVALID)
+        sys.exit(REFUSED if isinstance(error, RefusedError | Refused) else FAILED)
+
+
+def _invalid_settings(error: ValidationError) -> list[str]:
+    """One line for each invalid variable; a default that was not computed because of another one is no line."""
+    return [
+        f"PLIMSOLL_{str(one['loc'][0]).upper()} is {one['input']!r:.80}; "
+        f"expected {one['msg'].removeprefix('Input should be ')}"
+        for one in error.errors()
+        if one["type"] != "default_factory_not_called"
+    ]
+
+
+def _print_error(message: str) -> None:
+    err.print(Text("error: ", style="bold red").append(message, style="default"), soft_wrap=True)
 
 
 def print_json(value: Any) -> None:
@@ -54,7 +80,7 @@ def print_rows(rows: Sequence[dict[str, Any]], columns: dict[str, str], *, empty
 
 
 def plain(text: str, style: str = "") -> Text:
-    """Text, not markup: a reason may hold brackets, and control characters must not reach the terminal."""
+    """Text without markup and control characters: reasons hold what people typed."""
     return Text("".join(char if char.isprintable() or char == NB else "�" for char in text), style=style)
 
 

@@ -1,4 +1,4 @@
-"""What must hold before anything of a platform is started: its ports are free, and its socket paths short enough."""
+"""Checks before a platform is started: its ports are free, and its socket paths short enough."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def require_short_sockets(settings: Settings) -> None:
 
 
 def ports_in_use(settings: Settings) -> list[Listener]:
-    """Ports of this platform that something listens to now."""
+    """Listeners of this platform whose port is in use now."""
     return [one for one in listeners(settings) if not processes.is_free(settings.host, one.port)]
 
 

@@ -1,4 +1,4 @@
-"""Processes of one platform: start them in sessions of their own, find all of them again, end only them.
+"""Processes of one platform: start them in sessions of their own, find all of them, end only them.
 
 A process belongs to the platform of a home folder when its environment has that folder in PLIMSOLL_PLATFORM, when its
 command line names the platform's Ray folder, or when it descends from or shares a session with such a process. A
@@ -28,7 +28,7 @@ from lineage.settings import Settings
 
 MARK = "PLIMSOLL_PLATFORM"
 _RAY_NAMES = ("python", "ray", "gcs_server", "haproxy")
-#: Variables of the caller's shell that would lead to another Ray: its job client prefers them to the address given.
+#: Variables of the caller's shell that select another Ray: its job client prefers them to the given address.
 _OTHER_RAY = {"RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_AUTH_TOKEN", "RAY_NAMESPACE", "RAY_TMPDIR"}
 
 
@@ -50,7 +50,7 @@ def start(name: str, command: list[str], settings: Settings, environment: dict[s
     entry = {"pid": process.pid, "started": process.create_time(), "name": name}
     draft = settings.run / f"{name}.draft"
     draft.write_bytes(orjson.dumps(entry))
-    draft.replace(settings.run / f"{name}.process")  # others read it at any time
+    draft.replace(settings.run / f"{name}.process")  # replaced atomically: others read it at any time
     return process
 
 
@@ -70,7 +70,7 @@ def marked(settings: Settings, environment: dict[str, str]) -> dict[str, str]:
     return inherited | quiet | {"PATH": path} | environment | {MARK: str(settings.root)}
 
 
-def remembered(settings: Settings) -> dict[str, psutil.Process]:
+def recorded(settings: Settings) -> dict[str, psutil.Process]:
     """Running processes that `start` recorded, by name."""
     found = {}
     for entry in _entries(settings):
@@ -103,7 +103,7 @@ def of_platform(settings: Settings) -> list[psutil.Process]:
 
 
 def holder(host: str, port: int) -> psutil.Process | None:
-    """The process that listens there; None when there is none, or when it belongs to another user."""
+    """The process that listens on the port; None when there is none, or when it belongs to another user."""
     at = {(ip, port) for ip in (host, f"::ffff:{host}", "0.0.0.0", "::")}  # noqa: S104
     for connection in psutil.net_connections("tcp"):
         listens = connection.status == psutil.CONN_LISTEN and tuple(connection.laddr) in at
@@ -114,7 +114,7 @@ def holder(host: str, port: int) -> psutil.Process | None:
 
 
 def describe(process: psutil.Process | None) -> str:
-    """The process id, the command and, where it is part of a platform, that platform's home."""
+    """A process for an error message: id, command and, where it is part of a platform, that platform's home."""
     if process is None:
         return "a process of another user"
     try:
@@ -138,14 +138,14 @@ def end(processes: Iterable[psutil.Process], *, grace: float = 8.0) -> None:
     psutil.wait_procs(remaining, timeout=5.0)
 
 
-def forget(settings: Settings) -> None:
+def remove_records(settings: Settings) -> None:
     """Remove the records of `start`."""
     for path in settings.run.glob("*.process"):
         path.unlink(missing_ok=True)
 
 
 def is_free(host: str, port: int) -> bool:
-    """Whether a server could listen there."""
+    """Whether a server could bind the port."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that were closed do not count
         try:
@@ -158,7 +158,7 @@ def is_free(host: str, port: int) -> bool:
 
 
 def listening(host: str, port: int) -> bool:
-    """Whether a server accepts connections there."""
+    """Whether a server accepts connections on the port."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.settimeout(0.5)
         return probe.connect_ex((host, port)) == 0

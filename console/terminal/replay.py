@@ -1,4 +1,4 @@
-"""A client that replays real rows against the gateway at a steady rate and reports what became of them."""
+"""Open-loop load: replays real rows against the gateway at a steady rate and counts the results."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Row = dict[str, Any]
 
 @dataclass
 class Tally:
-    """Counts of one replay. A request fails when the client got no decision."""
+    """Counts of one replay. A request failed when the client got no decision; `late` were sent after they were due."""
 
     sent: int = 0
     failed: int = 0
@@ -30,7 +30,7 @@ class Tally:
 
 
 class Replay:
-    """Open loop: a request is due every `1 / rate` seconds whether or not earlier ones have been answered.
+    """Sends a request every `1 / rate` seconds whether or not earlier ones have been answered.
 
     Args:
         rows: each `{"key", "features", "outcome"}`; taken in order, again from the start at the end.
@@ -49,16 +49,16 @@ class Replay:
         self.tally = Tally()
 
     def start(self) -> None:
-        """Begin."""
+        """Start sending."""
         self._thread.start()
 
-    def turn_to(self, rows: Sequence[Row]) -> None:
-        """Go on with other rows."""
+    def switch_to(self, rows: Sequence[Row]) -> None:
+        """Continue with other rows."""
         with self._lock:
             self._rows = list(rows)
 
     def stop(self) -> Tally:
-        """End, wait for requests under way, and return the counts."""
+        """Stop, wait for requests in flight, and return the counts."""
         self._stop.set()
         self._thread.join()
         self._pool.shutdown(wait=True)

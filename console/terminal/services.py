@@ -20,10 +20,10 @@ class Service:
     """One process of the platform.
 
     Attributes:
-        port: where it answers, or where what it deploys answers.
-        ready: asks the service itself; a process that merely runs is not ready.
+        port: it listens there, or what it deploys does.
+        ready: readiness check against the service itself; a running process is not enough.
         needs: names of services that must be ready before this one starts.
-        once: a step that ends by itself.
+        once: a step that ends instead of running on.
         seconds: after which a service that is not ready counts as failed.
     """
 
@@ -92,7 +92,7 @@ def _serving(settings: Settings, environment: dict[str, str]) -> list[Service]:
             ray_start_command(settings),
             environment,
             lambda: _jobs_answer(settings),
-            needs=("standby",),  # HAProxy takes the listening socket from it
+            needs=("standby",),  # HAProxy takes over its listening socket
         ),
         Service(
             "deploy",

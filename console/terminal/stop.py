@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from console import safety_text
-from console.terminal.output import out, plain, print_json, print_rows, told
+from console.terminal.output import errors_reported, out, plain, print_json, print_rows
 from console.terminal.session import client
 from lineage.errors import InvalidError, PlimsollError
 from lineage.settings import Settings
@@ -37,7 +37,7 @@ def register(app: typer.Typer) -> None:
 
 def models(json: Json = False) -> None:
     """Models: who answers now, what is killed, which breakers are open, what runs beside the champion."""
-    with told():
+    with errors_reported():
         known = client(Settings())
         found, kill_of_all = known.models(), known.killed()["kill"]
         if json:
@@ -59,7 +59,7 @@ def kill(
     json: Json = False,
 ) -> None:
     """Stop a model, or all, at once: the baseline answers, or nothing. It stays so until two people let go."""
-    with told():
+    with errors_reported():
         name = _named(model, all_)
         if answer not in ("baseline", "nothing"):
             raise InvalidError(f"answer is {answer!r}; expected `baseline` or `nothing`", field="answer")
@@ -73,7 +73,7 @@ def kill(
 
 def kill_release(reason: Reason, model: Model = None, all_: All = False, json: Json = False) -> None:
     """Let go of what was killed: the first person asks, a second one confirms."""
-    with told():
+    with errors_reported():
         name = _named(model, all_)
         known = client(Settings())
         if _pulled(known, name).get("asked_seq") is None:
@@ -90,7 +90,7 @@ def kill_release(reason: Reason, model: Model = None, all_: All = False, json: J
 @shadow_app.command("start")
 def shadow_start(release: str, reason: Reason, json: Json = False) -> None:
     """Let a registered release score copies of live requests; nothing of it is used."""
-    with told():
+    with errors_reported():
         record = client(Settings()).start_shadow(release, reason)
         _say(record, [f"{release} scores copies of live requests (record {record['seq']})."], json)
 
@@ -98,7 +98,7 @@ def shadow_start(release: str, reason: Reason, json: Json = False) -> None:
 @shadow_app.command("stop")
 def shadow_stop(release: str, reason: Reason, json: Json = False) -> None:
     """End that."""
-    with told():
+    with errors_reported():
         record = client(Settings()).stop_shadow(release, reason)
         _say(record, [f"{release} scores no copies any more (record {record['seq']})."], json)
 

@@ -26,7 +26,7 @@ _BACK_OFF = (1.0, 2.0, 5.0, 15.0, 30.0)
 
 
 def status_file(settings: Settings) -> Path:
-    """The file with the state of the services."""
+    """The file with the states of the services."""
     return settings.root / "status.json"
 
 
@@ -96,7 +96,7 @@ class Supervisor:
             "log": processes.tail(self._settings, service.name),
         }
         self._status[service.name] = failed
-        for other in self._services:  # steps that were done on it must be repeated
+        for other in self._services:  # one-time steps that depend on it must be repeated
             if service.name in other.needs and other.once:
                 self._status[other.name] = {"title": other.title, "state": "waiting"}
 

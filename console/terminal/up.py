@@ -22,21 +22,25 @@ from lineage.settings import Settings
 from serve.cluster.desired import forget_desired
 
 Report = Callable[[str], None]
+OnNewAccounts = Callable[[dict[str, str]], None]
 
 
 @dataclass(frozen=True)
 class Started:
-    """Result of `up`: seconds until everything was ready, and the passwords of new accounts."""
+    """Result of `up`: seconds until all services were ready, and their states.
+
+    Attributes:
+        already: they were ready before; nothing was started.
+    """
 
     seconds: float
-    passwords: dict[str, str]
     services: dict[str, dict[str, Any]]
     already: bool = False
 
 
 def status(settings: Settings) -> dict[str, Any]:
     """State of this home's platform: `{"ready", "services", "supervised"}`."""
-    supervised = "supervisor" in processes.remembered(settings)
+    supervised = "supervisor" in processes.recorded(settings)
     path = status_file(settings)
     view: dict[str, Any] = {"ready": False, "services": {}}
     if path.is_file() and supervised:
@@ -44,8 +48,22 @@ def status(settings: Settings) -> dict[str, Any]:
     return view | {"supervised": supervised}
 
 
-def up(settings: Settings, report: Report, *, patience: float = 240.0) -> Started:
+def up(
+    settings: Settings,
+    report: Report,
+    *,
+    on_new_accounts: OnNewAccounts = lambda _: None,
+    patience: float = 240.0,
+) -> Started:
     """Start all services and wait until their readiness checks pass.
+
+    When they do not, the processes that this call started are stopped again; a supervisor that an earlier call
+    started goes on.
+
+    Args:
+        report: called with a line for each service that is ready.
+        on_new_accounts: called with the passwords by name, before any process starts; they are stored nowhere.
+        patience: seconds until it gives up.
 
     Raises:
         UnavailableError: the settings cannot work here (see `require_startable`), a service does not come up, or
@@ -54,29 +72,41 @@ def up(settings: Settings, report: Report, *, patience: float = 240.0) -> Starte
     began = time.monotonic()
     before = status(settings)
     if before["ready"]:
-        return Started(0.0, {}, before["services"], already=True)
+        return Started(0.0, before["services"], already=True)
     if not before["supervised"]:
         processes.wait_until_gone(settings)  # left over from a crash
-        processes.forget(settings)
+        processes.remove_records(settings)
         require_startable(settings)
         settings.root.mkdir(parents=True, exist_ok=True)
         status_file(settings).unlink(missing_ok=True)
         forget_desired(settings)
     passwords = Accounts(settings).first_start()
-    if not before["supervised"]:
-        command = [sys.executable, "-m", "console.terminal.supervisor"]
+    if passwords:
+        on_new_accounts(passwords)
+    if before["supervised"]:
+        final = _wait_ready(settings, report, began + patience)
+    else:
+        final = _start_and_wait(settings, report, began + patience)
+    return Started(time.monotonic() - began, final["services"])
+
+
+def _start_and_wait(settings: Settings, report: Report, deadline: float) -> dict[str, Any]:
+    command = [sys.executable, "-m", "console.terminal.supervisor"]
+    try:
         processes.start("supervisor", command, settings, settings.environment())
-    final = _wait_ready(settings, report, began + patience)
-    return Started(time.monotonic() - began, passwords, final["services"])
+        return _wait_ready(settings, report, deadline)
+    except (UnavailableError, KeyboardInterrupt):
+        down(settings)
+        raise
 
 
 def down(settings: Settings) -> int:
-    """Stop all processes of this home, orphans of a crash too; return how many ended.
+    """Stop all processes of this home, also those that a crash left running; return how many ended.
 
     Raises:
         UnavailableError: a process cannot be ended.
     """
-    supervisor = processes.remembered(settings).get("supervisor")
+    supervisor = processes.recorded(settings).get("supervisor")
     if supervisor is not None:
         processes.end([supervisor])  # first, because it restarts what ends
     count = len(processes.of_platform(settings))
@@ -84,7 +114,7 @@ def down(settings: Settings) -> int:
     if left:
         names = ", ".join(f"{process.pid}" for process in left)
         raise UnavailableError(f"these processes could not be ended: {names}; end them yourself")
-    processes.forget(settings)
+    processes.remove_records(settings)
     status_file(settings).unlink(missing_ok=True)
     return count + (supervisor is not None)
 
@@ -102,11 +132,16 @@ def show(console: Console, view: dict[str, Any]) -> None:
 
 
 def _wait_ready(settings: Settings, report: Report, deadline: float) -> dict[str, Any]:
+    """Report services as they become ready; return the status when all are.
+
+    Raises:
+        UnavailableError: the supervisor ended, a service failed three times, or the deadline passed.
+    """
     reported: set[str] = set()
     names = [service.name for service in services(settings)]
-    while time.monotonic() < deadline:
+    while True:
         view = status(settings)
-        if not view["supervised"] and reported:
+        if not view["supervised"]:
             raise UnavailableError(f"the supervisor ended:\n{processes.tail(settings, 'supervisor')}")
         for name in names:
             service = view["services"].get(name, {})
@@ -117,6 +152,8 @@ def _wait_ready(settings: Settings, report: Report, deadline: float) -> dict[str
                 raise UnavailableError(f"{service['title']} does not come up: {service['why']}\n{service['log']}")
         if view["ready"]:
             return view
+        if time.monotonic() >= deadline:
+            break
         time.sleep(0.2)
     waiting = [s["title"] for s in view["services"].values() if s["state"] != "ready"] or ["the supervisor"]
     raise UnavailableError(f"not ready in time: {', '.join(waiting)}. See {settings.logs} or `plimsoll doctor`")

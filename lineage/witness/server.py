@@ -36,6 +36,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from lineage.clock import Clock, now
+from lineage.diagnostic_log import configure_diagnostic_log
 from lineage.errors import PlimsollError, RefusedError, UnknownError
 from lineage.log.checkpoint import Checkpoint
 from lineage.log.disk import Disk
@@ -294,6 +295,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--trust-first", action="store_true", help="let a log never seen before make itself known, once"
     )
     given = parser.parse_args(arguments)
+    configure_diagnostic_log()
     settings = Settings()
     folder = settings.witness_home.expanduser().resolve()
     try:

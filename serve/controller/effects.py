@@ -1,4 +1,4 @@
-"""What the controller does outside itself: replays through the front door, jobs of Ray, files."""
+"""Effects of the controller: golden replays through the gateway, Ray jobs, files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import orjson
 
 from lineage.errors import UnavailableError
 from lineage.settings import Settings
-from serve.controller.replicas import Fleet
+from serve.controller.replicas import ReplicaRegistry
 from serve.controller.training_jobs import JobView
 from serve.models.sandbox_client import process_sandbox
 from serve.rollback import Replay
@@ -39,7 +39,7 @@ def golden_rows(settings: Settings, digest: str) -> list[dict[str, Any]]:
 
 
 def golden_here(settings: Settings, digest: str) -> dict[str, Any]:
-    """Verify a bundle, have it proven in the sandbox, then answer its golden rows in this process.
+    """Verify a bundle, load it in the sandbox, then score its golden rows in this process.
 
     Raises:
         PlimsollError: the bytes are refused or cannot be read.
@@ -50,16 +50,18 @@ def golden_here(settings: Settings, digest: str) -> dict[str, Any]:
     return replay_golden(parse_bundle(folder, files), file_of(folder, files, GOLDEN_FILE)).to_dict()
 
 
-async def replay_through_door(settings: Settings, fleet: Fleet, model: str, release: str, digest: str) -> Replay:
-    """Ask for the golden rows as customers do, until every replica has answered with the release.
+async def replay_through_gateway(
+    settings: Settings, registry: ReplicaRegistry, model: str, release: str, digest: str
+) -> Replay:
+    """Send the golden rows to the gateway until every replica has answered with the release.
 
     Raises:
-        UnavailableError: the gateway does not answer, or a replica never did.
+        UnavailableError: the gateway does not answer, or a replica did not within 40 rounds.
     """
     rows = golden_rows(settings, digest)
     replay = Replay(len(rows), release)
     headers = {"Authorization": f"Bearer {settings.token('controller')}"}
-    limits = httpx.Limits(max_keepalive_connections=0)  # each request is dealt out anew
+    limits = httpx.Limits(max_keepalive_connections=0)  # a new connection each, so that requests spread over replicas
     async with httpx.AsyncClient(
         base_url=settings.gateway_url, headers=headers, limits=limits, timeout=5.0, trust_env=False
     ) as client:
@@ -67,9 +69,9 @@ async def replay_through_door(settings: Settings, fleet: Fleet, model: str, rele
             numbers = range(len(rows)) if not replay.complete else range(turn % 8, len(rows), 8)
             for start in range(0, len(numbers), 4):
                 await asyncio.gather(*(_ask(client, model, n, rows[n], replay) for n in numbers[start : start + 4]))
-                if replay.wrong or (replay.complete and set(fleet.replicas()) <= replay.replicas):
+                if replay.wrong or (replay.complete and set(registry.replicas()) <= replay.replicas):
                     return replay
-    missing = ", ".join(set(fleet.replicas()) - replay.replicas)
+    missing = ", ".join(set(registry.replicas()) - replay.replicas)
     raise UnavailableError(f"replicas {missing} have not answered with {release} through the gateway")
 
 
@@ -112,7 +114,7 @@ class RayJobs:
 
 
 def write_text_atomically(path: Path, content: bytes) -> None:
-    """Replace a file so that a reader sees the old or the new one, never half."""
+    """Replace a file atomically: a reader sees the old or the new content."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
     draft.write_bytes(content)

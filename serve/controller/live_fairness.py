@@ -1,6 +1,6 @@
 """Live fairness: decisions joined by customer key with protected attributes, which the models never see.
 
-The attributes lie in the Delta table `<model>-protected`: first the customer's key, then one column an attribute.
+The attributes lie in the Delta table `<model>-protected`: the customer's key, then one column for each attribute.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from validators.fairness import Disparity, group_column, measure_fairness
 def disparities(
     settings: Settings, model: str, records: list[dict[str, Any]], limits: FairnessLimits, grouping: dict[str, Any]
 ) -> list[Disparity]:
-    """One comparison an attribute; none where no table of protected attributes is kept.
+    """One comparison for each attribute; none where there is no table of protected attributes.
 
     Args:
-        records: decisions whose person can be read; those whose key the table does not know are left out.
+        records: decisions whose customer key can be read; keys absent from the table are left out.
         limits: `[monitor.fairness]` of the policy.
-        grouping: `attributes`, `bands` and `names` of the policy's group_fairness check, so that both see alike.
+        grouping: `attributes`, `bands` and `names` of the policy's group_fairness check, so that both group alike.
     """
     path = settings.datasets / f"{model}-protected"
     if not DeltaTable.is_deltatable(str(path)):

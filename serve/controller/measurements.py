@@ -1,4 +1,4 @@
-"""The measuring half of monitoring: drift in a process of its own, live fairness by joining protected attributes.
+"""Measurements of live traffic: drift in a process of its own, fairness by a join with protected attributes.
 
 Decisions about people who were erased cannot be measured; every measurement states how many it left out.
 """
@@ -19,7 +19,7 @@ _FAIRNESS_ROWS = 2_000
 
 
 class Measurements:
-    """Measures every champion as often as its policy says."""
+    """Measures every champion at the intervals of its policy."""
 
     def __init__(self, reconciler: Reconciler) -> None:
         self._reconciler = reconciler
@@ -37,7 +37,7 @@ class Measurements:
             self._reconciler.start(f"fairness {name}", monitor.fairness.every_seconds, self._fairness, name)
 
     def seal_seconds(self) -> float:
-        """How often to seal: the shortest that any champion's policy wants, 5 s where there is none."""
+        """Seconds between two sealings: the shortest of all champions' policies, 5 s without a champion."""
         view = self._reconciler.view
         champions = [release for model in self._reconciler.models() if (release := view.champion(model))]
         return min((release.terms.monitor.seal_seconds for release in champions), default=5.0)
@@ -88,7 +88,7 @@ class Measurements:
         return model, release if window.records else None, window
 
     def _is_new(self, name: str, window: Window) -> bool:
-        """Nothing is measured twice: without new decisions there is no new fact."""
+        """Whether there are decisions since the last measurement of this name."""
         newest = window.records[-1]["decision_id"]
         changed = self._seen.get(name) != newest
         self._seen[name] = newest
@@ -96,7 +96,7 @@ class Measurements:
 
 
 def counting_erased(measured: dict[str, Any], erased: int) -> dict[str, Any]:
-    """The data of a DriftMeasured fact that also says how many decisions were passed over; its digest covers that."""
+    """The data of DriftMeasured with the number of erased decisions; `report_digest` covers it."""
     fact = {name: value for name, value in measured.items() if name != "report_digest"}
     fact["window"] = fact["window"] | {"erased": erased}
     return fact | {"report_digest": digest_of(fact)}

@@ -1,6 +1,6 @@
-"""Carries out what the verbs intend: records facts, one step per model and tick, and only then acts.
+"""Reconciler: records the facts that the verbs intend, one step for each model and tick, and only then acts.
 
-The view of the ledger is read back after each fact: a model that this process wrote about is left alone until then.
+A model that this process wrote about is skipped until the view includes what it wrote.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from plimsoll.errors import Error as LedgerError
 from plimsoll.ledger import Ledger
 from serve import canary, promote, rollback
 from serve.controller import training_jobs
-from serve.controller.effects import golden_here, replay_through_door
+from serve.controller.effects import golden_here, replay_through_gateway
 from serve.controller.replicas import SILENT_SECONDS, process_alive
-from serve.controller.route_publisher import Publisher
+from serve.controller.route_publisher import RoutePublisher
 from serve.controller.subprocesses import run_helper
 from serve.intent import Intention
 from serve.judge.verdict import Judgement, judge
@@ -38,11 +38,11 @@ ALIASES = "mlflow_aliases"
 
 @dataclass
 class Reconciler:
-    """The acting half of the controller. `view` is the ledger as last read."""
+    """Records intentions and carries out their effects. `view` is the ledger as last read."""
 
     settings: Settings
     ledger: Ledger
-    publisher: Publisher
+    publisher: RoutePublisher
     decisions: DecisionLog
     job_port: training_jobs.JobPort
     view: LedgerView = field(default_factory=LedgerView)
@@ -52,10 +52,10 @@ class Reconciler:
     _next: dict[str, float] = field(default_factory=dict)
 
     async def record(self, intention: Intention) -> dict[str, Any]:
-        """Put an intention on record.
+        """Append the fact of an intention to the ledger.
 
         Raises:
-            plimsoll.errors.Error: the ledger refuses or does not answer; then nothing must be done.
+            plimsoll.errors.Error: the ledger refuses or does not answer; the caller must not act.
         """
         about = {"release": intention.subject} if intention.about_release else {"model": intention.subject}
         record = await asyncio.to_thread(
@@ -66,7 +66,7 @@ class Reconciler:
         return record
 
     def models(self) -> list[Model]:
-        """Models whose view is newer than what this process wrote."""
+        """Models whose view includes the last fact that this process wrote about them."""
         return [model for model in self.view.models.values() if model.last_seq >= self._wrote.get(model.model, 0)]
 
     async def tick(self) -> None:
@@ -82,11 +82,11 @@ class Reconciler:
             if model.requests:
                 self.start(f"jobs {name}", 1.0, self._jobs, name)
             if model.breakers:
-                self.start(f"breakers {name}", 5.0, self._forget_breakers, model)
+                self.start(f"breakers {name}", 5.0, self._close_breakers, model)
         self.decisions.forget_all_but({model.salt for model in self.view.models.values() if model.salt})
 
     def start(self, name: str, every: float, work: Callable[..., Awaitable[None]], *arguments: Any) -> None:
-        """Run `work` beside the ticks, one at a time by this name and at most once in `every` seconds."""
+        """Run `work` as a task, one at a time for each name and at most once in `every` seconds."""
         running = self._busy.get(name)
         if (running is not None and not running.done()) or time.monotonic() < self._next.get(name, 0.0):
             return
@@ -94,13 +94,13 @@ class Reconciler:
         self._busy[name] = asyncio.create_task(self._guarded(name, work, *arguments))
 
     async def _guarded(self, name: str, work: Callable[..., Awaitable[None]], *arguments: Any) -> None:
-        """Log a failure of the outside and leave it to a later tick: the split stays as it is."""
+        """Run `work`; log an error of the ledger or the platform and retry after 2 s. Routes stay as they are."""
         if time.monotonic() < self._next.get(f"after failure {name}", 0.0):
             return
         try:
             await work(*arguments)
         except (LedgerError, PlimsollError) as error:
-            log.warning("left to a later tick", work=name, message=error.message)
+            log.warning("retried at a later tick", work=name, message=error.message)
             self._next[f"after failure {name}"] = time.monotonic() + 2.0
 
     async def _retire(self, model: Model) -> None:
@@ -137,24 +137,24 @@ class Reconciler:
         if order is None or table is None or table.version < order.seq:
             return
         at = await self.publisher.acked(table.order)
-        acked_at, replicas = datetime.fromtimestamp(at, UTC), len(self.publisher.fleet.replicas())
+        acked_at, replicas = datetime.fromtimestamp(at, UTC), len(self.publisher.registry.replicas())
         done = rollback.rolled_back(self.view.models[name], self.view.releases, acked_at, replicas)
         if done is not None:
             await self.record(done)
         if order.to != rollback.BASELINE:
             digest = self.view.releases[order.to].digest
-            replay = await replay_through_door(self.settings, self.publisher.fleet, name, order.to, digest)
+            replay = await replay_through_gateway(self.settings, self.publisher.registry, name, order.to, digest)
             proof = rollback.reinstated(self.view.models[name], self.view.releases, replay, datetime.now(UTC))
             if proof is not None:
                 await self.record(proof)
                 self._next[f"rollback {name}"] = time.monotonic() + (0.0 if proof.about_release else 60.0)
         self.aliases(name)
 
-    async def _forget_breakers(self, model: Model) -> None:
-        """Close the breakers of replicas that are gone: they guard nothing."""
+    async def _close_breakers(self, model: Model) -> None:
+        """Record BreakerClosed for breakers of replicas that are gone."""
         if time.monotonic() - self.began < SILENT_SECONDS:
             return  # some replicas may not have reported yet
-        there = self.publisher.fleet.replicas()
+        there = self.publisher.registry.replicas()
         for replica, breaker in model.breakers.items():
             if replica not in there:
                 open_for = (datetime.now(UTC) - instant(breaker.since)).total_seconds()
@@ -169,10 +169,10 @@ class Reconciler:
                 await self.record(intention)
 
     async def seal(self) -> None:
-        """Write what is unsealed into segments and put their digests on record.
+        """Write unsealed decisions into segments and record their digests.
 
         Raises:
-            plimsoll.errors.Error: the ledger does not answer; the same segments come again next time.
+            plimsoll.errors.Error: the ledger does not answer; the same segments are offered again next time.
         """
         for segment in await asyncio.to_thread(self.decisions.next_segments):
             key = f"{segment.model}/{segment.name}"  # two models of one batch may have segments of one name
@@ -182,7 +182,7 @@ class Reconciler:
         await asyncio.to_thread(self.decisions.sealed, process_alive)
 
     def aliases(self, model: str) -> None:
-        """Bring MLflow's aliases in step. MLflow is a view: its failure is an alert, and its success closes that."""
+        """Align MLflow's aliases with the ledger. A failure raises an alert, the next success closes it."""
         self.start(f"aliases {model}", 0.0, self._aliases, model)
 
     async def _aliases(self, name: str) -> None:

@@ -1,4 +1,4 @@
-"""The gateway replicas as the controller knows them: who is there, and which route table each one runs."""
+"""Registry of the gateway replicas: which are alive, and which route table each one runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-#: A replica on another machine that has not asked for so long is gone; on this machine its process is looked at.
+#: Seconds without a report after which a replica on another machine counts as gone; here its process is checked.
 SILENT_SECONDS = 12.0
 Order = tuple[int, int]
 
@@ -26,7 +26,13 @@ def process_alive(process: int) -> bool:
 
 @dataclass
 class Report:
-    """What a replica said of itself when it last asked."""
+    """Last report of a replica.
+
+    Attributes:
+        order: (epoch, version) of the table that it runs.
+        refused: digests of bundles that it did not load -> why.
+        at: seconds since the epoch, by the registry's clock.
+    """
 
     order: Order
     host: str
@@ -36,8 +42,8 @@ class Report:
 
 
 @dataclass
-class Fleet:
-    """Replicas by id."""
+class ReplicaRegistry:
+    """Last report of each replica, by replica id."""
 
     clock: Callable[[], float]
     alive: Callable[[int], bool] = process_alive
@@ -45,15 +51,15 @@ class Fleet:
     reports: dict[str, Report] = field(default_factory=dict)
 
     def note(self, report: dict[str, Any]) -> None:
-        """A replica asks, and so says what it runs."""
+        """Store the report that a replica sent with its request for a newer table."""
         first, second = report["order"]
         self.reports[report["replica"]] = Report(
             (first, second), report["host"], report["process"], report["refused"], self.clock()
         )
 
     def replicas(self) -> list[str]:
-        """Ids of the replicas that are there; those that are gone are forgotten."""
-        self.reports = {name: report for name, report in self.reports.items() if self._is_there(report)}
+        """Ids of the replicas that are alive; reports of the others are removed."""
+        self.reports = {name: report for name, report in self.reports.items() if self._is_alive(report)}
         return sorted(self.reports)
 
     def lagging(self, order: Order) -> list[str]:
@@ -68,7 +74,7 @@ class Fleet:
         """Digests that any replica refused -> why."""
         return {digest: why for report in self.reports.values() for digest, why in report.refused.items()}
 
-    def _is_there(self, report: Report) -> bool:
+    def _is_alive(self, report: Report) -> bool:
         if report.host == self.host:
             return self.alive(report.process)
         return self.clock() - report.at < SILENT_SECONDS

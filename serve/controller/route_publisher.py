@@ -1,7 +1,7 @@
-"""Publishes route tables to the replicas that watch, and knows when all of them run one.
+"""Publishes route tables to the replicas that long-poll for them, and waits until all replicas run one.
 
-The last table is kept in a file: a controller that starts while the ledger is away hands out that one, so that the
-split stays as it was also for a replica that starts then. Without the ledger no new table is ever made.
+The last table is kept in a file: a controller that starts while the ledger is unavailable hands out that one, so that
+replicas that start then split traffic as the others do. No new table is made without the ledger.
 """
 
 from __future__ import annotations
@@ -14,40 +14,40 @@ from typing import Any
 import orjson
 
 from serve.controller.effects import write_text_atomically
-from serve.controller.replicas import Fleet
+from serve.controller.replicas import ReplicaRegistry
 from serve.routes import RouteTable
 
 _POLL_SECONDS = 5.0
 
 
-class Publisher:
+class RoutePublisher:
     """The table in force and the replicas that watch it."""
 
-    def __init__(self, file: Path, fleet: Fleet) -> None:
-        self._file, self.fleet = file, fleet
-        self._sent: dict[str, Any] | None = self._last()  # as it goes out; five hundred routes take ms to write down
+    def __init__(self, file: Path, registry: ReplicaRegistry) -> None:
+        self._file, self.registry = file, registry
+        self._sent: dict[str, Any] | None = self._last()  # kept as JSON: serialising 500 routes takes milliseconds
         self.table = RouteTable.from_dict(self._sent) if self._sent else None
-        self._news = asyncio.Event()
-        self._asked = asyncio.Event()
+        self._published = asyncio.Event()
+        self._reported = asyncio.Event()
 
     async def watch(self, report: dict[str, Any]) -> dict[str, Any] | None:
-        """A replica says what it runs and waits for something newer; None when there was nothing for a while."""
-        self.fleet.note(report)
-        self._asked.set()
-        self._asked = asyncio.Event()
+        """Note a replica's report and wait for a newer table; None when there is none within 5 s."""
+        self.registry.note(report)
+        self._reported.set()
+        self._reported = asyncio.Event()
         order = tuple(report["order"])
         if self.table is None or self.table.order <= order:
-            news = self._news
+            published = self._published
             try:
                 async with asyncio.timeout(_POLL_SECONDS):
-                    await news.wait()
+                    await published.wait()
             except TimeoutError:
                 return None
-        assert self.table is not None  # noqa: S101  set before the event is
+        assert self.table is not None  # noqa: S101  the table is set before the event
         return self._sent if self.table.order > order else None
 
     def publish(self, table: RouteTable) -> list[str]:
-        """Hand out a table; return the models whose route is another one than before."""
+        """Publish a table; return the models whose route changed."""
         before = self.table.routes if self.table else {}
         if self.table and self.table.epoch == table.epoch and self.table.same_content(table):
             return []
@@ -55,19 +55,19 @@ class Publisher:
         write_text_atomically(self._file, orjson.dumps(sent))
         self._file.chmod(0o600)
         self.table, self._sent = table, sent
-        self._news.set()
-        self._news = asyncio.Event()
+        self._published.set()
+        self._published = asyncio.Event()
         return [name for name, route in table.routes.items() if before.get(name) != route]
 
     async def acked(self, order: tuple[int, int]) -> float:
-        """Wait until every replica runs this table or a later one; return when that was (seconds since the epoch)."""
-        while not self.fleet.has_acked(order):
-            asked = self._asked
+        """Wait until every replica runs this table or a later one; return the time, in seconds since the epoch."""
+        while not self.registry.has_acked(order):
+            reported = self._reported
             try:
                 async with asyncio.timeout(0.5):
-                    await asked.wait()
+                    await reported.wait()
             except TimeoutError:
-                continue  # a replica may have gone: look again
+                continue  # a replica may be gone: check again
         return time.time()
 
     def _last(self) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""Work in processes of its own, niced, so that what it imports and computes never delays a decision."""
+"""Niced child processes for work whose imports and computation must not delay decisions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ async def run_helper(module: str, *arguments: str, seconds: float = 120.0) -> by
     """Run `python -m module` to its end and return what it printed.
 
     Raises:
-        UnavailableError: it failed or took too long; the message ends with its last words.
+        UnavailableError: it failed or took too long; the message ends with the last line of its stderr.
     """
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
@@ -37,20 +37,20 @@ async def run_helper(module: str, *arguments: str, seconds: float = 120.0) -> by
 
 
 class LineProcess:
-    """A process that answers JSON lines with JSON lines; what it imports is imported once, not for each request."""
+    """Child process that answers JSON lines with JSON lines, so that it imports its libraries once."""
 
     def __init__(self, module: str) -> None:
         self._module = module
         self._process: asyncio.subprocess.Process | None = None
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
     async def ask(self, request: dict[str, Any], seconds: float = 120.0) -> dict[str, Any]:
-        """Ask and wait for the answer.
+        """Send a request and wait for the answer.
 
         Raises:
-            UnavailableError: the helper refused, ended or took too long; the next question starts a new one.
+            UnavailableError: the process refused, ended or took too long; the next request starts a new one if need be.
         """
-        async with self._turn:
+        async with self._lock:
             process = await self._running()
             assert process.stdin is not None  # noqa: S101  both are pipes
             assert process.stdout is not None  # noqa: S101
@@ -66,11 +66,11 @@ class LineProcess:
                 raise UnavailableError(f"{self._module} does not answer: {type(error).__name__}") from error
         if not line:
             self._end()
-            raise UnavailableError(f"{self._module} ended; it is started again for the next question")
-        told = orjson.loads(line)
-        if "answer" not in told:
-            raise UnavailableError(f"{self._module}: {told.get('error', 'no answer')}")
-        answer: dict[str, Any] = told["answer"]
+            raise UnavailableError(f"{self._module} ended; the next request starts it again")
+        reply = orjson.loads(line)
+        if "answer" not in reply:
+            raise UnavailableError(f"{self._module}: {reply.get('error', 'no answer')}")
+        answer: dict[str, Any] = reply["answer"]
         return answer
 
     async def _running(self) -> asyncio.subprocess.Process:

@@ -1,4 +1,4 @@
-"""Open retraining requests become Ray jobs, one each, whatever happens to the controller in between.
+"""Training jobs: each open retraining request becomes exactly one Ray job, across restarts of the controller.
 
 The job's id is derived from the request, so submitting it again is refused by Ray instead of training twice.
 """
@@ -19,29 +19,29 @@ _LINES = 12
 
 @dataclass(frozen=True)
 class JobView:
-    """A job as Ray knows it: status in Ray's words, and the last lines of its log."""
+    """A job of Ray: its status by Ray's name, and the end of its log."""
 
     status: str
     tail: str
 
 
 class JobPort(Protocol):
-    """Ray's jobs."""
+    """Access to Ray's jobs."""
 
     def find(self, job_id: str) -> JobView | None:
-        """The job, or None where Ray does not know it."""
+        """The job, or None where Ray has none of this id."""
 
     def submit(self, job_id: str, entrypoint: str) -> None:
-        """Submit it."""
+        """Submit a job that runs the command `entrypoint`."""
 
 
 def job_id_of(model: str, request: int) -> str:
-    """The id that the job of this request has, always."""
+    """Job id derived from the request, the same at every call."""
     return f"train-{model}-{request}"
 
 
 def entrypoint(request: int, job: Job) -> str:
-    """The command: niced, so that training never starves decisions."""
+    """Shell command of the job; niced, so that training does not slow down decisions."""
     words = ["nice", "-n", "10", sys.executable, "-m", "training.pipeline", job.folder]
     words += ["--request", str(request), "--author", job.author]
     for name, value in sorted(job.options.items()):
@@ -54,7 +54,7 @@ def entrypoint(request: int, job: Job) -> str:
 
 
 def step(model: Model, request: int, port: JobPort) -> list[Intention]:
-    """Move one open request on: submit it, or say how it ended."""
+    """Submit one open request, or return how its job ended."""
     job, job_id = model.jobs[str(request)], job_id_of(model.model, request)
     about: dict[str, Any] = {"request": request, "job_id": job_id}
     view = port.find(job_id)
@@ -63,9 +63,9 @@ def step(model: Model, request: int, port: JobPort) -> list[Intention]:
             port.submit(job_id, entrypoint(request, job))
         return [Intention("JobStarted", model.model, about, about_release=False)]
     if view is None:
-        ended = {"status": "failed", "message": "Ray does not know the job any more: the cluster was restarted"}
+        ended = {"status": "failed", "message": "Ray has no such job any more: the cluster was restarted"}
     elif view.status in _STATUS:
-        lines = _LINES if view.status == "FAILED" else 1  # a failure is explained, a success is named
+        lines = _LINES if view.status == "FAILED" else 1  # a failure needs its traceback, a success one line
         ended = {"status": _STATUS[view.status], "message": "\n".join(view.tail.strip().splitlines()[-lines:])}
     else:
         return []

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.demo_platform import Platform, end, tell_story
+from tests.support.demo_platform import Platform, end, run_demo
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -26,7 +26,7 @@ def platform() -> Iterator[Platform]:
     folder = Path(tempfile.mkdtemp(prefix="pa-"))  # short: Unix sockets lie below it
     told: Platform | None = None
     try:
-        told = tell_story(folder / "var")
+        told = run_demo(folder / "var")
         yield told
     finally:
         if told is not None:

@@ -79,7 +79,7 @@ def test_a_second_platform_starts_and_stops_beside_the_first(platform: Platform,
 
     second = moved(second)
     rows = holdout_rows(ROOT / "examples" / "credit_default")
-    first_before = processes.remembered(platform.settings)
+    first_before = processes.recorded(platform.settings)
     with platform.machine("client") as client:
         replay = Replay(client, "credit-default", rows, rate=10.0)
         replay.start()
@@ -105,5 +105,5 @@ def test_a_second_platform_starts_and_stops_beside_the_first(platform: Platform,
         finally:
             tally = replay.stop()
     assert (tally.failed, tally.sent > 100) == (0, True), tally.failures
-    assert processes.remembered(platform.settings) == first_before
+    assert processes.recorded(platform.settings) == first_before
     assert platform.command("status").returncode == 0

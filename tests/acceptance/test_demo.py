@@ -1,4 +1,4 @@
-"""The whole journey, from data to live traffic and back, did what it says."""
+"""The demo from data to live traffic and back: every step succeeded and the record verifies."""
 
 from __future__ import annotations
 

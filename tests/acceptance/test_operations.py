@@ -1,4 +1,4 @@
-"""The platform as an operator meets it: the terminal, processes that die, a Ray job by hand, nothing left behind."""
+"""Operations on a running platform: the terminal, killed processes, a Ray job by hand, no remains after `down`."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def _kill(platform: Platform, victim: str) -> None:
     if victim == "replica":
         _gateways(platform)[0].kill()
     elif victim == "ledger":
-        processes.remembered(platform.settings)["ledger"].kill()
+        processes.recorded(platform.settings)["ledger"].kill()
     else:
         ours = processes.of_platform(platform.settings)
         next(process for process in ours if "ray::Controller" in " ".join(process.cmdline())).kill()

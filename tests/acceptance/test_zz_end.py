@@ -1,4 +1,4 @@
-"""Last of all: what Ctrl-C leaves behind."""
+"""Runs last: Ctrl-C leaves no process behind."""
 
 from __future__ import annotations
 

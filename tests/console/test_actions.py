@@ -18,7 +18,7 @@ from lineage.rules.views import Action, Offers
 from lineage.state.entities import ModelSummary
 from lineage.state.safety import Kill
 from tests.support.ledger_in_memory import MemoryLedger
-from tests.support.sample_facts import MODEL, OPERATOR, VALIDATOR, Teller
+from tests.support.sample_facts import MODEL, OPERATOR, VALIDATOR, FactWriter
 
 REASON = "evidence read, all fine"
 NOW = ModelNow(ModelSummary("m", champion="m@1", challenger="m@2", share=0.25))
@@ -47,7 +47,7 @@ def offered(ledger: MemoryLedger, release: str, who: Actor) -> dict[str, str | N
 
 
 def test_the_console_has_words_for_every_verb_of_the_ledger(ledger: MemoryLedger) -> None:
-    release = Teller(ledger).bring(State.REGISTERED)  # type: ignore[arg-type]
+    release = FactWriter(ledger).bring(State.REGISTERED)  # type: ignore[arg-type]
     state = ledger.state
     of_release, of_model = available.of_release(state, release, OPERATOR), available.of_model(state, MODEL, OPERATOR)
     assert {one.verb for one in (*of_release, *of_model)} == VERBS | set(SWITCH)
@@ -55,7 +55,7 @@ def test_the_console_has_words_for_every_verb_of_the_ledger(ledger: MemoryLedger
 
 
 def test_buttons_come_in_one_order_and_only_those_that_apply(ledger: MemoryLedger) -> None:
-    release = Teller(ledger).bring(State.REVIEW)  # type: ignore[arg-type]
+    release = FactWriter(ledger).bring(State.REVIEW)  # type: ignore[arg-type]
     found = offered(ledger, release, VALIDATOR)
     assert list(found) == ["approve", "reject", "promote", "abort"]
     assert list(found) == sorted(found, key=ORDER.index)
@@ -64,15 +64,15 @@ def test_buttons_come_in_one_order_and_only_those_that_apply(ledger: MemoryLedge
 
 
 def test_a_refusal_is_the_guards(ledger: MemoryLedger) -> None:
-    release = Teller(ledger).bring(State.REVIEW)  # type: ignore[arg-type]
+    release = FactWriter(ledger).bring(State.REVIEW)  # type: ignore[arg-type]
     said = offered(ledger, release, Actor("scientist", "validator"))["approve"]
     assert said == "scientist is the author of this release; a second person has to decide"
     assert offered(ledger, release, OPERATOR)["promote"] == f"{release} has no approval by a second person"
 
 
 def test_the_champion_is_rolled_back_on_its_own_page(ledger: MemoryLedger) -> None:
-    teller = Teller(ledger)  # type: ignore[arg-type]
-    first, second = teller.champion(), teller.champion()
+    writer = FactWriter(ledger)  # type: ignore[arg-type]
+    first, second = writer.champion(), writer.champion()
     assert offered(ledger, second, OPERATOR) == {"rollback": None}
     assert offered(ledger, first, OPERATOR) == {}
 
@@ -93,7 +93,7 @@ def test_every_preview_is_complete(verb: str) -> None:
 
 
 def test_a_preview_says_what_the_judge_said(ledger: MemoryLedger) -> None:
-    release = Teller(ledger).bring(State.REVIEW)  # type: ignore[arg-type]
+    release = FactWriter(ledger).bring(State.REVIEW)  # type: ignore[arg-type]
     said = preview(action("approve"), release, NOW, ledger.state.releases[release], None)
     assert said.failure == "enough was seen"
 

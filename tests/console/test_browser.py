@@ -1,4 +1,4 @@
-"""The console in a real browser, against a real ledger: what a person sees and may do."""
+"""The console in a real browser, against a real ledger: what each role sees and may do."""
 
 from __future__ import annotations
 

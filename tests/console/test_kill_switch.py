@@ -21,7 +21,7 @@ from lineage.state.safety import Breaker, Kill
 from lineage.state.views import ModelsPage
 from tests.support.console_home import text
 from tests.support.ledger_in_memory import MemoryLedger
-from tests.support.sample_facts import MODEL, Teller
+from tests.support.sample_facts import MODEL, FactWriter
 
 AT = "2026-11-23T10:05:00.000000Z"
 REASON = "scores look wrong"
@@ -56,7 +56,7 @@ def all_of(*verbs: str) -> Offers:
 def offered(subject: str, pulled: tuple[str, str | None] | None, name: str) -> dict[str, str | None]:
     """The buttons of a switch of a real ledger: answer and who asked for its release."""
     ledger = MemoryLedger()
-    Teller(ledger).champion()  # type: ignore[arg-type]
+    FactWriter(ledger).champion()  # type: ignore[arg-type]
     whose = MODEL if subject == "m" else None
     if pulled:
         answer, asked_by = pulled

@@ -1,4 +1,4 @@
-"""The socket: beats, news, and who may open one."""
+"""The socket: heartbeats, news, and access."""
 
 from __future__ import annotations
 

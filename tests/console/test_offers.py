@@ -28,8 +28,8 @@ from lineage.rules.views import Offers, offers_view
 from lineage.settings import Settings
 from lineage.state.fold import LedgerState
 from tests.support.ledger_in_memory import PEOPLE, MemoryLedger
-from tests.support.ledger_service import open_story
-from tests.support.sample_facts import MODEL, OPERATOR, POLICY, VALIDATOR, Hand, Teller
+from tests.support.ledger_service import open_service
+from tests.support.sample_facts import MODEL, OPERATOR, POLICY, VALIDATOR, FactWriter, ManualClock
 
 Json = dict[str, Any]
 REASON = "looked at the evidence"
@@ -60,43 +60,43 @@ KILLS: dict[str, tuple[str | None, str, Actor | None] | None] = {
 }
 
 
-def bytes_shared(teller: Teller, other: Teller, release: str) -> None:
+def bytes_shared(writer: FactWriter, other: FactWriter, release: str) -> None:
     """A release of another model has the same bytes, and answers if it may."""
-    other.check(twin := other.train(digest=teller.digest(release)))
-    other.say("CandidateValidated", twin)
-    other.say("ReleaseRegistered", twin, digest=other.digest(twin))
+    other.check(twin := other.train(digest=writer.digest(release)))
+    other.record("CandidateValidated", twin)
+    other.record("ReleaseRegistered", twin, digest=other.digest(twin))
     other.canary(twin)
 
 
-def bytes_barred(teller: Teller, other: Teller, release: str) -> None:
+def bytes_barred(writer: FactWriter, other: FactWriter, release: str) -> None:
     """A release of another model with the same bytes was rejected."""
-    other.check(twin := other.train(digest=teller.digest(release)), "fail")
-    other.say("CandidateRejected", twin)
+    other.check(twin := other.train(digest=writer.digest(release)), "fail")
+    other.record("CandidateRejected", twin)
 
 
-def control_replaced(teller: Teller, other: Teller, release: str) -> None:
+def control_replaced(writer: FactWriter, other: FactWriter, release: str) -> None:
     """The champion against which a release in flight is judged was rolled back."""
-    champion = teller.ledger.state.models[MODEL].champion
+    champion = writer.ledger.state.models[MODEL].champion
     if champion not in (None, release):
-        teller.say("RollbackOrdered", champion, OPERATOR, to="baseline")
+        writer.record("RollbackOrdered", champion, OPERATOR, to="baseline")
 
 
-def in_the_shadow(teller: Teller, other: Teller, release: str) -> None:
+def in_the_shadow(writer: FactWriter, other: FactWriter, release: str) -> None:
     """The release scores copies."""
-    teller.say("ShadowStarted", release, OPERATOR)
+    writer.record("ShadowStarted", release, OPERATOR)
 
 
-def another_in_the_shadow(teller: Teller, other: Teller, release: str) -> None:
+def another_in_the_shadow(writer: FactWriter, other: FactWriter, release: str) -> None:
     """Another release of the model scores copies."""
-    teller.say("ShadowStarted", teller.register(), OPERATOR)
+    writer.record("ShadowStarted", writer.register(), OPERATOR)
 
 
-def another_in_flight(teller: Teller, other: Teller, release: str) -> None:
+def another_in_flight(writer: FactWriter, other: FactWriter, release: str) -> None:
     """Another release of the model has a canary."""
-    teller.canary(teller.register())
+    writer.canary(writer.register())
 
 
-def nothing_more(teller: Teller, other: Teller, release: str) -> None:
+def nothing_more(writer: FactWriter, other: FactWriter, release: str) -> None:
     """As it is."""
 
 
@@ -112,16 +112,16 @@ MORE = (
 
 
 def situation(
-    state: State, more: Callable[[Teller, Teller, str], None], kill: str, policy: Json
+    state: State, more: Callable[[FactWriter, FactWriter, str], None], kill: str, policy: Json
 ) -> tuple[MemoryLedger, str]:
     """A ledger with a release in this state; what the rules do not let happen beside it does not."""
     ledger = MemoryLedger()
-    teller, other = Teller(ledger, policy=policy), Teller(ledger, OTHER)  # type: ignore[arg-type]
+    writer, other = FactWriter(ledger, policy=policy), FactWriter(ledger, OTHER)  # type: ignore[arg-type]
     if state not in (State.ROLLING_BACK, State.ROLLED_BACK):
-        teller.champion()
-    release = teller.bring(state)
+        writer.champion()
+    release = writer.bring(state)
     with contextlib.suppress(PlimsollError):
-        more(teller, other, release)
+        more(writer, other, release)
     if switch := KILLS[kill]:
         whose, answer, asked_by = switch
         pulled = ledger.append(Draft("KillSwitchPulled", VALIDATOR, {"answer": answer}, whose, None, REASON))
@@ -242,22 +242,22 @@ PRESSED = (State.REGISTERED, State.CANARY, State.REVIEW, State.APPROVED, State.C
 def test_a_press_over_http_has_the_outcome_that_the_button_said(settings: Settings) -> None:
     """A sample, each on a model of its own, through the routes of the ledger service and the console's own calls."""
     pressed = Counter[bool]()
-    with open_story(settings, Hand()) as story:
+    with open_service(settings, ManualClock()) as story:
         numbers = itertools.count()
         for state, who in itertools.product(PRESSED, ("operator", "validator", "scientist", "auditor")):
             for place in itertools.count():
-                teller = Teller(story.context.ledger, f"m{next(numbers)}")
-                release = teller.bring(state)
+                writer = FactWriter(story.context.ledger, f"m{next(numbers)}")
+                release = writer.bring(state)
                 headers = story.headers(who)
 
                 def offers(subject: str, headers: Json = headers) -> Offers:
                     return offers_view(story.http.get(f"{path_of(subject)}/actions", headers=headers).json())
 
-                of_release, of_model = offers(release), offers(teller.model)
-                now = ModelNow(story.context.ledger.state.models[teller.model], None)
+                of_release, of_model = offers(release), offers(writer.model)
+                now = ModelNow(story.context.ledger.state.models[writer.model], None)
                 buttons = console_actions.release_buttons(release, now, of_release, of_model)
-                buttons += console_actions.buttons(["retrain"], teller.model, of_model)
-                buttons += kill_switch.buttons(Switch(teller.model, None, now), of_model)
+                buttons += console_actions.buttons(["retrain"], writer.model, of_model)
+                buttons += kill_switch.buttons(Switch(writer.model, None, now), of_model)
                 if place == len(buttons):
                     break
                 button = buttons[place]

@@ -1,4 +1,4 @@
-"""After a restart the first thing an open tab does is to reopen its socket, before any request: it must be let in."""
+"""After a restart an open tab reopens its socket before any request, and must be admitted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sessions in a sealed cookie: they outlive a restart, and nothing else opens them."""
+"""Sessions in an encrypted cookie: they survive a restart, and only the right key opens them."""
 
 from __future__ import annotations
 

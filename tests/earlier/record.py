@@ -36,17 +36,17 @@ LEFT_OUT = ("mlflow", "feast", "lineage.duckdb*", "lock", "*.lock")
 
 
 def seal(bank: Bank) -> None:
-    bank.keeper.take()
-    for segment in bank.keeper.next_segments():
+    bank.decision_log.take()
+    for segment in bank.decision_log.next_segments():
         bank.state(Intention("DecisionsSealed", segment.model, segment.data, about_release=False), key=segment.name)
-    bank.keeper.sealed(lambda process: True)
+    bank.decision_log.sealed(lambda process: True)
 
 
 def measure(bank: Bank, champion: str) -> None:
     """Drift and fairness of the champion, as the controller measures them."""
     release = bank.release(champion)
     policy = release.terms
-    latest = bank.keeper.latest(release, policy.monitor.drift.window).records
+    latest = bank.decision_log.latest(release, policy.monitor.drift.window).records
     folder = bank.settings.artefacts / release.digest.removeprefix("sha256:")
     window = window_frame(release.features, latest)
     measured = measure_drift(pl.read_parquet(folder / "reference.parquet"), window, policy, champion)
@@ -74,11 +74,11 @@ def release_two(bank: Bank, tracker: Tracker) -> None:
 def live_a_little(bank: Bank) -> None:
     """Sealed decisions, drift, fairness, a refusal, the kill switch, the shadow, a hold and an open alert."""
     town = customers(4000)
-    bank.customers_come(320, town)
+    bank.serve_customers(320, town)
     seal(bank)
     measure(bank, SECOND)
     poorer = town.tail(300).with_columns(income=pl.col("income") * 0.3, debt=500 + pl.col("debt") * 0.5)
-    bank.customers_come(300, poorer)
+    bank.serve_customers(300, poorer)
     seal(bank)
     measure(bank, SECOND)
     for attempt in (lambda: bank.person("scientist").canary(THIRD, "mine is good"),):
@@ -92,7 +92,7 @@ def live_a_little(bank: Bank) -> None:
     bank.operator.start_shadow(THIRD, "watch it first")
     bank.operator.stop_shadow(THIRD, "seen enough")
     bank.auditor.hold("7", "a complaint is open")
-    bank.customers_come(60)
+    bank.serve_customers(60)
     seal(bank)
 
 

@@ -1,4 +1,4 @@
-"""What earlier versions left behind still opens, verifies, replays and rolls back."""
+"""Homes and backups of earlier versions open, verify, replay and roll back."""
 
 from __future__ import annotations
 
@@ -111,8 +111,8 @@ def test_its_champion_rolls_back_to_the_one_before(bank: Bank) -> None:
     bank.operator.rollback(MODEL, "complaints from branch 12")
     assert bank.model.champion == FIRST
     table = bank.routes()
-    assert {answer.release for answer in bank.customers_come(40)} == {FIRST}
-    assert bank.fleet.has_acked(table.order)
+    assert {answer.release for answer in bank.serve_customers(40)} == {FIRST}
+    assert bank.registry.has_acked(table.order)
     done = rollback.rolled_back(bank.model, bank.view.releases, bank.clock(), 2)
     assert done is not None
     bank.state(done)
@@ -129,7 +129,7 @@ def test_its_champion_rolls_back_to_the_one_before(bank: Bank) -> None:
 
 def test_its_releases_can_go_on(bank: Bank) -> None:
     bank.start_canary("small-credit@3")
-    bank.customers_come(50)
+    bank.serve_customers(50)
     assert bank.tick() is not None
     bank.operator.abort("small-credit@3", "seen enough")
     assert bank.release("small-credit@3").state == "quarantined"

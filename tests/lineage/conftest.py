@@ -1,4 +1,4 @@
-"""A ledger of the test's own, in memory-speed folders."""
+"""A ledger in the test's own folder."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import pytest
 
 from lineage.ledger import Ledger
 from lineage.settings import Settings
-from tests.support.sample_facts import Hand, Teller
+from tests.support.sample_facts import FactWriter, ManualClock
 
 
 @pytest.fixture
-def clock() -> Hand:
-    return Hand()
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture
@@ -25,12 +25,12 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def ledger(settings: Settings, clock: Hand, quick: None) -> Iterator[Ledger]:
+def ledger(settings: Settings, clock: ManualClock, quick: None) -> Iterator[Ledger]:
     opened = Ledger(settings.log_folder, clock=clock)
     yield opened
     opened.close()
 
 
 @pytest.fixture
-def teller(ledger: Ledger) -> Teller:
-    return Teller(ledger)
+def writer(ledger: Ledger) -> FactWriter:
+    return FactWriter(ledger)

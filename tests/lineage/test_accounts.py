@@ -1,4 +1,4 @@
-"""Accounts: who may sign in, for how long, and what can be learnt from the files (nothing)."""
+"""Accounts: who may sign in, for how long, and that the files reveal no secret."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from lineage.clock import instant
 from lineage.errors import InvalidError, PlimsollError, RefusedError, UnavailableError, UnknownError
 from lineage.secret_files import write_secret
 from lineage.settings import Settings
-from tests.support.sample_facts import Hand
+from tests.support.sample_facts import ManualClock
 
 
 @pytest.fixture
-def accounts(settings: Settings, clock: Hand, quick: None, monkeypatch: pytest.MonkeyPatch) -> Accounts:
+def accounts(settings: Settings, clock: ManualClock, quick: None, monkeypatch: pytest.MonkeyPatch) -> Accounts:
     monkeypatch.setitem(accounts_module._SCRYPT, "n", 2)  # what is tested is not how slow it is
     return Accounts(settings, clock=clock)
 
@@ -56,7 +56,7 @@ def test_a_draft_that_a_crash_left_lends_its_mode_to_nobody(tmp_path: Path) -> N
     assert (mode(tmp_path / "x.token"), (tmp_path / "x.token").read_text()) == (0o600, "whole")
 
 
-def test_a_session_has_an_end(accounts: Accounts, clock: Hand) -> None:
+def test_a_session_has_an_end(accounts: Accounts, clock: ManualClock) -> None:
     password = accounts.first_start()["auditor"]
     session = accounts.sign_in("auditor", password)
     assert instant(session["expires_at"]) == clock() + SESSION
@@ -82,7 +82,7 @@ def test_which_of_name_and_password_is_wrong_is_not_said(name: str, password: st
     assert caught.value.status == 401
 
 
-def test_ten_wrong_attempts_close_the_door_for_five_minutes(accounts: Accounts, clock: Hand) -> None:
+def test_ten_wrong_attempts_close_the_door_for_five_minutes(accounts: Accounts, clock: ManualClock) -> None:
     password = accounts.first_start()["operator"]
 
     def attempt(name: str, word: str) -> int:
@@ -101,7 +101,9 @@ def test_ten_wrong_attempts_close_the_door_for_five_minutes(accounts: Accounts, 
     assert attempt("operator", "wrong") == 401, "a success starts the count anew"
 
 
-def test_a_reset_ends_sessions_also_in_a_running_service(accounts: Accounts, settings: Settings, clock: Hand) -> None:
+def test_a_reset_ends_sessions_also_in_a_running_service(
+    accounts: Accounts, settings: Settings, clock: ManualClock
+) -> None:
     old = accounts.first_start()["validator"]
     token = accounts.sign_in("validator", old)["token"]
     other = accounts.sign_in("auditor", accounts.reset_password("auditor"))["token"]
@@ -116,7 +118,7 @@ def test_a_reset_ends_sessions_also_in_a_running_service(accounts: Accounts, set
 
 
 def test_a_reset_is_not_undone_by_a_sign_in_under_way(
-    accounts: Accounts, settings: Settings, clock: Hand, monkeypatch: pytest.MonkeyPatch
+    accounts: Accounts, settings: Settings, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = accounts.first_start()["validator"]
     real = accounts_module._scrypt
@@ -134,7 +136,7 @@ def test_a_reset_is_not_undone_by_a_sign_in_under_way(
             accounts.sign_in("validator", old)
 
 
-def test_many_at_once_lose_nothing(settings: Settings, accounts: Accounts, clock: Hand) -> None:
+def test_many_at_once_lose_nothing(settings: Settings, accounts: Accounts, clock: ManualClock) -> None:
     passwords = accounts.first_start()
     doors = [accounts, Accounts(settings, clock=clock)]
     tokens: list[str] = []
@@ -176,7 +178,7 @@ def test_a_machine_token_is_replaced_by_removing_its_file(accounts: Accounts, se
 
 
 def test_a_crash_between_token_file_and_accounts_file_heals(
-    accounts: Accounts, settings: Settings, clock: Hand
+    accounts: Accounts, settings: Settings, clock: ManualClock
 ) -> None:
     accounts.first_start()
     settings.accounts_file.unlink()
@@ -185,7 +187,7 @@ def test_a_crash_between_token_file_and_accounts_file_heals(
     assert again.who(settings.token("controller")).role == "service"
 
 
-def test_live_tokens_are_hashes_of_those_that_are_good(accounts: Accounts, clock: Hand) -> None:
+def test_live_tokens_are_hashes_of_those_that_are_good(accounts: Accounts, clock: ManualClock) -> None:
     token = accounts.sign_in("operator", accounts.first_start()["operator"])["token"]
     live = accounts.live_tokens()
     assert live[accounts_module.token_hash(token)] == {"name": "operator", "role": "operator"}
@@ -194,7 +196,7 @@ def test_live_tokens_are_hashes_of_those_that_are_good(accounts: Accounts, clock
     assert {owner["role"] for owner in accounts.live_tokens().values()} == {"service", "client"}
 
 
-def test_an_unreadable_accounts_file_lets_nobody_in(accounts: Accounts, settings: Settings, clock: Hand) -> None:
+def test_an_unreadable_accounts_file_lets_nobody_in(accounts: Accounts, settings: Settings, clock: ManualClock) -> None:
     accounts.first_start()
     settings.accounts_file.write_text("{")
     for asked in (lambda: accounts.who("x"), lambda: Accounts(settings, clock=clock)):

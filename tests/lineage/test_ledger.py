@@ -1,4 +1,4 @@
-"""The ledger under many writers, and what is left of a group that the disk did not take."""
+"""The ledger under concurrent writers, and after a group that the disk refused."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lineage.log.checkpoint import open_checkpoint
 from lineage.log.disk import Disk
 from lineage.log.merkle import check_consistency, check_inclusion, leaf_hash
 from lineage.rules.draft import Draft
-from tests.support.sample_facts import MODEL, TRAINER, Hand, Teller, digest, sample
+from tests.support.sample_facts import MODEL, TRAINER, FactWriter, ManualClock, digest, sample
 
 
 class Full(Disk):
@@ -36,21 +36,21 @@ def trained(number: int) -> Draft:
 def test_what_the_disk_did_not_take_never_was(tmp_path: Path, quick: None) -> None:
     disk = Full()
     ledger = Ledger(tmp_path, disk=disk)
-    teller = Teller(ledger)
-    release = teller.train()
-    teller.check(release)
+    writer = FactWriter(ledger)
+    release = writer.train()
+    writer.check(release)
     before = ledger.state.to_dict()
     disk.full = True
     for _ in range(2):
         for kind, about in (("CandidateValidated", release), ("CandidateRejected", release), ("AlertRaised", None)):
             with pytest.raises(UnavailableError, match="No space left"):
-                teller.say(kind, about)
+                writer.record(kind, about)
         with pytest.raises(UnavailableError):
             ledger.append(trained(7))
     assert ledger.state.to_dict() == before
     assert ledger.state.barred == set()
     disk.full = False
-    teller.say("CandidateValidated", release)
+    writer.record("CandidateValidated", release)
     assert ledger.append(trained(7))["release"] == f"{MODEL}@2", "the key of what never was is free"
     ledger.close()
     again = Ledger(tmp_path)
@@ -77,14 +77,14 @@ def test_many_writers_get_what_one_after_the_other_would(tmp_path: Path, quick: 
     ledger.close()
 
 
-def test_of_two_who_want_the_same_one_is_refused_also_within_a_group(teller: Teller) -> None:
-    release = teller.train()
-    teller.check(release)
+def test_of_two_who_want_the_same_one_is_refused_also_within_a_group(writer: FactWriter) -> None:
+    release = writer.train()
+    writer.check(release)
     outcomes: list[str] = []
 
     def decide(kind: str) -> None:
         try:
-            teller.say(kind, release)
+            writer.record(kind, release)
             outcomes.append("done")
         except RefusedError as error:
             outcomes.append(error.code)
@@ -97,21 +97,21 @@ def test_of_two_who_want_the_same_one_is_refused_also_within_a_group(teller: Tel
     assert sorted(outcomes) == ["done", *["order"] * 5]
 
 
-def test_a_clock_that_is_put_back_does_not_put_time_back(tmp_path: Path, clock: Hand, quick: None) -> None:
+def test_a_clock_that_is_put_back_does_not_put_time_back(tmp_path: Path, clock: ManualClock, quick: None) -> None:
     ledger = Ledger(tmp_path, clock=clock)
-    teller = Teller(ledger)
-    teller.train()
+    writer = FactWriter(ledger)
+    writer.train()
     clock.later(days=-1)
-    teller.train()
+    writer.train()
     times = [record["at"] for record in ledger.records]
     assert times == sorted(times)
     ledger.close()
 
 
-def test_a_record_is_proved_to_somebody_who_has_the_checkpoint_only(teller: Teller) -> None:
-    ledger = teller.ledger
+def test_a_record_is_proved_to_somebody_who_has_the_checkpoint_only(writer: FactWriter) -> None:
+    ledger = writer.ledger
     for _ in range(9):
-        teller.train()
+        writer.train()
     for seq in range(1, 10):
         line, proof, note = ledger.prove(seq)
         checkpoint = open_checkpoint(note, ledger.verifier)

@@ -1,4 +1,4 @@
-"""Every order of facts that the table of transitions does not have is refused, and nothing of it is on record."""
+"""Every transition that is not in the table is refused and leaves no record."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from lineage.facts.registry import FACTS, subject_of
 from lineage.ledger import Ledger
 from lineage.lifecycle import BARRED, IN_FLIGHT, JOURNEY, TRANSITIONS, State, after, allowed
 from lineage.rules.draft import Draft
-from tests.support.sample_facts import CONTROLLER, MODEL, VALIDATOR, Teller, sample
+from tests.support.sample_facts import CONTROLLER, MODEL, VALIDATOR, FactWriter, sample
 
 ABOUT_RELEASES = [kind for kind in FACTS if subject_of(kind) == "release"]
 ILLEGAL = [pair for pair in product(State, ABOUT_RELEASES) if pair not in TRANSITIONS]
 
 
 @pytest.mark.parametrize("state", list(State))
-def test_every_illegal_order(state: State, teller: Teller, ledger: Ledger) -> None:
-    release = teller.bring(state)
+def test_every_illegal_order(state: State, writer: FactWriter, ledger: Ledger) -> None:
+    release = writer.bring(state)
     assert ledger.state.releases[release].state is state
     for _, kind in (pair for pair in ILLEGAL if pair[0] is state):
         before, fold = len(ledger.records), ledger.state.to_dict()
         actor = VALIDATOR if kind == "ReviewDecided" else CONTROLLER
         with pytest.raises(RefusedError) as caught:
-            teller.say(kind, release, actor)
+            writer.record(kind, release, actor)
         assert caught.value.code == "order"
         assert str(state) in caught.value.message, "the message says where the release stands"
         for possible in allowed(state):
@@ -55,7 +55,7 @@ def test_kinds_about_releases_are_those_of_the_table() -> None:
 
 
 @pytest.mark.parametrize("kind", sorted(FACTS))
-def test_a_fact_about_nobody_known_changes_nothing(kind: str, teller: Teller, ledger: Ledger) -> None:
+def test_a_fact_about_nobody_known_changes_nothing(kind: str, writer: FactWriter, ledger: Ledger) -> None:
     ledger.state.era = LATEST  # as after its activation
     before = len(ledger.records)
     release = f"{MODEL}@99" if subject_of(kind) == "release" else None

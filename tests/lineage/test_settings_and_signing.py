@@ -1,4 +1,4 @@
-"""Where things run, and the key that signs."""
+"""Settings, and the key that signs."""
 
 from __future__ import annotations
 

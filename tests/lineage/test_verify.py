@@ -1,4 +1,4 @@
-"""Whatever is done to stored bytes, verifying names the first record that is not what was recorded."""
+"""Verification names the first record that is not what was recorded, whatever stored bytes were changed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lineage.log.signing_key import signer_at
 from lineage.settings import Settings
 from lineage.signing import make_keys, sign, signature_of
 from lineage.verify import verify_ledger
-from tests.support.sample_facts import MODEL, Hand, Teller
+from tests.support.sample_facts import MODEL, FactWriter, ManualClock
 
 Damage = Callable[[list[bytes], int], list[bytes]]
 
@@ -29,9 +29,9 @@ Damage = Callable[[list[bytes], int], list[bytes]]
 @pytest.fixture
 def told(settings: Settings, quick: None) -> Settings:
     """A home whose log of several segments holds a short story."""
-    ledger = Ledger(settings.log_folder, clock=Hand(), segment_bytes=4_000, signer=signer_at(settings.log_key))
-    Teller(ledger).bring(State.REJECTED)
-    Teller(ledger, "other").bring(State.REJECTED)
+    ledger = Ledger(settings.log_folder, clock=ManualClock(), segment_bytes=4_000, signer=signer_at(settings.log_key))
+    FactWriter(ledger).bring(State.REJECTED)
+    FactWriter(ledger, "other").bring(State.REJECTED)
     ledger.close()
     result = verify_ledger(settings)
     assert result.ok
@@ -197,9 +197,9 @@ def test_no_log_is_not_a_verified_log(settings: Settings) -> None:
 
 def test_a_verified_log_may_grow_meanwhile(settings: Settings, quick: None) -> None:
     ledger = Ledger(settings.log_folder)
-    teller = Teller(ledger)
+    writer = FactWriter(ledger)
     for _ in range(5):
-        teller.train()
+        writer.train()
         assert verify_ledger(settings).ok, "the service need not be stopped"
     ledger.close()
 
@@ -214,16 +214,16 @@ def test_sealed_segments_and_bundles_are_what_facts_say(settings: Settings, quic
     folder = folder.rename(folder.with_name(name.removeprefix("sha256:")))
     sign(folder, settings)
     ledger = Ledger(settings.log_folder)
-    teller = Teller(ledger)
-    release = teller.train(digest=name)
-    teller.check(release)
-    teller.say("CandidateValidated", release)
-    registered = teller.say("ReleaseRegistered", release, digest=name)["seq"]
+    writer = FactWriter(ledger)
+    release = writer.train(digest=name)
+    writer.check(release)
+    writer.record("CandidateValidated", release)
+    registered = writer.record("ReleaseRegistered", release, digest=name)["seq"]
     uri = f"decisions/{MODEL}/one.parquet"
     segment = settings.root / uri
     segment.parent.mkdir(parents=True)
     segment.write_bytes(b"PAR1 rows PAR1")
-    sealed = teller.say("DecisionsSealed", uri=uri, digest=digest_file(segment))["seq"]
+    sealed = writer.record("DecisionsSealed", uri=uri, digest=digest_file(segment))["seq"]
     ledger.close()
     assert (verify_ledger(settings).ok, verify_ledger(settings).segments, verify_ledger(settings).bundles) == (
         True,

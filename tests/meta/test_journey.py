@@ -1,4 +1,4 @@
-"""The journey is told in one table; tree, facts, tests and README keep to it."""
+"""The table of the journey: tree, facts, tests and README agree with it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names, locks and environments: what somebody installs is what is tested."""
+"""Names, locks and environments: the installed packages are those that are tested."""
 
 from __future__ import annotations
 

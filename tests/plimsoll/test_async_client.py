@@ -1,4 +1,4 @@
-"""The asynchronous twin: the same methods with the same answers and errors, many at a time."""
+"""The asynchronous client: the same methods, answers and errors as the synchronous one, concurrently."""
 
 from __future__ import annotations
 

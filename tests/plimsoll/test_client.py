@@ -1,4 +1,4 @@
-"""The Python client: light, and clear about whose fault it is."""
+"""The Python client: light imports, and errors that say which side is at fault."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Frames in, frames out: columns become tensors, answers become columns, whichever library the frame is of."""
+"""Frames of pandas and polars: columns become tensors, and answers a frame of the same library."""
 
 from __future__ import annotations
 

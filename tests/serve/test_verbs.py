@@ -1,4 +1,4 @@
-"""The journey of a release in front of customers, tick by tick, without Ray."""
+"""The verbs canary, promote, rollback and monitor, tick by tick, without Ray."""
 
 from __future__ import annotations
 

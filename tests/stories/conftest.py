@@ -1,4 +1,4 @@
-"""Where stories begin. Each stage is reached once, by the real verbs; every story goes on from a copy of its own."""
+"""Starting points of the stories. Each stage is reached once by the real verbs; every story uses its own copy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Canary: a share of customers meets the challenger, and a judge that may always be watched says whether it goes on."""
+"""Canary: the challenger answers a share of customers, and the judge decides whether it advances."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_the_first_release_is_judged_against_the_baseline(registered: Bank) -> N
     # Then the baseline is what it has to beat, and customers are told apart by a keyed hash anybody can do again
     started = bank.fact("CanaryStarted")["data"]
     assert (started["control"], started["share"]) == ("baseline", 0.25)
-    answers = bank.customers_come(200)
+    answers = bank.serve_customers(200)
     arms = {falls_on_challenger(position_of(f"{bank.crowds}-{n}", started["salt"]), 0.25) for n in range(1, 201)}
     assert arms == {True, False}
     for number, answer in enumerate(answers, start=1):
@@ -26,10 +26,10 @@ def test_the_first_release_is_judged_against_the_baseline(registered: Bank) -> N
         assert answer.role == ("challenger" if ours else "baseline")
 
     # When enough customers were met, then it takes its steps one by one and asks for a second person
-    bank.goes_on_until("CanaryStepped")
+    bank.run_until("CanaryStepped")
     assert bank.release(FIRST).share == 0.5
-    bank.goes_on_until("ReviewRequested")
-    told = [kind for kind in bank.told("canary", FIRST) if kind != "CanaryHeld"]
+    bank.run_until("ReviewRequested")
+    told = [kind for kind in bank.recorded("canary", FIRST) if kind != "CanaryHeld"]
     assert told == ["CanaryStarted", "CanaryStepped"]
     assert bank.fact("CanaryStepped")["data"]["judgement"]["verdict"] == "ADVANCE"
     assert bank.release(FIRST).state == "review"
@@ -41,7 +41,7 @@ def test_without_customers_the_judge_holds_and_the_champion_is_kept_at_the_deadl
 
     # Given a canary that has taken a step on good evidence
     bank.start_canary(SECOND)
-    bank.goes_on_until("CanaryStepped")
+    bank.run_until("CanaryStepped")
 
     # When customers stay away, then the judge holds and says why, once
     bank.clock.later(minutes=1)
@@ -56,10 +56,10 @@ def test_without_customers_the_judge_holds_and_the_champion_is_kept_at_the_deadl
     assert "60 minutes" in aborted["data"]["why"]
     assert aborted["data"]["judgement"]["verdict"] == "HOLD"  # no data is not a pass
     assert (bank.model.champion, bank.model.challenger, bank.model.share) == (FIRST, None, 0.0)
-    assert {answer.release for answer in bank.customers_come(50)} == {FIRST}
+    assert {answer.release for answer in bank.serve_customers(50)} == {FIRST}
 
     # and what the journey promises for this verb is what is on record
-    told = bank.told("canary")
+    told = bank.recorded("canary")
     assert told[0] == "CanaryStarted"
     assert told[-2:] == ["CanaryHeld", "CanaryAborted"]
     assert set(told) == facts_of("canary")

@@ -1,4 +1,4 @@
-"""Monitor: what was decided is sealed, and when customers have changed somebody is told and a new model asked for."""
+"""Monitor: decisions are sealed, and drift raises an alert and requests retraining."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from validators.replay import replay
 
 def seal(bank: Bank) -> None:
     """As the controller does every few seconds."""
-    bank.keeper.take()
-    for segment in bank.keeper.next_segments():
+    bank.decision_log.take()
+    for segment in bank.decision_log.next_segments():
         bank.state(Intention("DecisionsSealed", segment.model, segment.data, about_release=False), key=segment.name)
-    bank.keeper.sealed(lambda process: True)
+    bank.decision_log.sealed(lambda process: True)
 
 
 def look_for_drift(bank: Bank) -> str:
     """As the controller does: the champion's newest decisions against the reference in its bundle."""
     release, model = bank.release(FIRST), bank.model
     policy = release.terms
-    window = window_frame(release.features, bank.keeper.latest(release, policy.monitor.drift.window).records)
+    window = window_frame(release.features, bank.decision_log.latest(release, policy.monitor.drift.window).records)
     folder = bank.settings.artefacts / release.digest.removeprefix("sha256:")
     measured = measure_drift(pl.read_parquet(folder / "reference.parquet"), window, policy, FIRST)
     for intention in drift_intentions(model, release, [], measured):
@@ -45,13 +45,13 @@ def test_customers_change_somebody_is_told_and_a_new_model_is_asked_for(champion
 
     # Given a champion and customers as they always were
     town = customers(4000)
-    bank.customers_come(600, town)
+    bank.serve_customers(600, town)
     seal(bank)
     assert look_for_drift(bank) == "ok"
 
     # When fairness is looked at, then decisions are joined with what the model never saw
     release = bank.release(FIRST)
-    records, terms = bank.keeper.latest(release, 2000).records, release.terms
+    records, terms = bank.decision_log.latest(release, 2000).records, release.terms
     grouping = terms.validation.limits["group_fairness"]
     found = disparities(bank.settings, MODEL, records, terms.monitor.fairness, grouping)
     for disparity in found:
@@ -59,11 +59,11 @@ def test_customers_change_somebody_is_told_and_a_new_model_is_asked_for(champion
             bank.state(intention)
     assert "SEX" in {disparity.attribute for disparity in found}
     assert bank.fact("FairnessMeasured")["data"]["stage"] == "live"
-    assert "AlertRaised" not in bank.told("monitor")
+    assert "AlertRaised" not in bank.recorded("monitor")
 
     # When incomes fall and debts rise
     poorer = town.tail(400).with_columns(income=pl.col("income") * 0.3, debt=500 + pl.col("debt") * 0.5)
-    bank.customers_come(400, poorer)
+    bank.serve_customers(400, poorer)
     seal(bank)
     assert look_for_drift(bank) == "drift"
 
@@ -73,7 +73,7 @@ def test_customers_change_somebody_is_told_and_a_new_model_is_asked_for(champion
     assert "income" in alert["summary"]
     assert "debt" in alert["summary"]
     assert (asked["actor"]["name"], asked["data"]["folder"]) == ("controller", str(bank.folder))
-    assert bank.told("monitor") == [
+    assert bank.recorded("monitor") == [
         "DecisionsSealed",
         "DriftMeasured",
         *["FairnessMeasured"] * len(found),
@@ -82,11 +82,11 @@ def test_customers_change_somebody_is_told_and_a_new_model_is_asked_for(champion
         "RetrainRequested",
         "AlertRaised",
     ]
-    assert set(bank.told("monitor")) == facts_of("monitor")
+    assert set(bank.recorded("monitor")) == facts_of("monitor")
 
     # and nobody is told or asked again while it lasts, also by a controller that has just begun
     assert look_for_drift(bank) == "drift"
-    assert bank.told("monitor")[-2:] == ["AlertRaised", "DriftMeasured"]
+    assert bank.recorded("monitor")[-2:] == ["AlertRaised", "DriftMeasured"]
 
     # and the request becomes one job, however often the controller looks
     assert bank.model.requests == [asked["seq"]]
@@ -105,14 +105,14 @@ def test_sealed_decisions_cannot_be_changed_unseen(champion: Bank) -> None:
     # Given customers who were answered
     seal(bank)
     bank.begin()
-    answers = bank.customers_come(40)
+    answers = bank.serve_customers(40)
 
     # When the controller seals, twice
     seal(bank)
     seal(bank)
 
     # Then one segment holds every decision and outcome, and its digest is on record
-    assert bank.told("monitor") == ["DecisionsSealed"]
+    assert bank.recorded("monitor") == ["DecisionsSealed"]
     sealed = bank.fact("DecisionsSealed")["data"]
     path = bank.settings.root / sealed["uri"]
     assert (sealed["rows"], sealed["outcomes"], sealed["releases"]) == (40, 40, {FIRST: 40})
@@ -139,10 +139,10 @@ def test_every_decision_is_answered_for_until_the_person_is_erased(
     # Given customers who were answered, some of them sealed and some not yet
     bank: Bank = request.getfixturevalue(given)
     town = customers(4000)
-    answers = bank.customers_come(90, town)
+    answers = bank.serve_customers(90, town)
     seal(bank)
     bank.clock.later(minutes=1)
-    answers += bank.customers_come(10, town)
+    answers += bank.serve_customers(10, town)
 
     # When an auditor asks for each, then it is what the customer was told, and comes out again bit for bit
     def shown(name: str) -> dict[str, Any]:

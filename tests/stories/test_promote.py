@@ -1,4 +1,4 @@
-"""Promote: an approved release takes all traffic step by step, still judged, and the former champion stands by."""
+"""Promote: an approved release takes all traffic in judged steps, and the former champion is retired."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def test_an_approved_release_ramps_up_and_the_former_champion_stands_by(approved
     assert refused.value.code == "share"
 
     # When customers come and the judge has nothing against it
-    bank.goes_on_until("RolloutStepped")
+    bank.run_until("RolloutStepped")
     assert bank.release(SECOND).share == 1.0
-    assert {answer.release for answer in bank.customers_come(100)} == {SECOND}
-    bank.goes_on_until("ReleasePromoted")
+    assert {answer.release for answer in bank.serve_customers(100)} == {SECOND}
+    bank.run_until("ReleasePromoted")
 
     # Then it became the champion with every golden row come out as it was when it was made
     promoted = bank.fact("ReleasePromoted")["data"]
@@ -37,15 +37,15 @@ def test_an_approved_release_ramps_up_and_the_former_champion_stands_by(approved
 
     # and the former champion stands by, ready in every replica
     bank.retire_former()
-    assert bank.told("promote", SECOND) == [*["RolloutStepped"] * 2, "ReleasePromoted"]
-    assert bank.told("promote", FIRST) == ["ChampionRetired"]
-    assert set(bank.told("promote")) == facts_of("promote")
+    assert bank.recorded("promote", SECOND) == [*["RolloutStepped"] * 2, "ReleasePromoted"]
+    assert bank.recorded("promote", FIRST) == ["ChampionRetired"]
+    assert set(bank.recorded("promote")) == facts_of("promote")
     states = {name: bank.release(name).state for name in (FIRST, SECOND)}
     assert states == {FIRST: "retired", SECOND: "champion"}
     assert (bank.model.champion, bank.model.previous, bank.model.challenger) == (SECOND, FIRST, None)
     route = bank.routes().routes[bank.model.model]
     assert [target.release for target in route.resident] == [SECOND, FIRST]
-    assert {answer.role for answer in bank.customers_come(20)} == {"champion"}
+    assert {answer.role for answer in bank.serve_customers(20)} == {"champion"}
 
 
 def test_golden_rows_that_come_out_otherwise_end_the_release(approved: Bank) -> None:
@@ -53,7 +53,7 @@ def test_golden_rows_that_come_out_otherwise_end_the_release(approved: Bank) -> 
 
     # Given a release at the end of its rollout
     bank.operator.promote(SECOND, "approved, go")
-    bank.goes_on_until("RolloutStepped")
+    bank.run_until("RolloutStepped")
 
     # When one of its golden rows is answered otherwise than when it was made
     golden = golden_here(bank.settings, bank.release(SECOND).digest)
@@ -66,6 +66,6 @@ def test_golden_rows_that_come_out_otherwise_end_the_release(approved: Bank) -> 
 
     # Then it is quarantined and the champion is kept
     assert bank.release(SECOND).state == "quarantined"
-    assert bank.told("promote") == ["RolloutStepped"] * 2
+    assert bank.recorded("promote") == ["RolloutStepped"] * 2
     assert bank.model.champion == FIRST
-    assert {answer.release for answer in bank.customers_come(20)} == {FIRST}
+    assert {answer.release for answer in bank.serve_customers(20)} == {FIRST}

@@ -20,8 +20,8 @@ def test_a_validated_candidate_becomes_a_release(workshop: Workshop) -> None:
     version = bank.register(candidate, tracker)
 
     # Then digest and fingerprint are those of training, and data scientists find it in MLflow
-    assert bank.told("register") == ["ReleaseRegistered"]
-    assert set(bank.told("register")) == facts_of("register")
+    assert bank.recorded("register") == ["ReleaseRegistered"]
+    assert set(bank.recorded("register")) == facts_of("register")
     registered, trained = bank.fact("ReleaseRegistered")["data"], bank.fact("ModelTrained")["data"]
     assert registered == {
         "digest": trained["digest"],
@@ -52,5 +52,5 @@ def test_what_was_not_checked_and_what_was_changed_since_is_refused(workshop: Wo
     with pytest.raises(Refused) as refused:
         bank.register(replace(candidate, written=others), tracker)
     assert refused.value.code == "digest"
-    assert bank.told("register") == []
+    assert bank.recorded("register") == []
     assert bank.release(candidate.release).state == "validated"

@@ -1,4 +1,4 @@
-"""Review: a second person decides on the canary's evidence, and nobody on their own release."""
+"""Review: a second person decides on the canary's evidence, and not on their own release."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def test_the_author_is_refused_and_a_second_person_approves(in_review: Bank) -> 
     assert decided["reason"] == "wrong decisions are proven to be fewer"
     assert decided["data"] == {"decision": "approve", "digest": bank.release(FIRST).digest}
     assert bank.release(FIRST).state == "approved"
-    assert bank.told("review") == ["ReviewRequested", "ReviewDecided"]
-    assert set(bank.told("review")) == facts_of("review")
+    assert bank.recorded("review") == ["ReviewRequested", "ReviewDecided"]
+    assert set(bank.recorded("review")) == facts_of("review")
 
 
 def test_a_rejected_release_leaves_traffic_at_once_and_for_good(in_review: Bank) -> None:
@@ -62,10 +62,10 @@ def test_a_rejected_release_leaves_traffic_at_once_and_for_good(in_review: Bank)
     bank.person("validator").review(FIRST, "reject", "the reasons given to customers mislead")
 
     # Then the baseline answers everybody again, and the digest is barred
-    assert bank.told("review") == ["ReviewRequested", "ReviewDecided"]
+    assert bank.recorded("review") == ["ReviewRequested", "ReviewDecided"]
     assert bank.release(FIRST).state == "rejected"
     assert (bank.model.challenger, bank.model.share) == (None, 0.0)
-    assert {answer.role for answer in bank.customers_come(50)} == {"baseline"}
+    assert {answer.role for answer in bank.serve_customers(50)} == {"baseline"}
     with pytest.raises(Refused) as refused:
         bank.operator.canary(FIRST, "try again")
     assert refused.value.code == "order"

@@ -1,4 +1,4 @@
-"""Rollback: the champion steps down at once; then it is proven that the former one answers as it did."""
+"""Rollback: the champion is replaced at once; then its predecessor's golden rows are checked."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.bank import FIRST, MODEL, SECOND, THIRD, Bank, facts_of
 def replay_through_the_door(bank: Bank, release: str) -> Replay:
     """The golden rows, asked as customers ask, answered by the replicas in turn."""
     rows = golden_rows(bank.settings, bank.release(release).digest)
-    replay, door = Replay(len(rows), release), bank.door("controller")
+    replay, door = Replay(len(rows), release), bank.gateway_client("controller")
     for number, row in enumerate(rows):
         answer = door.decide(MODEL, row["features"], key=f"golden-{number}", purpose="verification")
         replay.note(
@@ -33,24 +33,24 @@ def test_a_harmful_champion_steps_down_and_the_former_one_is_proven_to_be_back(s
 
     # Given the second release as champion, the first standing by, and a third in its canary
     bank.start_canary(THIRD)
-    bank.customers_come(100)
+    bank.serve_customers(100)
     bank.begin()
 
     # When an operator rolls back
     bank.operator.rollback(MODEL, "complaints from branch 12")
 
     # Then the fold changes hands with that one fact, and nobody is sent to the challenger any more
-    assert bank.told("rollback") == ["RollbackOrdered"]
+    assert bank.recorded("rollback") == ["RollbackOrdered"]
     assert (bank.model.champion, bank.model.share) == (FIRST, 0.0)
     table = bank.routes()
     assert table.routes[MODEL].challenger is None
-    assert {answer.release for answer in bank.customers_come(50)} == {FIRST}
+    assert {answer.release for answer in bank.serve_customers(50)} == {FIRST}
 
     # When every replica has acknowledged, then the release that stepped down answers nowhere
-    assert bank.fleet.has_acked(table.order)
+    assert bank.registry.has_acked(table.order)
     bank.clock.later(seconds=0.02)
     view, releases = bank.model, bank.view.releases
-    done = rollback.rolled_back(view, releases, bank.clock(), len(bank.fleet.replicas()))
+    done = rollback.rolled_back(view, releases, bank.clock(), len(bank.registry.replicas()))
     assert done is not None
     bank.state(done)
     gone = bank.fact("ReleaseRolledBack")["data"]
@@ -70,8 +70,8 @@ def test_a_harmful_champion_steps_down_and_the_former_one_is_proven_to_be_back(s
     assert SECOND in bank.fact("CanaryAborted", THIRD)["data"]["why"]
 
     # Then everything the journey promises is on record, and the fold says who stands where
-    assert bank.told("rollback") == ["RollbackOrdered", "ReleaseRolledBack", "ChampionReinstated"]
-    assert set(bank.told("rollback")) == facts_of("rollback")
+    assert bank.recorded("rollback") == ["RollbackOrdered", "ReleaseRolledBack", "ChampionReinstated"]
+    assert set(bank.recorded("rollback")) == facts_of("rollback")
     states = {name: bank.release(name).state for name in (FIRST, SECOND, THIRD)}
     assert states == {FIRST: "champion", SECOND: "rolled_back", THIRD: "quarantined"}
     assert (bank.model.rollback, bank.model.challenger) == (None, None)
@@ -94,12 +94,12 @@ def test_without_a_former_champion_the_baseline_answers(champion: Bank) -> None:
 
     # Then the simple model answers everybody, and once every replica says so the rollback is over
     table = bank.routes()
-    assert {answer.role for answer in bank.customers_come(50)} == {"baseline"}
-    assert bank.fleet.has_acked(table.order)
+    assert {answer.role for answer in bank.serve_customers(50)} == {"baseline"}
+    assert bank.registry.has_acked(table.order)
     view, releases = bank.model, bank.view.releases
-    done = rollback.rolled_back(view, releases, bank.clock(), len(bank.fleet.replicas()))
+    done = rollback.rolled_back(view, releases, bank.clock(), len(bank.registry.replicas()))
     assert done is not None
     bank.state(done)
-    assert bank.told("rollback") == ["RollbackOrdered", "ReleaseRolledBack"]
+    assert bank.recorded("rollback") == ["RollbackOrdered", "ReleaseRolledBack"]
     assert (bank.model.champion, bank.model.mode, bank.model.rollback) == (None, "baseline", None)
     assert bank.release(FIRST).state == "rolled_back"

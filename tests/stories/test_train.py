@@ -1,4 +1,4 @@
-"""Train: the data is pinned, a model is fitted, and what came of it is a candidate that anybody can trace."""
+"""Train: data is pinned, a model fitted, and the result is a traceable candidate."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def test_a_run_leaves_a_candidate_that_can_be_traced_to_its_data(workshop: Works
     candidate = bank.train(workshop.tracker, seed=11)
 
     # Then the data were pinned first, by version and content, and the candidate names them
-    assert bank.told("train") == ["DatasetPinned", "ModelTrained"]
-    assert set(bank.told("train")) == facts_of("train")
+    assert bank.recorded("train") == ["DatasetPinned", "ModelTrained"]
+    assert set(bank.recorded("train")) == facts_of("train")
     pinned, trained = bank.fact("DatasetPinned")["data"], bank.fact("ModelTrained")["data"]
     assert (pinned["version"], pinned["digest"]) == (trained["dataset"]["version"], trained["dataset"]["digest"])
     assert pinned["rows"] == 4000
@@ -43,4 +43,4 @@ def test_the_same_folder_and_seed_give_the_same_bytes(workshop: Workshop) -> Non
     assert first.digest == again.written.digest != other.written.digest
     assert first.fingerprint == again.fingerprint != other.fingerprint
     assert len({SECOND, again.release, other.release}) == 3
-    assert bank.told("train") == ["DatasetPinned", "ModelTrained"] * 2
+    assert bank.recorded("train") == ["DatasetPinned", "ModelTrained"] * 2

@@ -1,4 +1,4 @@
-"""Validate: every check that the policy names has to pass, and what fails goes no further."""
+"""Validate: every check that the policy names must pass; a failed candidate is rejected."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def test_a_sound_candidate_passes_and_one_that_learned_from_chance_is_rejected(
 
     # Then each check of the policy is on record for both, and one verdict each
     checks = ["CheckCompleted"] * 4
-    assert bank.told("validate", sound.release) == [*checks, "CandidateValidated"]
-    assert bank.told("validate", chance.release) == [*checks, "CandidateRejected"]
-    assert set(bank.told("validate")) == facts_of("validate")
+    assert bank.recorded("validate", sound.release) == [*checks, "CandidateValidated"]
+    assert bank.recorded("validate", chance.release) == [*checks, "CandidateRejected"]
+    assert set(bank.recorded("validate")) == facts_of("validate")
     assert bank.release(sound.release).state == "validated"
     assert bank.release(chance.release).state == "rejected"
     assert bank.fact("CandidateRejected")["data"]["failed"] == ["beats_baseline_and_champion"]
@@ -64,6 +64,6 @@ def test_no_candidate_is_validated_by_saying_so(workshop: Workshop) -> None:
 
     # Then the ledger counts the checks itself
     assert refused.value.code == "checks"
-    assert bank.told("validate") == []
+    assert bank.recorded("validate") == []
     assert bank.fact("ActionRefused")["data"]["code"] == "checks"
     assert bank.release(candidate.release).state == "trained"

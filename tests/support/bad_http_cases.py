@@ -21,7 +21,7 @@ INFER = "/v2/models/loan/infer"
 class Case:
     """What is sent and what comes back: by uvicorn alone, and through HAProxy.
 
-    Status 0 is a connection closed without a word. `field` and `words` are looked for where the router answers.
+    Status 0 is a connection closed without a reply. `field` and `words` are looked for where the router answers.
     """
 
     number: int
@@ -47,7 +47,7 @@ def case(
     content: bytes | None = None,
     **request: Any,
 ) -> Case:
-    """A case; `request` as for `raw_request`, a good one where nothing else is said."""
+    """A case; `request` as for `raw_request`, a good one by default."""
     sent = raw_request(**{"body": TEXT} | request) if content is None else content
     answers = {UVICORN: (status, by), HAPROXY: haproxy or (status, by)}
     return Case(number, name, sent, field, words, answers)

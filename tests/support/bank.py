@@ -1,7 +1,7 @@
-"""A small bank for the stories: the real ledger, people who sign in, a gateway, a controller whose time we move.
+"""A small platform for the stories: the real ledger, signed-in people, a gateway, and a controller on a manual clock.
 
-Nothing here decides anything. Verbs decide, the ledger's guards allow or refuse, and a story reads what came of it. In
-place of Ray there is one process: replicas are objects, and a tick happens when a story says so.
+Nothing here decides: verbs do, the ledger's guards allow or refuse, and a story reads the result. In place of Ray
+there is one process: replicas are objects, and a story calls the controller's tick.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from plimsoll.ledger import Ledger
 from serve import canary, promote
 from serve.controller import training_jobs as jobs
 from serve.controller.effects import golden_here
-from serve.controller.replicas import Fleet
+from serve.controller.replicas import ReplicaRegistry
 from serve.decision.answers import Answer
 from serve.decision.answers import Request as Row
 from serve.decision.decider import Decider
@@ -57,7 +57,7 @@ from serve.record.spool import Spool
 from serve.routes import RouteTable, Target, accepts, routes_from
 from tests.support.gateway_parts import decider_of, router_of
 from tests.support.model_folder import POLICY, customers, write_folder
-from tests.support.sample_facts import Hand
+from tests.support.sample_facts import ManualClock
 from training.fingerprint import environment_digest
 from training.pipeline import validate_candidate
 from training.progress import Progress
@@ -70,7 +70,7 @@ from validators.validate import Verdict
 MODEL = "small-credit"
 FIRST, SECOND, THIRD = (f"{MODEL}@{number}" for number in (1, 2, 3))
 HERE = "http://testserver"
-#: Limits of these stories. A slow test machine is nobody's harm, so an answer is slow after a second only.
+#: Limits of these stories. An answer is slow only after a second, because test machines are slow.
 STORY_POLICY = (
     POLICY
     + """
@@ -113,7 +113,7 @@ def folder_of_a_model(place: Path, data: pl.DataFrame | None = None) -> Path:
 
 @dataclass(frozen=True)
 class Stage:
-    """Where a story begins: a home folder, its hour, and what else has to be known to go on from there."""
+    """State at which a story begins: a home folder, its time, passwords, model folder and customers so far."""
 
     home: Path
     hour: datetime
@@ -124,7 +124,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Workshop:
-    """Where candidates are made: a bank with MLflow open, and the stage at which three releases were registered."""
+    """A bank with MLflow open, for training, and the stage at which three releases were registered."""
 
     bank: Bank
     tracker: Tracker
@@ -149,7 +149,7 @@ class Jobs:
 class Gateway:
     """Replicas that answer by the newest route table. They share the bundles in memory and each has its spool."""
 
-    def __init__(self, settings: Settings, clock: Hand, names: tuple[str, ...] = ("r1", "r2")) -> None:
+    def __init__(self, settings: Settings, clock: ManualClock, names: tuple[str, ...] = ("r1", "r2")) -> None:
         self.store = BundleStore(settings)
         self.spools = {name: Spool(settings.spool, name) for name in names}
         self.routers: dict[str, Router] = {}
@@ -169,13 +169,13 @@ class Gateway:
         return self.store.get(target) is not None
 
     async def __call__(self, target: Target, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The challenger's pool: honest work, in this process."""
+        """The challenger pool: scores in this process."""
         bundle = self.store.get(target)
         assert bundle is not None
         return [asdict(score(bundle, row)) for row in rows]
 
-    def take(self, table: RouteTable, fleet: Fleet) -> None:
-        """Every replica takes the table and says so."""
+    def take(self, table: RouteTable, registry: ReplicaRegistry) -> None:
+        """Give the table to every replica and report it to the registry."""
         self.store.load(
             t for r in table.routes.values() for t in (*r.resident, *([r.challenger] if r.challenger else []))
         )
@@ -184,7 +184,7 @@ class Gateway:
                 router.table = table
             order = router.table.order if router.table else (0, 0)
             report = {"replica": name, "order": order, "host": socket.gethostname(), "process": os.getpid()}
-            fleet.note(report | {"refused": self.store.refused})
+            registry.note(report | {"refused": self.store.refused})
 
     def close(self) -> None:
         for spool in self.spools.values():
@@ -192,16 +192,16 @@ class Gateway:
 
 
 class Bank:
-    """The platform of one story. Open it with `open_bank`."""
+    """The platform of one story; opened by `open_bank`."""
 
-    def __init__(self, home: Path, clock: Hand, passwords: dict[str, str], folder: Path, crowds: int) -> None:
+    def __init__(self, home: Path, clock: ManualClock, passwords: dict[str, str], folder: Path, crowds: int) -> None:
         self.settings, self.clock, self.folder, self.crowds = Settings(home=home), clock, folder, crowds
         self.passwords = passwords or Accounts(self.settings, clock=clock).first_start()
         self.http = TestClient(create_app(self.settings, clock=clock), raise_server_exceptions=False)
         self.http.__enter__()
         self.controller, self.trainer = self._service("controller"), self._service("trainer")
-        self.keeper, self.jobs = DecisionLog(self.settings), Jobs()
-        self.fleet = Fleet(lambda: clock().timestamp())
+        self.decision_log, self.jobs = DecisionLog(self.settings), Jobs()
+        self.registry = ReplicaRegistry(lambda: clock().timestamp())
         self.gateway = Gateway(self.settings, clock)
         self._people: dict[str, Client] = {}
         self.begin()
@@ -210,13 +210,13 @@ class Bank:
         self.gateway.close()
         self.http.__exit__(None, None, None)
 
-    # Who acts
+    # Accounts
 
     def _service(self, name: str) -> Ledger:
         return Ledger(HERE, self.settings.token(name), transport=self.http._transport)
 
     def person(self, name: str) -> Client:
-        """Somebody at their router, signed in."""
+        """A client of the ledger, signed in as this person."""
         if name not in self._people:
             there: dict[str, Any] = {"ledger": HERE, "transport": self.http._transport}
             self._people[name] = Client.sign_in(name, self.passwords[name], **there)
@@ -230,17 +230,17 @@ class Bank:
     def auditor(self) -> Client:
         return self.person("auditor")
 
-    def door(self, account: str) -> Client:
-        """A client of the gateway."""
+    def gateway_client(self, account: str) -> Client:
+        """A client of the gateway with this account's token."""
         return Client(self.settings.token(account), gateway=HERE, ledger=HERE, transport=self.gateway.http._transport)
 
     # What is on record
 
     def begin(self) -> None:
-        """The story begins here; what went before is given."""
+        """Begin the story; earlier records do not count for `recorded` and `fact`."""
         self.begun: int = self.view.seq
 
-    def told(self, verb: str, release: str | None = None) -> list[str]:
+    def recorded(self, verb: str, release: str | None = None) -> list[str]:
         """The verb's kinds of facts on record since the story began, in order."""
         records = self.auditor.audit(after=self.begun, limit=1000, release=release)
         return [record["kind"] for record in records if record["kind"] in facts_of(verb)]
@@ -285,14 +285,14 @@ class Bank:
     # Customers
 
     def routes(self) -> RouteTable:
-        """What the fold asks for reaches every replica."""
+        """Give the route table of the present fold to every replica."""
         view = self.view
         table = routes_from(view, self.controller.gateway_tokens(), epoch=1, version=view.seq)
-        self.gateway.take(table, self.fleet)
+        self.gateway.take(table, self.registry)
         return table
 
-    def customers_come(self, number: int, town: pl.DataFrame | None = None) -> list[Answer]:
-        """So many customers nobody has seen before ask, are answered, and later pay or do not."""
+    def serve_customers(self, number: int, town: pl.DataFrame | None = None) -> list[Answer]:
+        """Answer requests of `number` new customers and record their outcomes."""
         table = self.routes()
         self.crowds += 1
         people = customers(number, seed=1000 + self.crowds) if town is None else town.head(number)
@@ -313,15 +313,17 @@ class Bank:
     # The controller
 
     def judgement(self) -> Judgement:
-        """What the judge says of the release in flight, on the decisions that were counted."""
-        self.keeper.take()
+        """Judgement of the release in flight by the decisions so far."""
+        self.decision_log.take()
         release = self.release(str(self.model.challenger))
         started, terms = instant(str(release.canary_started_at)), release.terms
         minimum = terms.rollout.minimum_subjects if release.state == "rollout" else None
-        return judge(self.keeper.evidence_of(release), terms.canary, self.clock(), started=started, minimum=minimum)
+        return judge(
+            self.decision_log.evidence_of(release), terms.canary, self.clock(), started=started, minimum=minimum
+        )
 
     def tick(self) -> str | None:
-        """One step of the controller for the release in flight; the kind of fact it stated."""
+        """One step of the controller for the release in flight; returns the kind of fact that it recorded."""
         verdict, view, now = self.judgement(), self.view, self.clock()
         model = view.models[MODEL]
         release = view.releases[str(model.challenger)]
@@ -332,60 +334,60 @@ class Bank:
         return self.state(intention) if intention else None
 
     def state(self, intention: Intention, key: str | None = None) -> str:
-        """What a verb intends is put on record, where the guards look at it."""
+        """Record an intention, which the guards check."""
         about = {"release": intention.subject} if intention.about_release else {"model": intention.subject}
         self.controller.append(intention.kind, data=intention.data, reason=intention.reason, key=key, **about)
         return intention.kind
 
-    def goes_on_until(self, kind: str, crowd: int = 150, most: int = 20) -> None:
-        """Customers come and the controller ticks, until it states this kind of fact."""
+    def run_until(self, kind: str, crowd: int = 150, most: int = 20) -> None:
+        """Repeat customers and ticks until the controller records this kind of fact."""
         for _ in range(most):
-            self.customers_come(crowd)
+            self.serve_customers(crowd)
             if self.tick() == kind:
                 return
             self.clock.later(seconds=30)
         raise AssertionError(f"no {kind} after {most} crowds: {self.judgement().reasons}")
 
     def retire_former(self) -> None:
-        """Former champions stand by."""
+        """Record the retirement of former champions."""
         view = self.view
         for intention in promote.retirements(view.models[MODEL], view):
             self.state(intention)
 
     def start_canary(self, release: str) -> None:
-        """An operator gives the release its first customers.
+        """Start the canary of a release as the operator.
 
-        The split is salted with its name: a story sends the same customers to the same arms every time it is told.
+        The salt is derived from its name, so that every run sends the same customers to the same arms.
         """
         salt = SimpleNamespace(token_hex=lambda _: f"salt of {release}")
         with mock.patch.object(actions, "secrets", salt):
             self.operator.canary(release, "findings look sound")
 
     def bring_to_review(self, release: str) -> None:
-        """The release passes its canary."""
+        """Run the canary until the release is in review."""
         self.start_canary(release)
-        self.goes_on_until("ReviewRequested")
+        self.run_until("ReviewRequested")
 
     def approve(self, release: str) -> None:
-        """A second person has looked."""
+        """Approve the release as the validator."""
         self.person("validator").review(release, "approve", "the canary's evidence is sound")
 
     def bring_to_championship(self, release: str) -> None:
-        """The approved release takes all traffic."""
+        """Roll out an approved release until it is the champion."""
         self.operator.promote(release, "approved, go")
-        self.goes_on_until("ReleasePromoted")
+        self.run_until("ReleasePromoted")
         self.retire_former()
         self.routes()
 
     def stage(self) -> Stage:
-        """Where a later story may begin."""
+        """The present state as the beginning of another story."""
         return Stage(self.settings.root, self.clock(), self.passwords, self.folder, self.crowds)
 
 
 @contextmanager
 def open_bank(home: Path, stage: Stage | None = None, folder: Path | None = None) -> Iterator[Bank]:
-    """A bank in a new home, or one that goes on from a stage in a copy of its home."""
-    clock = Hand()
+    """A bank in a new home, or in a copy of a stage's home."""
+    clock = ManualClock()
     if stage is not None:
         left_out = shutil.ignore_patterns("mlflow", "feast", "lineage.duckdb*")
         shutil.copytree(stage.home, home, ignore=left_out)

@@ -24,7 +24,7 @@ def features(income: float = 2.0, debt: float = 0.5, late: int = 0) -> dict[str,
 
 
 def make_bundle(settings: Settings, release: str, seed: int = 1) -> Target:
-    """Train 20 trees on random data, write, digest and sign the bundle; return where it is."""
+    """Train 20 trees on random data, write, digest and sign the bundle; return its target."""
     make_keys(settings)
     draw = np.random.default_rng(seed)
     rows = np.column_stack([draw.gamma(2, 1, 500), draw.gamma(1, 1, 500), draw.integers(0, 5, 500)]).astype(float)
@@ -47,7 +47,7 @@ def make_bundle(settings: Settings, release: str, seed: int = 1) -> Target:
 
 
 def folder_of(settings: Settings, target: Target) -> Path:
-    """Where the bundle lies."""
+    """Folder of the bundle."""
     return settings.artefacts / target.folder
 
 

@@ -16,27 +16,27 @@ from lineage.service.app import create_app
 from lineage.settings import Settings
 from lineage.signing import sign
 from plimsoll.ledger import Ledger
-from tests.support.console_values import CHECKS, FEATURES, POLICY, Ticking, digest, judged
+from tests.support.console_values import CHECKS, FEATURES, POLICY, TickingClock, digest, judged
 
 Json = dict[str, Any]
 CREDIT, FRAUD, SIGNAL = "credit-default", "card-fraud", "fx-signal"
 
 
 @contextmanager
-def story(settings: Settings, passwords: dict[str, str], hours: float = 3.2) -> Iterator[Story]:
-    """A story on the home of `settings`; the ledger is closed afterwards, so that a service can open it."""
-    clock = Ticking(datetime.now(UTC) - timedelta(hours=hours))
+def history_writer(settings: Settings, passwords: dict[str, str], hours: float = 3.2) -> Iterator[HistoryWriter]:
+    """A writer on the home of `settings`; the ledger is closed afterwards, so that a service can open it."""
+    clock = TickingClock(datetime.now(UTC) - timedelta(hours=hours))
     with TestClient(create_app(settings, clock=clock)) as client:
         ledger = Ledger("http://testserver", settings.token("controller"), transport=client._transport)
-        at = Story(ledger, clock, settings, client)
+        at = HistoryWriter(ledger, clock, settings, client)
         at.passwords = passwords
         yield at
 
 
-class Story:
-    """Verbs of the journey as facts, stated by the controller and by people where the rules want people."""
+class HistoryWriter:
+    """Records the verbs as facts, by the controller or by people where the rules require one."""
 
-    def __init__(self, ledger: Ledger, clock: Ticking, settings: Settings, client: TestClient) -> None:
+    def __init__(self, ledger: Ledger, clock: TickingClock, settings: Settings, client: TestClient) -> None:
         self.ledger = ledger
         self.clock = clock
         self.settings = settings
@@ -44,7 +44,7 @@ class Story:
         self.passwords: dict[str, str] = {}
         self.bundles: dict[tuple[str, int], str] = {}
 
-    def say(self, kind: str, model: str, about: str | None = None, /, **data: Any) -> Json:
+    def record(self, kind: str, model: str, about: str | None = None, /, **data: Any) -> Json:
         if "from_" in data:
             data["from"] = data.pop("from_")
         return self.ledger.append(kind, model=model, release=about, data=data)
@@ -53,8 +53,8 @@ class Story:
         self, model: str, author: str, seed: int, *, failed: str | None = None, request: int | None = None
     ) -> str:
         data = {"uri": f"datasets/{model}", "version": seed, "digest": digest(model, "data", seed)}
-        self.say("DatasetPinned", model, dataset=model, rows=30_000, columns=[*FEATURES, "default"], **data)
-        record = self.say(
+        self.record("DatasetPinned", model, dataset=model, rows=30_000, columns=[*FEATURES, "default"], **data)
+        record = self.record(
             "ModelTrained",
             model,
             author=author,
@@ -81,10 +81,10 @@ class Story:
             self.clock.later(seconds=4)
             self.check(model, release, name, title, ok=name != failed)
         if failed:
-            self.say("CandidateRejected", model, release, failed=[failed], report_digest=digest("report", release))
+            self.record("CandidateRejected", model, release, failed=[failed], report_digest=digest("report", release))
             return release
-        self.say("CandidateValidated", model, release, checks=list(CHECKS), report_digest=digest("report", release))
-        self.say(
+        self.record("CandidateValidated", model, release, checks=list(CHECKS), report_digest=digest("report", release))
+        self.record(
             "ReleaseRegistered",
             model,
             release,
@@ -105,7 +105,7 @@ class Story:
             "ok": ok,
             "detail": "4,412 and 4,588 applicants",
         }
-        self.say(
+        self.record(
             "CheckCompleted",
             model,
             release,
@@ -119,15 +119,15 @@ class Story:
         )
 
     def canary(self, model: str, release: str, control: str) -> None:
-        self.say("CanaryStarted", model, release, share=0.25, salt=digest(release)[7:23], control=control)
+        self.record("CanaryStarted", model, release, share=0.25, salt=digest(release)[7:23], control=control)
 
     def review(self, model: str, release: str, *, due_hours: float = 24.0) -> None:
         self.clock.later(minutes=9)
         due = self.clock.stamp(hours=-due_hours)
-        self.say("ReviewRequested", model, release, judgement=judged("ADVANCE", 0.25, self.clock), due_at=due)
+        self.record("ReviewRequested", model, release, judgement=judged("ADVANCE", 0.25, self.clock), due_at=due)
 
     def approve(self, release: str, reason: str = "Evidence read, all metrics inside their limits") -> None:
-        """The one step that no service may state: a validator does, with their own session."""
+        """Approve with a validator's own session: no service may record this step."""
         self.decide("validator", release, "approve", reason)
 
     def decide(self, name: str, release: str, decision: str, reason: str) -> Json:
@@ -154,11 +154,13 @@ class Story:
     def promote(self, model: str, release: str, seed: int, replaced: str | None) -> None:
         for share in (0.5, 1.0):
             self.clock.later(minutes=6)
-            self.say("RolloutStepped", model, release, share=share, judgement=judged("ADVANCE", share, self.clock))
+            self.record("RolloutStepped", model, release, share=share, judgement=judged("ADVANCE", share, self.clock))
         golden = {"count": 32, "matched": 32, "digest": digest("golden", release)}
-        self.say("ReleasePromoted", model, release, digest=self.bundles[model, seed], replaced=replaced, golden=golden)
+        self.record(
+            "ReleasePromoted", model, release, digest=self.bundles[model, seed], replaced=replaced, golden=golden
+        )
         if replaced:
-            self.say("ChampionRetired", model, replaced, replaced_by=release)
+            self.record("ChampionRetired", model, replaced, replaced_by=release)
 
     def seal(self, model: str, releases: dict[str, int], seconds: float = 60.0) -> None:
         start = self.clock.stamp()
@@ -167,7 +169,7 @@ class Story:
         path = self.settings.root / uri
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(repr(releases).encode())
-        self.say(
+        self.record(
             "DecisionsSealed",
             model,
             segment=f"{model}-{start}",
@@ -193,7 +195,7 @@ class Story:
             for name, weight in zip(FEATURES, weights, strict=True)
         ]
         share = sum(one["drifted"] for one in features) / len(features)
-        return self.say(
+        return self.record(
             "DriftMeasured",
             model,
             release=release,
@@ -217,7 +219,7 @@ class Story:
             }
             for name, (n, rate) in rates.items()
         ]
-        self.say(
+        self.record(
             "FairnessMeasured",
             model,
             release=release,
@@ -236,8 +238,8 @@ def open_accounts(settings: Settings) -> dict[str, str]:
     return Accounts(settings).first_start()
 
 
-def tell(at: Story) -> None:
-    """The whole history, over about seven hours."""
+def write_history(at: HistoryWriter) -> None:
+    """Record the whole history, over about seven hours."""
     first = at.train(CREDIT, "scientist", 1)
     at.canary(CREDIT, first, "baseline")
     at.review(CREDIT, first)
@@ -252,15 +254,15 @@ def tell(at: Story) -> None:
     at.canary(CREDIT, third, first)
     at.seal(CREDIT, {first: 410, third: 130})
     judgement = judged("ABORT", 0.25, at.clock, wrong=0.062)
-    at.say("CanaryAborted", CREDIT, third, why="wrong decisions 6.2% (limit 4.0%)", judgement=judgement)
+    at.record("CanaryAborted", CREDIT, third, why="wrong decisions 6.2% (limit 4.0%)", judgement=judgement)
     fraud = at.train(FRAUD, "scientist", 1)
     at.canary(FRAUD, fraud, "baseline")
-    at.say("CanaryHeld", FRAUD, fraud, why="96 of 150 subjects seen", judgement=judged("HOLD", 0.25, at.clock))
+    at.record("CanaryHeld", FRAUD, fraud, why="96 of 150 subjects seen", judgement=judged("HOLD", 0.25, at.clock))
     at.canary(CREDIT, second, first)
     for step in range(20):
         at.seal(CREDIT, {first: 380 + 10 * (step % 4), second: 118 + 6 * (step % 3)}, seconds=90)
     last = at.drift(CREDIT, first, 1.7)
-    at.say(
+    at.record(
         "AlertRaised",
         CREDIT,
         alert="drift",
@@ -271,7 +273,7 @@ def tell(at: Story) -> None:
     at.fairness(CREDIT, first, "validation", {"female": (4_588, 0.81), "male": (4_412, 0.77)})
     at.fairness(CREDIT, first, "live", {"female": (1_021, 0.80), "male": (988, 0.74)})
     at.fairness(CREDIT, first, "live", {"graduate": (702, 0.83), "university": (911, 0.62), "other": (31, None)})
-    asked = at.say(
+    asked = at.record(
         "RetrainRequested",
         CREDIT,
         folder="examples/credit_default",
@@ -280,8 +282,8 @@ def tell(at: Story) -> None:
         evidence=last["seq"],
         options={},
     )
-    at.say("JobStarted", CREDIT, request=asked["seq"], job_id="raysubmit_1")
-    at.say(
+    at.record("JobStarted", CREDIT, request=asked["seq"], job_id="raysubmit_1")
+    at.record(
         "JobFinished",
         CREDIT,
         request=asked["seq"],

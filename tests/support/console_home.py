@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 from lineage.service.app import create_app
 from lineage.settings import Settings
 from plimsoll.ledger import Ledger
-from tests.support.console_history import open_accounts, story, tell
+from tests.support.console_history import history_writer, open_accounts, write_history
 
 SignIn = Callable[[str], TestClient]
 
@@ -42,11 +42,11 @@ def free_port() -> int:
 
 @contextmanager
 def running(folder: Path) -> Iterator[Home]:
-    """The history is told with a clock of its own, then a service opens it and goes on with the real one."""
+    """Record the history with a manual clock, then serve it with the real clock."""
     settings = Settings(home=folder / "var", ledger_port=free_port(), console_port=free_port())
     passwords = open_accounts(settings)
-    with story(settings, passwords) as at:
-        tell(at)
+    with history_writer(settings, passwords) as at:
+        write_history(at)
     config = uvicorn.Config(
         create_app(settings), host=settings.host, port=settings.ledger_port, log_level="warning", lifespan="on"
     )

@@ -1,4 +1,4 @@
-"""Constants and small values of the history: policy, checks, judgements, a clock moved by hand."""
+"""Constants and small values of the history: policy, checks, judgements, a manual clock."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ POLICY: Json = {
 }
 
 
-class Ticking:
+class TickingClock:
     """A clock that a story moves by hand."""
 
     def __init__(self, start: datetime) -> None:
@@ -44,7 +44,7 @@ def digest(*parts: Any) -> str:
     return "sha256:" + hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
-def judged(verdict: str, share: float, clock: Ticking, wrong: float = 0.021) -> Json:
+def judged(verdict: str, share: float, clock: TickingClock, wrong: float = 0.021) -> Json:
     """A judgement with the three metrics of the policy."""
 
     def metric(name: str, title: str, champion: float, challenger: float, **limits: float) -> Json:

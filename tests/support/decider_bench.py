@@ -1,4 +1,4 @@
-"""A decider over two real bundles, and a challengers' pool that behaves as a test wants."""
+"""A decider over two real bundles, and a challenger pool with the behaviour that a test sets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RISKY = features(0.1, 4.0, 4)
 
 
 class Pool:
-    """A challenger's pool that behaves as told."""
+    """A challenger pool with the given behaviour."""
 
     def __init__(self, behave: Behaviour | None = None, ready: bool = True) -> None:
         self.behave, self.ready, self.calls = behave, ready, 0

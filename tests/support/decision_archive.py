@@ -17,8 +17,8 @@ from serve.record.decision_log import DecisionLog
 from serve.record.sealing import SCHEMA
 from serve.record.spool import Spool
 from tests.support.decision_records import decision
-from tests.support.ledger_service import Story, open_story
-from tests.support.sample_facts import CONTROLLER, MODEL, Hand
+from tests.support.ledger_service import LedgerService, open_service
+from tests.support.sample_facts import CONTROLLER, MODEL, ManualClock
 
 Json = dict[str, Any]
 
@@ -26,45 +26,45 @@ Json = dict[str, Any]
 class Archive:
     """A ledger service with decisions: `decide` as the gateway does, `seal` as the controller does."""
 
-    def __init__(self, story: Story) -> None:
-        self.story, self.settings = story, story.settings
-        self.champion = story.teller.champion()
-        self.spool, self.keeper = Spool(self.settings.spool, "r1"), DecisionLog(self.settings)
+    def __init__(self, service: LedgerService) -> None:
+        self.service, self.settings = service, service.settings
+        self.champion = service.writer.champion()
+        self.spool, self.decision_log = Spool(self.settings.spool, "r1"), DecisionLog(self.settings)
         self.alive = True
 
     def later(self, **by: float) -> None:
-        """Time goes by; sessions have ended, and everybody signs in again."""
-        self.story.clock.later(**by)
-        for name, password in self.story.passwords.items():
-            answer = self.story.http.post("/v1/session", json={"name": name, "password": password})
-            self.story.tokens[name] = answer.json()["token"]
+        """Advance the clock and sign all people in again, because sessions expire."""
+        self.service.clock.later(**by)
+        for name, password in self.service.passwords.items():
+            answer = self.service.http.post("/v1/session", json={"name": name, "password": password})
+            self.service.tokens[name] = answer.json()["token"]
 
     def reopen(self) -> None:
-        self.story.reopen()
+        self.service.reopen()
 
     @property
     def subjects(self) -> Subjects:
-        return self.story.office.subjects
+        return self.service.office.subjects
 
     def decide(self, number: int, **changes: Any) -> str:
-        now = self.story.clock()
+        now = self.service.clock()
         given = {"at": now.isoformat(), "rollout": None, "release": self.champion}
-        given |= {"digest": self.story.teller.digest(self.champion), "model": MODEL, "route_version": 10_000}
+        given |= {"digest": self.service.writer.digest(self.champion), "model": MODEL, "route_version": 10_000}
         line = decision(number, "champion", **(given | changes)) | {"arm": None}
         self.spool.write(line)
         return str(line["decision_id"])
 
     def seal(self) -> list[Json]:
-        self.keeper.take()
+        self.decision_log.take()
         facts = []
-        for segment in self.keeper.next_segments():
+        for segment in self.decision_log.next_segments():
             draft = Draft("DecisionsSealed", CONTROLLER, segment.data, segment.model, key=segment.name)
-            facts.append(self.story.office.ledger.append(draft))
-        self.keeper.sealed(lambda process: self.alive)
+            facts.append(self.service.office.ledger.append(draft))
+        self.decision_log.sealed(lambda process: self.alive)
         return facts
 
     def seal_plain(self, rows: list[Json], name: str = "20261123T090000-0123456789abcdef") -> Path:
-        """A segment as they were before there were keys."""
+        """A segment in the format before keys of persons."""
         plain = {"key": pl.String, "key_hash_share": pl.Float64, "features": pl.List(pl.Float64)}
         schema = {one: kind for one, kind in SCHEMA.items() if one not in ("subject", "sealed")} | plain
         schema |= {"reasons": pl.List(pl.String)}
@@ -73,19 +73,19 @@ class Archive:
         pl.DataFrame([{one: row.get(one) for one in schema} for row in rows], schema=schema).write_parquet(path)
         data = {"segment": name, "uri": f"decisions/{MODEL}/{path.name}", "digest": digest_file(path)}
         data |= {"rows": len(rows), "outcomes": 0, "from": rows[0]["at"], "to": rows[-1]["at"], "releases": {}}
-        self.story.office.ledger.append(Draft("DecisionsSealed", CONTROLLER, data, MODEL))
+        self.service.office.ledger.append(Draft("DecisionsSealed", CONTROLLER, data, MODEL))
         return path
 
     def show(self, decision_id: str, who: str = "auditor", status: int = 200) -> Json:
-        answer = self.story.get(f"decisions/{decision_id}", who)
+        answer = self.service.get(f"decisions/{decision_id}", who)
         assert answer.status_code == status, answer.text
         found: Json = answer.json()
         return found
 
     def ask(self, verb: str, subject: Any, who: str, status: int, key: str | None = None, **body: Any) -> Json:
-        headers = self.story.headers(who) | ({"Idempotency-Key": key} if key else {})
+        headers = self.service.headers(who) | ({"Idempotency-Key": key} if key else {})
         sent = {"subject": subject} | body
-        answer = self.story.http.post(f"/v1/subjects/{verb}", json=sent, headers=headers)
+        answer = self.service.http.post(f"/v1/subjects/{verb}", json=sent, headers=headers)
         assert answer.status_code == status, answer.text
         found: Json = answer.json()
         return found
@@ -95,6 +95,6 @@ class Archive:
 
 
 @contextmanager
-def open_archive(settings: Settings, clock: Hand) -> Iterator[Archive]:
-    with open_story(settings, clock) as story:
-        yield Archive(story)
+def open_archive(settings: Settings, clock: ManualClock) -> Iterator[Archive]:
+    with open_service(settings, clock) as service:
+        yield Archive(service)

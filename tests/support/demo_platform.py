@@ -1,4 +1,4 @@
-"""One running platform for the whole run: `plimsoll demo` tells its story on it, then other tests use what is there."""
+"""One running platform for the whole run: `plimsoll demo` runs on it, then other tests use it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lineage.settings import Settings
 from plimsoll import Client
 
 ROOT = Path(__file__).parents[2]
-STORY_SECONDS = 780  # the story itself asks for far less; a busy machine may take longer
+STORY_SECONDS = 780  # the demo takes far less; a busy machine may take longer
 
 
 @dataclass
@@ -37,13 +37,13 @@ class Platform:
 
     def person(self, name: str) -> Client:
         """A client signed in as the person of that role."""
-        doors = {"gateway": self.settings.gateway_url, "ledger": self.settings.ledger_url}
-        return Client.sign_in(name, self.passwords[name], **doors)
+        addresses = {"gateway": self.settings.gateway_url, "ledger": self.settings.ledger_url}
+        return Client.sign_in(name, self.passwords[name], **addresses)
 
     def machine(self, name: str) -> Client:
         """A client with a machine's token."""
-        doors: dict[str, Any] = {"gateway": self.settings.gateway_url, "ledger": self.settings.ledger_url}
-        return Client(self.settings.token(name), **doors)
+        addresses: dict[str, Any] = {"gateway": self.settings.gateway_url, "ledger": self.settings.ledger_url}
+        return Client(self.settings.token(name), **addresses)
 
     def command(self, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
         """Run the `plimsoll` command as a user would."""
@@ -84,7 +84,7 @@ def settings_of(environment: dict[str, str]) -> Settings:
     return Settings(**values)  # type: ignore[arg-type]
 
 
-def tell_story(home: Path) -> Platform:
+def run_demo(home: Path) -> Platform:
     """Start the demo and wait for its summary."""
     environment = environment_of(home)
     settings = settings_of(environment)
@@ -98,7 +98,7 @@ def tell_story(home: Path) -> Platform:
 
 
 def end(platform: Platform) -> None:
-    """What Ctrl-C does."""
+    """End the demo by SIGINT, as Ctrl-C does."""
     if platform.demo.poll() is None:
         platform.demo.send_signal(signal.SIGINT)
         platform.demo.wait(timeout=90)

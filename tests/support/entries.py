@@ -1,4 +1,4 @@
-"""Releases and models of the fold with values that a test does not care about filled in."""
+"""Releases and models of the fold with default values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ AT = "2026-11-23T10:00:00.000000Z"
 
 
 def a_release(release: str = "m@2", state: str = "canary", **changes: Any) -> Release:
-    """A release; everything about it can be changed."""
+    """A release; `changes` replace its defaults."""
     model, _, number = release.rpartition("@")
     given: dict[str, Any] = {
         "release": release,
@@ -37,5 +37,5 @@ def a_release(release: str = "m@2", state: str = "canary", **changes: Any) -> Re
 
 
 def a_model(model: str = "m", **changes: Any) -> Model:
-    """A model; everything about it can be changed."""
+    """A model; `changes` replace its defaults."""
     return Model(model, **changes)

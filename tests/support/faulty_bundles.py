@@ -1,4 +1,4 @@
-"""Bundles that are signed but not well: other bytes in them, or a model family that does what no family should."""
+"""Signed but faulty bundles: altered bytes, or a model family that misbehaves."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def of_family(files: Mapping[str, bytes], family: str) -> dict[str, bytes]:
 
 
 def sandbox_with(place: Path, wall_seconds: float = 120.0, families: dict[str, str] | None = None) -> Sandbox:
-    """A real sandbox whose process knows the odd families too, and allows a second of computing."""
+    """A real sandbox with the misbehaving families installed and one second of CPU time."""
     for name, body in (_FAMILIES | (families or {})).items():
         text = f"VERDICT = {_VERDICT!r}\ndef parse(name, content):\n    {body}\n"
         (place / f"{name}.py").write_text(text)
@@ -57,7 +57,7 @@ def sandbox_with(place: Path, wall_seconds: float = 120.0, families: dict[str, s
 
 
 def end_children(sandbox: Sandbox) -> int:
-    """End by force what the sandbox is proving now; how many there were."""
+    """Kill the sandbox's running child processes; return how many there were."""
     children = Path(f"/proc/{sandbox.pid}/task/{sandbox.pid}/children").read_text().split()
     for child in children:
         os.kill(int(child), signal.SIGKILL)

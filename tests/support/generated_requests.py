@@ -1,4 +1,4 @@
-"""Requests made up from a schema: the same ones in every run."""
+"""Requests generated from a schema, the same in every run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Made = TypeVar("Made")
 
 
 def for_each(strategy: st.SearchStrategy[Made], examples: int, check: Callable[[Made], None]) -> None:
-    """Check so many; what fails is told as it was made, since to make it smaller is to send it again."""
+    """Check `examples` of them; failures are not shrunk, because that would send further requests."""
 
     @hypothesis_settings(
         max_examples=examples,

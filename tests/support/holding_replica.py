@@ -1,4 +1,4 @@
-"""A replica, as an ASGI application, that holds decisions until a test lets them be answered."""
+"""A replica, as an ASGI application, that delays answers until a test releases them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from starlette.types import Receive, Scope, Send
 
 
 class Replica:
-    """A replica that keeps decisions until it is told to answer them."""
+    """A replica that delays answers until `go` is called."""
 
     def __init__(self) -> None:
         self.inside = 0

@@ -1,4 +1,4 @@
-"""A ledger service in this process, with everybody signed in and releases in any state at hand."""
+"""A ledger service in this process, with all people signed in and a release in any state on request."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lineage.lifecycle import IN_FLIGHT, State
 from lineage.service.app import create_app
 from lineage.service.context import Context
 from lineage.settings import Settings
-from tests.support.sample_facts import MODEL, Hand, Teller, sample
+from tests.support.sample_facts import MODEL, FactWriter, ManualClock, sample
 
 Json = dict[str, Any]
 PATHS = {
@@ -37,10 +37,10 @@ MORE: dict[str, Json] = {
 }
 
 
-class Story:
-    """`http` is the service; `news` tells what was recorded since it was last asked."""
+class LedgerService:
+    """`http` is the service; `news` returns the records since its last call."""
 
-    def __init__(self, settings: Settings, clock: Hand) -> None:
+    def __init__(self, settings: Settings, clock: ManualClock) -> None:
         self.settings, self.clock = settings, clock
         self.passwords = Accounts(settings, clock=clock).first_start()
         self.tokens = {name: settings.token(name) for name in accounts_module.MACHINES}
@@ -50,7 +50,7 @@ class Story:
         for name, password in self.passwords.items():
             answer = self.http.post("/v1/session", json={"name": name, "password": password})
             self.tokens[name] = answer.json()["token"]
-        self._teach()
+        self._open_writer()
 
     def _open(self) -> None:
         app = create_app(self.settings, clock=self.clock)
@@ -59,17 +59,17 @@ class Story:
         self.http.__enter__()
         self.seen = 0
 
-    def _teach(self) -> None:
-        self.teller = Teller(self.context.ledger)
-        self.teller.made = self._made
+    def _open_writer(self) -> None:
+        self.writer = FactWriter(self.context.ledger)
+        self.writer.made = self._made
         self.news()
 
     def reopen(self) -> None:
         self.seen = len(self.context.ledger.records)
-        seen, self._made = self.seen, self.teller.made
+        seen, self._made = self.seen, self.writer.made
         self.close()
         self._open()
-        self.teller = Teller(self.context.ledger)
+        self.writer = FactWriter(self.context.ledger)
         self.seen = seen
 
     def close(self) -> None:
@@ -116,7 +116,7 @@ class Story:
     def release_in(
         self, state: str, *, author: str = "scientist", keep: bool = False, report: bytes | None = None
     ) -> str:
-        """A release in this state: one that is there already, else a new one for which others make room."""
+        """A release in this state: an existing one, else a new one, for which releases in flight are aborted."""
         fold = self.context.ledger.state
         for release in fold.releases.values():
             fits = release.model == MODEL and release.state == state and release.author == author
@@ -127,23 +127,23 @@ class Story:
             return next(iter(fold.releases))
         for release in list(fold.releases.values()):
             if release.model == MODEL and release.state in IN_FLIGHT and State(state) in {*IN_FLIGHT, State.CHAMPION}:
-                self.teller.say("CanaryAborted", release.release)
-        by_author = partial(self.teller.train, author=author)
-        with mock.patch.object(self.teller, "train", by_author):
-            made = self._with_report(report) if report is not None else self.teller.bring(State(state))
+                self.writer.record("CanaryAborted", release.release)
+        by_author = partial(self.writer.train, author=author)
+        with mock.patch.object(self.writer, "train", by_author):
+            made = self._with_report(report) if report is not None else self.writer.bring(State(state))
         self.news()
         return made
 
     def _with_report(self, report: bytes) -> str:
-        release = self.teller.train()
-        self.teller.check(release)
+        release = self.writer.train()
+        self.writer.check(release)
         data = sample("CandidateValidated", report_digest=digest_bytes(report))
-        self.teller.say("CandidateValidated", release, **data)
+        self.writer.record("CandidateValidated", release, **data)
         return release
 
     @contextmanager
     def meanwhile(self, act: Callable[[], object]) -> Iterator[None]:
-        """Do it in another thread once somebody waits in the service."""
+        """Call `act` in another thread as soon as a request waits in the service."""
         context, waiting = self.context, threading.Event()
         real = context.wait
 
@@ -163,14 +163,14 @@ class Story:
 
 
 @contextmanager
-def open_story(settings: Settings, clock: Hand) -> Iterator[Story]:
-    """Without waiting for disk or for slow hashes, which other tests do."""
+def open_service(settings: Settings, clock: ManualClock) -> Iterator[LedgerService]:
+    """A service without disk flushes and slow password hashes, which other tests cover."""
     nothing = mock.Mock(return_value=None)
     with (
         mock.patch.object(os, "fdatasync", nothing),
         mock.patch.object(os, "fsync", nothing),
         mock.patch.dict(accounts_module._SCRYPT, {"n": 2}),
     ):
-        story = Story(settings, clock)
-        yield story
-        story.close()
+        service = LedgerService(settings, clock)
+        yield service
+        service.close()

@@ -1,7 +1,7 @@
-"""What can happen to a log folder that should not: bytes that change on disk, and owners who change what they stored.
+"""Damage to a log folder: bytes that change on disk, and frauds by the owner.
 
-`mutate` damages one file the way disks and hands do and says which record is the first that is not what was recorded.
-`cut_tail`, `put_back` and `fork` are the owner's own frauds: they know how a log is made and may have its key.
+`mutate` damages one file as disks or people do and returns the first record that is not what was recorded.
+`cut_tail`, `put_back` and `fork` are the owner's frauds, with knowledge of the format and possibly the key.
 """
 
 from __future__ import annotations
@@ -180,7 +180,7 @@ def sign_anew(folder: Path, signer: Signer, size: int | None = None) -> bytes:
 
 
 def cut_tail(folder: Path, records: int, signer: Signer | None = None) -> int:
-    """Take the last records away and, with the log's key, sign what is left; return the number of the first gone."""
+    """Remove the last records and, with the log's key, sign the rest; return the number of the first removed."""
     for _ in range(records):
         last = [path for path in segments_in(folder) if path.stat().st_size][-1]
         lines = last.read_bytes().splitlines(keepends=True)
@@ -199,18 +199,18 @@ def put_back(folder: Path, older: Path) -> None:
 
 
 def fork(folder: Path, record: int, signer: Signer) -> None:
-    """Tell another history from `record` on, linked and signed as the first one was."""
+    """Replace the records from `record` on by others, linked and signed as the originals."""
     prev, number = b"", 0
     for path in segments_in(folder):
         made = []
         for line in path.read_bytes().splitlines():
             number += 1
-            told = orjson.loads(line)
+            stored = orjson.loads(line)
             if number == record:
-                told["reason"] = "as it should have been"
+                stored["reason"] = "as it should have been"
             if number > record:
-                told["prev"] = leaf_hash(prev).hex() if "v" in told else hashlib.sha256(prev).hexdigest()
-            prev = canonical(told) if number >= record else line
+                stored["prev"] = leaf_hash(prev).hex() if "v" in stored else hashlib.sha256(prev).hexdigest()
+            prev = canonical(stored) if number >= record else line
             made.append(prev + b"\n")
         path.write_bytes(b"".join(made))
     sign_anew(folder, signer)

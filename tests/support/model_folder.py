@@ -1,4 +1,4 @@
-"""A small model folder as a user would write one, with customers whose risk no straight line can find."""
+"""A small model folder as a user would write one, with customers whose risk is not linear."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random facts about random releases: mostly what could come next, sometimes bent, sometimes anything."""
+"""Random facts about random releases: mostly lawful, some with one fault, some arbitrary."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ACTORS = [CONTROLLER, CONTROLLER, CONTROLLER, AUTHOR, VALIDATOR, OPERATOR, Actor
 
 
 def switch(random: Random, state: LedgerState) -> Draft:
-    """Something about a kill switch, often what could come next."""
+    """A fact about a kill switch, often a lawful one."""
     killed: list[str | None] = [name for name, view in state.models.items() if view.kill]
     killed += [None] if state.kill else []
     some = killed if killed and random.random() < 0.8 else [None, *state.models]
@@ -71,7 +71,7 @@ def wild(random: Random, state: LedgerState) -> Draft:
 
 
 def bent(random: Random, draft: Draft, state: LedgerState) -> Draft:
-    """A fact that could come next, with one thing about it wrong, or luckily right."""
+    """A lawful fact with one value replaced by a random one."""
     if draft.release is None or random.random() < 0.2:
         return replace(draft, actor=random.choice(ACTORS))
     other = values(random, draft.kind, state.releases[draft.release], state)
@@ -98,7 +98,7 @@ def values(random: Random, kind: str, release: Release, state: LedgerState) -> d
 
 
 def likely_next(random: Random, state: LedgerState) -> Draft | None:
-    """The fact that carries the newest unfinished release on, so that long stories are told too."""
+    """The fact that carries the newest unfinished release on, so that histories get long."""
     if random.random() < 0.08:
         standing = [state.releases[model.champion] for model in state.models.values() if model.champion]
         return rollback(random.choice(standing), state) if standing else None
@@ -135,7 +135,7 @@ def likely_next(random: Random, state: LedgerState) -> Draft | None:
 
 
 def rollback(release: Release, state: LedgerState) -> Draft:
-    """One step of a rollback: the order, or what the controller says after it."""
+    """One step of a rollback: the order, or the controller's fact after it."""
     model = state.models[release.model]
     if model.rollback is None:
         data = sample("RollbackOrdered", to=model.previous or "baseline")

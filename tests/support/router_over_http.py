@@ -47,7 +47,7 @@ class RouterOverHttp:
         self.router.table = replace(self.bench.table(**changes), tokens=known)
 
     async def fetch(self, model: str, digest: str, entity: Any) -> EntityFeatures:
-        """The feature store: what is in `known`."""
+        """The feature store: the entities in `known`."""
         assert digest == self.bench.first.digest
         found = self.known.get(str(entity["ID"]))
         if found is None:

@@ -1,4 +1,4 @@
-"""A well-formed example of every fact, and a way to bring a release to any state. Everything is made up."""
+"""A well-formed example of every fact, and a way to bring a release to any state. All values are invented."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ POLICY: Json = {
 AT = "2026-11-23T10:00:00.000000Z"
 
 
-class Hand:
-    """A clock that goes only when it is moved."""
+class ManualClock:
+    """A clock that changes only by `later`."""
 
     def __init__(self) -> None:
         self.time = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
@@ -42,7 +42,7 @@ class Hand:
 
 
 def digest(*parts: object) -> str:
-    """Some digest, the same for the same parts."""
+    """A digest derived from the parts."""
     return "sha256:" + hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
@@ -52,7 +52,7 @@ def judgement(verdict: str = "ADVANCE", share: float = 0.25) -> Json:
 
 _GOLDEN: Json = {"count": 32, "matched": 32, "digest": digest("golden")}
 _DATASET: Json = {"uri": "datasets/credit-default", "version": 3, "digest": digest("data")}
-#: What each kind of fact may look like.
+#: An example of each kind of fact.
 SAMPLES: dict[str, Json] = {
     "DatasetPinned": {"dataset": "uci", "rows": 30_000, "columns": ["LIMIT_BAL", "default"], **_DATASET},
     "ModelTrained": {
@@ -231,14 +231,14 @@ def record_of(kind: str, **changes: Any) -> Record:
     }
 
 
-class Teller:
-    """States facts the way the platform does; every step returns the record."""
+class FactWriter:
+    """Appends facts as the platform does, to bring releases into any state."""
 
     def __init__(self, ledger: Ledger, model: str = MODEL, policy: Json = POLICY) -> None:
         self.ledger, self.model, self.policy = ledger, model, policy
         self.made = 0
 
-    def say(
+    def record(
         self,
         kind: str,
         release: str | None = None,
@@ -257,43 +257,43 @@ class Teller:
     def train(self, **changes: Any) -> str:
         self.made += 1
         given = {"digest": digest(self.model, self.made), "policy": self.policy} | changes
-        return str(self.say("ModelTrained", **given)["release"])
+        return str(self.record("ModelTrained", **given)["release"])
 
     def check(self, release: str, status: str = "pass") -> None:
         for name in self.policy["validation"]["checks"]:
-            self.say("CheckCompleted", release, check=name, status=status)
+            self.record("CheckCompleted", release, check=name, status=status)
 
     def register(self) -> str:
         release = self.train()
         self.check(release)
-        self.say("CandidateValidated", release)
-        self.say("ReleaseRegistered", release, digest=self.digest(release))
+        self.record("CandidateValidated", release)
+        self.record("ReleaseRegistered", release, digest=self.digest(release))
         return release
 
     def canary(self, release: str) -> str:
         control = self.ledger.state.models[self.model].champion or "baseline"
-        self.say("CanaryStarted", release, OPERATOR, control=control)
+        self.record("CanaryStarted", release, OPERATOR, control=control)
         return release
 
     def to_review(self, release: str) -> str:
-        self.say("CanaryStepped", release)
-        self.say("ReviewRequested", release)
+        self.record("CanaryStepped", release)
+        self.record("ReviewRequested", release)
         return release
 
     def approve(self, release: str) -> str:
-        self.say("ReviewDecided", release, VALIDATOR, digest=self.digest(release))
+        self.record("ReviewDecided", release, VALIDATOR, digest=self.digest(release))
         return release
 
     def rollout(self, release: str) -> str:
-        self.say("RolloutStepped", release, OPERATOR)
+        self.record("RolloutStepped", release, OPERATOR)
         return release
 
     def promote(self, release: str) -> str:
-        self.say("RolloutStepped", release, share=1.0)
+        self.record("RolloutStepped", release, share=1.0)
         replaced = self.ledger.state.models[self.model].champion
-        self.say("ReleasePromoted", release, digest=self.digest(release), replaced=replaced)
+        self.record("ReleasePromoted", release, digest=self.digest(release), replaced=replaced)
         if replaced:
-            self.say("ChampionRetired", replaced, replaced_by=release)
+            self.record("ChampionRetired", replaced, replaced_by=release)
         return release
 
     def champion(self) -> str:
@@ -308,12 +308,12 @@ class Teller:
             case State.REJECTED:
                 release = self.train()
                 self.check(release, "fail")
-                self.say("CandidateRejected", release)
+                self.record("CandidateRejected", release)
                 return release
             case State.VALIDATED:
                 release = self.train()
                 self.check(release)
-                self.say("CandidateValidated", release)
+                self.record("CandidateValidated", release)
                 return release
             case State.REGISTERED:
                 return self.register()
@@ -333,13 +333,13 @@ class Teller:
                 return release
             case State.QUARANTINED:
                 release = self.bring(State.CANARY)
-                self.say("CanaryAborted", release)
+                self.record("CanaryAborted", release)
                 return release
             case State.ROLLING_BACK:
                 release = self.champion()
-                self.say("RollbackOrdered", release, OPERATOR)
+                self.record("RollbackOrdered", release, OPERATOR)
                 return release
             case State.ROLLED_BACK:
                 release = self.bring(State.ROLLING_BACK)
-                self.say("ReleaseRolledBack", release)
+                self.record("ReleaseRolledBack", release)
                 return release

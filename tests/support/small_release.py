@@ -33,7 +33,7 @@ FEATURES = (
 
 
 def customers(rows: int, seed: int) -> pl.DataFrame:
-    """Customers whose risk rises where debt and income are both high or both low: nothing a straight line can find."""
+    """Customers whose risk rises where debt and income are both high or both low, which no linear model finds."""
     source = np.random.default_rng(seed)
     income, debt = source.uniform(0, 1000, rows), source.uniform(0, 1000, rows)
     late = source.integers(0, 13, rows)
@@ -122,7 +122,7 @@ def evidence(settings: Settings, folder: Path, holdout: pl.DataFrame, **changed:
 
 
 def policy(**limits: dict[str, Any]) -> Policy:
-    """All four checks, with limits that the small release meets honestly."""
+    """All four checks, with limits that the small release meets."""
     tables: dict[str, Any] = {
         "group_fairness": {"ratio_limit": 0.7},
         "artefact_complete_and_signed": {"minimum_reference_rows": 500},

@@ -1,4 +1,4 @@
-"""A log that shows its checkpoints to a witness, honest or not, and a witness on a real port."""
+"""A log that submits true or false checkpoints to a witness, and a witness on a real port."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from lineage.log.signed_note import Signer
 from lineage.witness.cosigner import OwnLog
 from lineage.witness.protocol import Submission
 from lineage.witness.server import Witness
-from tests.support.sample_facts import Hand
+from tests.support.sample_facts import ManualClock
 
 
 def key_of(seed: str) -> Ed25519PrivateKey:
-    """Always the same key for the same seed."""
+    """A key derived from the seed."""
     return Ed25519PrivateKey.from_private_bytes(hashlib.sha256(seed.encode()).digest())
 
 
 class ShownLog:
-    """Leaves without records: all that a witness ever sees of a log."""
+    """A log of leaves without records, which is all that a witness sees."""
 
     def __init__(self, name: str = "plimsoll/0123456789abcdef", size: int = 0, *, key: str | None = None) -> None:
         self.signer = Signer(name, key_of(key or name))
@@ -67,7 +67,7 @@ class ShownLog:
 
 @contextmanager
 def listening() -> Iterator[tuple[socket.socket, str]]:
-    """A socket that whoever serves on it can be asked at from the first moment, and its address."""
+    """A socket that accepts connections before a server uses it, and its address."""
     with socket.socket() as bound:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(("127.0.0.1", 0))
@@ -90,7 +90,7 @@ def serving(app: Callable[..., Any], bound: socket.socket | None = None) -> Iter
 
 @contextmanager
 def opened(folder: Path, **given: Any) -> Iterator[Witness]:
-    witness = Witness(folder, **({"clock": Hand()} | given))
+    witness = Witness(folder, **({"clock": ManualClock()} | given))
     try:
         yield witness
     finally:

@@ -1,4 +1,4 @@
-"""The way of a candidate, on a real ledger, a real Feast store and a real MLflow; without Ray."""
+"""The training pipeline on a real ledger, Feast store and MLflow; without Ray."""
 
 from __future__ import annotations
 

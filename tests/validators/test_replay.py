@@ -1,4 +1,4 @@
-"""A decision comes out again bit for bit, by whichever model answered, or what is missing is named."""
+"""Replay of a decision: equal bit for bit whichever model answered, or the missing parts named."""
 
 from __future__ import annotations
 

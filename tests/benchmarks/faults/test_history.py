@@ -1,4 +1,4 @@
-"""The judge of recorded answers: a lawful history has nothing wrong, and whatever is planted is found by its name."""
+"""`benchmarks.faults.history`: no violation in a lawful history, and each planted violation found by its name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from benchmarks.faults.history import RECORDED, TOLD, Verdict, check
+from benchmarks.faults.history import RECEIVED, RECORDED, Verdict, check
 from lineage.ledger import Ledger
 from lineage.log.signing_key import signer_at
 from lineage.rules.draft import Draft
@@ -17,7 +17,7 @@ from lineage.state.fold import LedgerState
 from serve.decision.traffic_split import falls_on_challenger, position_of
 from serve.ledger_view import LedgerView
 from serve.routes import Route, RouteTable, routes_from
-from tests.support.sample_facts import CONTROLLER, OPERATOR, Hand, Teller
+from tests.support.sample_facts import CONTROLLER, OPERATOR, FactWriter, ManualClock
 
 Row = dict[str, Any]
 MODEL = "loan"
@@ -30,11 +30,11 @@ class History:
     """A ledger, two replicas that go by it, and a client that asks both after every change."""
 
     def __init__(self, folder: Path) -> None:
-        self.clock = Hand()
+        self.clock = ManualClock()
         self.ledger = Ledger(folder / "log", clock=self.clock, signer=signer_at(folder / "log.key"))
-        self.teller = Teller(self.ledger, MODEL)
+        self.writer = FactWriter(self.ledger, MODEL)
         self.decisions: list[Row] = []
-        self.told: list[Row] = []
+        self.received: list[Row] = []
 
     @property
     def facts(self) -> list[Row]:
@@ -67,16 +67,21 @@ class History:
         target = route.challenger if ours else route.champion or route.baseline
         assert target is not None
         role = "challenger" if ours else "champion" if route.champion else "baseline"
-        who = {"decision_id": f"d{len(self.told)}", "release": target.release, "digest": target.digest, "role": role}
+        who = {
+            "decision_id": f"d{len(self.received)}",
+            "release": target.release,
+            "digest": target.digest,
+            "role": role,
+        }
         arm = {True: "challenger", False: "champion"}[ours] if trial else None
         about = {"model": MODEL, "arm": arm, "share": route.share, "rollout": route.salt or None, "replica": replica}
         now = self.clock().timestamp()
         self.decisions.append(who | about | {"route_version": table.version})
-        self.told.append(who | {"key": key, "asked_at": now, "answered_at": now + _BIT})
+        self.received.append(who | {"key": key, "asked_at": now, "answered_at": now + _BIT})
 
     def judged(self) -> Verdict:
-        decisions, told = pl.DataFrame(self.decisions, schema=_SCHEMA), pl.DataFrame(self.told, schema=TOLD)
-        return check(self.facts, decisions, told)
+        decisions, received = pl.DataFrame(self.decisions, schema=_SCHEMA), pl.DataFrame(self.received, schema=RECEIVED)
+        return check(self.facts, decisions, received)
 
     def on_trial(self) -> Row:
         """The newest decision of a challenger."""
@@ -87,17 +92,17 @@ class History:
 def history(tmp_path: Path) -> History:
     """Baseline, trial, promotion, another trial that is aborted, a rollback; asked at every stage."""
     made = History(tmp_path)
-    teller = made.teller
+    writer = made.writer
     stages: list[Callable[[], Any]] = [
-        lambda: teller.canary(teller.register()),
-        lambda: teller.to_review(f"{MODEL}@1"),
-        lambda: teller.rollout(teller.approve(f"{MODEL}@1")),
-        lambda: teller.promote(f"{MODEL}@1"),
-        teller.champion,
-        lambda: teller.canary(teller.register()),
-        lambda: teller.say("CanaryAborted", f"{MODEL}@3"),
-        lambda: teller.say("RollbackOrdered", f"{MODEL}@2", OPERATOR, to=f"{MODEL}@1"),
-        lambda: teller.canary(teller.register()),
+        lambda: writer.canary(writer.register()),
+        lambda: writer.to_review(f"{MODEL}@1"),
+        lambda: writer.rollout(writer.approve(f"{MODEL}@1")),
+        lambda: writer.promote(f"{MODEL}@1"),
+        writer.champion,
+        lambda: writer.canary(writer.register()),
+        lambda: writer.record("CanaryAborted", f"{MODEL}@3"),
+        lambda: writer.record("RollbackOrdered", f"{MODEL}@2", OPERATOR, to=f"{MODEL}@1"),
+        lambda: writer.canary(writer.register()),
     ]
     for stage in stages:
         stage()
@@ -111,7 +116,7 @@ def history(tmp_path: Path) -> History:
 def test_a_lawful_history_has_nothing_wrong(history: History) -> None:
     verdict = history.judged()
     assert verdict.examples == []
-    assert verdict.judged == len(history.told)
+    assert verdict.judged == len(history.received)
     assert verdict.versions == 9
     assert 0 < verdict.challengers < verdict.judged
     assert verdict.unheard == 0
@@ -122,10 +127,10 @@ def _first_champion(history: History) -> Row:
 
 
 def _on_both(history: History, row: Row, **changes: Any) -> None:
-    """Change what is on record and what the client was told."""
+    """Change what is on record and what the client was received."""
     row |= changes
-    told = next(told for told in history.told if told["decision_id"] == row["decision_id"])
-    told |= {name: value for name, value in changes.items() if name in told}
+    received = next(received for received in history.received if received["decision_id"] == row["decision_id"])
+    received |= {name: value for name, value in changes.items() if name in received}
 
 
 def _a_rolled_back_release(history: History) -> None:
@@ -150,9 +155,9 @@ def _a_challenger_as_champion(history: History) -> None:
 def _a_customer_of_the_other_arm(history: History) -> None:
     row = history.on_trial()
     route = history.table.routes[MODEL]
-    told = next(told for told in history.told if told["decision_id"] == row["decision_id"])
+    received = next(received for received in history.received if received["decision_id"] == row["decision_id"])
     keys = (f"other-{number}" for number in range(1_000))
-    told["key"] = next(key for key in keys if position_of(key, route.salt) >= route.share)
+    received["key"] = next(key for key in keys if position_of(key, route.salt) >= route.share)
 
 
 def _the_share_of_before(history: History) -> None:
@@ -174,7 +179,7 @@ def _a_version_from_before_there_was_a_route(history: History) -> None:
 def _a_replica_that_goes_back(history: History) -> None:
     """Only one of the replicas had the newer table, and the ledger does not say that all do."""
     before = history.table
-    history.teller.say("CanaryAborted", f"{MODEL}@4")
+    history.writer.record("CanaryAborted", f"{MODEL}@4")
     history.answer("r1", "customer-1", history.table)
     history.clock.later(seconds=1)
     history.answer("r2", "customer-1", before)
@@ -185,14 +190,14 @@ def _a_replica_that_goes_back(history: History) -> None:
 def _a_replica_that_never_heard(history: History) -> None:
     """The ledger says that all replicas run the newer route; this one never answered by it."""
     before = history.table
-    history.teller.say("CanaryAborted", f"{MODEL}@4")
+    history.writer.record("CanaryAborted", f"{MODEL}@4")
     history.apply()
     history.clock.later(seconds=1)
     history.answer("r3", "customer-1", before)
 
 
 def _told_another_release(history: History) -> None:
-    history.told[-1]["release"] = f"{MODEL}@1" if history.told[-1]["release"] != f"{MODEL}@1" else f"{MODEL}@2"
+    history.received[-1]["release"] = f"{MODEL}@1" if history.received[-1]["release"] != f"{MODEL}@1" else f"{MODEL}@2"
 
 
 def _not_on_record(history: History) -> None:
@@ -215,7 +220,7 @@ PLANTED = {
     "a version from before there was a route": (_a_version_from_before_there_was_a_route, "unknown_version"),
     "a replica that goes back": (_a_replica_that_goes_back, "order"),
     "a replica that never heard": (_a_replica_that_never_heard, "stale"),
-    "another release was told": (_told_another_release, "told"),
+    "another release was received": (_told_another_release, "received"),
     "a decision that is not on record": (_not_on_record, "missing"),
     "a decision that is there twice": (_there_twice, "twice"),
 }
@@ -231,7 +236,7 @@ def test_what_is_planted_is_found_by_its_name(history: History, name: str) -> No
 
 
 def test_a_decision_that_no_client_heard_of_is_judged_all_the_same(history: History) -> None:
-    del history.told[-1]
+    del history.received[-1]
     history.decisions[-1]["digest"] = "sha256:" + "0" * 64
     verdict = history.judged()
     assert (verdict.unheard, dict(verdict.wrong)) == (1, {"release": 1})

@@ -1,4 +1,4 @@
-"""What the fault runs of the serving plane count with: customers who remember, and the time of the last old answer."""
+"""Load and counters of the serving fault runs: customers with stable keys, and the time of the last old answer."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from typing import Any
 
 import pytest
 
-from benchmarks.faults.serving_load import Customers, Question, Reply, question, read_into, told_by
+from benchmarks.faults.serving_load import Customers, Question, Reply, question, read_into, received_by
 from benchmarks.faults.serving_route_change import Change, between, measure
 from lineage.ledger import Ledger
 from lineage.log.signing_key import signer_at
 from lineage.settings import Settings
 from serve.decision.traffic_split import position_of
 from tests.support.gateway_servers import CLIENT, FEATURES, ServedLoans, served
-from tests.support.sample_facts import Teller
+from tests.support.sample_facts import FactWriter
 
 MODEL = "loan"
 Answered = tuple[float, str, str, str]  # seconds after the acknowledgement, key, role, release
 
 
 @pytest.fixture
-def teller(tmp_path: Path) -> Teller:
+def writer(tmp_path: Path) -> FactWriter:
     ledger = Ledger(tmp_path / "log", signer=signer_at(tmp_path / "log.key"))
-    return Teller(ledger, MODEL)
+    return FactWriter(ledger, MODEL)
 
 
 def _replies(at: float, *answers: Answered) -> list[Reply]:
@@ -35,29 +35,29 @@ def _replies(at: float, *answers: Answered) -> list[Reply]:
     ]
 
 
-def _stepped(teller: Teller) -> tuple[dict[str, Any], str, str]:
+def _stepped(writer: FactWriter) -> tuple[dict[str, Any], str, str]:
     """A trial whose share went from 0.1 to 0.25: the fact, a customer who moved and one who did not."""
-    teller.champion()
-    trial = teller.canary(teller.register())
-    fact = teller.say("CanaryStepped", trial)
-    salt = teller.ledger.state.models[MODEL].salt or ""
+    writer.champion()
+    trial = writer.canary(writer.register())
+    fact = writer.record("CanaryStepped", trial)
+    salt = writer.ledger.state.models[MODEL].salt or ""
     return fact, between(salt, 0.1, 0.25)[0], between(salt, 0.25, 1.0)[0]
 
 
-def test_the_last_old_answer_to_a_customer_who_moved_is_what_counts(teller: Teller) -> None:
-    fact, moved, stayed = _stepped(teller)
+def test_the_last_old_answer_to_a_customer_who_moved_is_what_counts(writer: FactWriter) -> None:
+    fact, moved, stayed = _stepped(writer)
     old, new = ("champion", f"{MODEL}@1"), ("challenger", f"{MODEL}@2")
     answers = [(-0.01, moved, *old), (0.02, moved, *old), (0.03, moved, *new), (0.9, stayed, *old)]
-    found = measure(list(teller.ledger.records), [Change(fact, 100.0)], _replies(100.0, *answers), MODEL)
+    found = measure(list(writer.ledger.records), [Change(fact, 100.0)], _replies(100.0, *answers), MODEL)
     assert found.milliseconds == [pytest.approx(20.0)]
     assert found.unseen == 0
 
 
-def test_a_change_that_nobody_was_seen_to_follow_is_not_a_fast_one(teller: Teller) -> None:
-    fact, moved, stayed = _stepped(teller)
+def test_a_change_that_nobody_was_seen_to_follow_is_not_a_fast_one(writer: FactWriter) -> None:
+    fact, moved, stayed = _stepped(writer)
     old = ("champion", f"{MODEL}@1")
     answers = [(0.02, moved, *old), (0.9, stayed, *old)]
-    found = measure(list(teller.ledger.records), [Change(fact, 100.0)], _replies(100.0, *answers), MODEL)
+    found = measure(list(writer.ledger.records), [Change(fact, 100.0)], _replies(100.0, *answers), MODEL)
     assert (found.milliseconds, found.unseen) == ([], 1)
 
 
@@ -78,10 +78,10 @@ def test_customers_ask_once_and_remember_every_answer(tmp_path: Path) -> None:
     with served(loans.app) as port, Customers(port, ask, rate=200.0) as customers:
         assert customers.until(lambda _: len(customers.replies) >= 20, 20.0, since=0.0) is not None
     good = [reply for reply in customers.replies if reply.good]
-    told = told_by(good)
+    received = received_by(good)
     assert {reply.status for reply in customers.replies if not reply.good} == {401}
-    assert sorted(told["decision_id"]) == sorted(line["decision_id"] for line in loans.lines)
-    assert dict(zip(told["decision_id"], told["key"], strict=True)) == {
+    assert sorted(received["decision_id"]) == sorted(line["decision_id"] for line in loans.lines)
+    assert dict(zip(received["decision_id"], received["key"], strict=True)) == {
         line["decision_id"]: line["key"] for line in loans.lines
     }
     assert len(customers.replies) < 4 * 20  # open loop, but not one that runs away

@@ -1,4 +1,4 @@
-"""The fault runs of `make bench`, short and with other seeds: what they count as failures does not happen."""
+"""The fault runs of `make bench`, shortened and with other seeds: no failure is counted."""
 
 from __future__ import annotations
 

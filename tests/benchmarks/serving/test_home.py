@@ -1,4 +1,4 @@
-"""The home that benchmarks and runs of failure start from: lawful, and its bundles are real."""
+"""The home that benchmarks and fault runs start from: its facts are lawful and its bundles real."""
 
 from __future__ import annotations
 

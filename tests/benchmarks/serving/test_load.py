@@ -1,4 +1,4 @@
-"""The load against a server of a few lines: it must see every reply, whole, and time it from the right moment."""
+"""The load generator against a minimal server: every reply is seen whole and timed from the right moment."""
 
 from __future__ import annotations
 

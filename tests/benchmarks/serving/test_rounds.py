@@ -1,4 +1,4 @@
-"""Medians with intervals, and turns."""
+"""Medians with confidence intervals, and alternating rounds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the terminal says: one line for each fact, exit statuses for scripts, help for every command."""
+"""Terminal commands: help, exit statuses, error lines, and one line for each kind of fact."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 import typer
+from pydantic import BaseModel, ValidationError
 from rich.console import Console
 from typer.testing import CliRunner
 
 from console.terminal import output, session
 from console.terminal.app import app
 from console.terminal.narrate import _DETAILS, _QUIET, narrate
-from console.terminal.output import print_json, print_rows, told
+from console.terminal.output import errors_reported, print_json, print_rows
 from lineage.errors import InvalidError, PlimsollError, RefusedError, TamperedError, UnavailableError, UnknownError
 from lineage.facts.registry import FACTS
 from lineage.settings import Settings
@@ -106,15 +107,47 @@ def test_facts_with_little_in_them_are_told_too(kind: str, changes: dict[str, An
     ],
 )
 def test_a_script_can_tell_errors_apart(error: Exception, status: int, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught, told():
+    with pytest.raises(SystemExit) as caught, errors_reported():
         raise error
     assert caught.value.code == status
     assert capsys.readouterr().out == "", "errors go to standard error"
 
 
 def test_our_own_bugs_are_not_told_as_if_they_were_errors_of_others() -> None:
-    with pytest.raises(KeyError), told():
+    with pytest.raises(KeyError), errors_reported():
         raise KeyError("bug")
+
+
+#: Commands with the arguments they need, one of each module of commands.
+READING_SETTINGS = [
+    *("up", "down", "scale 2", "redeploy", "status", "env", "doctor", "demo", "login ada --password x", "logout"),
+    *("accounts list", "releases", "models", "audit verify", "asof m --seq 1", "dossier m@1", "backup drill"),
+    *("decision show d", "decision replay d", "features status", "kill m --reason because --yes", "audit rebuild"),
+]
+
+
+@pytest.mark.parametrize("command", READING_SETTINGS)
+def test_an_invalid_setting_is_named_with_its_value_and_what_was_expected(
+    command: str, run: Any, monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    monkeypatch.setattr(output, "err", Console(stderr=True, highlight=False))
+    monkeypatch.setenv("PLIMSOLL_GATEWAY_PORT", "eighty")
+    monkeypatch.setenv("PLIMSOLL_RAY_CPUS", "0")
+    result = run(*command.split())
+    assert result.exit_code == 2, result.output
+    assert result.stderr.splitlines() == [
+        "error: PLIMSOLL_GATEWAY_PORT is 'eighty'; expected a valid integer, unable to parse string as an integer",
+        "error: PLIMSOLL_RAY_CPUS is '0'; expected greater than or equal to 1",
+    ]
+    assert not settings.root.exists(), "nothing was started or written"
+
+
+def test_an_invalid_model_of_our_own_is_a_bug_not_a_setting() -> None:
+    class Other(BaseModel):
+        port: int
+
+    with pytest.raises(ValidationError), errors_reported():
+        Other(port="eighty")  # type: ignore[arg-type]
 
 
 def test_what_people_wrote_moves_no_cursor(capsys: pytest.CaptureFixture[str]) -> None:
@@ -132,14 +165,14 @@ def test_what_people_wrote_moves_no_cursor(capsys: pytest.CaptureFixture[str]) -
 def test_a_session_is_kept_for_its_owner_and_forgotten(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RefusedError, match="plimsoll login"):
         session.token(settings)
-    session.remember(settings, {"token": "kept"})
+    session.save(settings, {"token": "kept"})
     assert session.token(settings) == "kept"
     assert stat.S_IMODE((settings.secrets / "session.json").stat().st_mode) == 0o600
     monkeypatch.setenv("PLIMSOLL_TOKEN", "given")
     assert session.token(settings) == "given"
     monkeypatch.delenv("PLIMSOLL_TOKEN")
-    session.forget(settings)
-    session.forget(settings)
+    session.delete(settings)
+    session.delete(settings)
     with pytest.raises(RefusedError):
         session.token(settings)
 
@@ -170,10 +203,10 @@ def test_accounts_are_reset_on_the_machine_itself(run: Any, settings: Settings) 
 def test_the_store_is_rebuilt_from_the_log(run: Any, settings: Settings) -> None:
     from lineage.ledger import Ledger
     from lineage.log.signing_key import signer_at
-    from tests.support.sample_facts import Teller
+    from tests.support.sample_facts import FactWriter
 
     ledger = Ledger(settings.log_folder, signer=signer_at(settings.log_key))
-    Teller(ledger).train()
+    FactWriter(ledger).train()
     assert run("audit", "rebuild").exit_code == 3, "not while a service has it"
     ledger.close()
     result = run("audit", "rebuild", "--json")

@@ -1,4 +1,4 @@
-"""`plimsoll scale` and `redeploy` where they cannot do their work; what they do is an acceptance test."""
+"""`plimsoll scale` and `redeploy` where they must fail; their success is an acceptance test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is checked before anything is started: ports and the length of socket paths; and what doctor says of them."""
+"""Checks before a start: ports and the length of socket paths; and the findings of `plimsoll doctor`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processes: found again after a crash and ended; those of others are left alone."""
+"""Processes of a platform are found after a crash and ended; those of others are not touched."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ def gone(process: psutil.Process) -> bool:
 
 def test_what_was_started_is_remembered_found_and_ended(settings: Settings) -> None:
     process = processes.start("sleeper", SLEEP, settings, {"EXTRA": "1"})
-    assert processes.remembered(settings) == {"sleeper": process}
+    assert processes.recorded(settings) == {"sleeper": process}
     assert process in processes.of_platform(settings)
     assert process.environ()[processes.MARK] == str(settings.root)
     assert process.environ()["EXTRA"] == "1"
     assert os.getsid(process.pid) == process.pid, "closing the terminal does not end it"
     processes.end([process])
     assert gone(process)
-    assert processes.remembered(settings) == {}
-    processes.forget(settings)
+    assert processes.recorded(settings) == {}
+    processes.remove_records(settings)
     assert list(settings.run.iterdir()) == []
 
 
@@ -90,7 +90,7 @@ def test_a_process_id_that_was_given_to_somebody_else_is_not_ours(settings: Sett
     entry = {"pid": stranger.pid, "started": 1.0, "name": "ledger"}
     (settings.run / "ledger.process").write_bytes(orjson.dumps(entry))
     try:
-        assert processes.remembered(settings) == {}
+        assert processes.recorded(settings) == {}
         assert stranger.pid not in {process.pid for process in processes.of_platform(settings)}
     finally:
         stranger.kill()

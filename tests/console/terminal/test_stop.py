@@ -15,8 +15,8 @@ from console.terminal import stop
 from lineage.settings import Settings
 from plimsoll import Client
 from plimsoll.errors import Unavailable
-from tests.support.ledger_service import Story, open_story
-from tests.support.sample_facts import MODEL, Hand
+from tests.support.ledger_service import LedgerService, open_service
+from tests.support.sample_facts import MODEL, ManualClock
 
 FIRST, SECOND = f"{MODEL}@1", f"{MODEL}@2"
 WHOSE = {"one": [MODEL], "all": ["--all"]}
@@ -24,15 +24,15 @@ each_scope = pytest.mark.parametrize("scope", sorted(WHOSE))
 
 
 @pytest.fixture
-def story(settings: Settings) -> Iterator[Story]:
-    with open_story(settings, Hand()) as opened:
-        opened.teller.champion()
+def service(settings: Settings) -> Iterator[LedgerService]:
+    with open_service(settings, ManualClock()) as opened:
+        opened.writer.champion()
         opened.news()
         yield opened
 
 
 @pytest.fixture
-def run(story: Story, monkeypatch: pytest.MonkeyPatch) -> Any:
+def run(service: LedgerService, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Runs a command as somebody who is signed in."""
     app = typer.Typer()
     stop.register(app)
@@ -41,7 +41,7 @@ def run(story: Story, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr("console.terminal.output.out", wide)
 
     def as_(who: str, *words: str, typed: str | None = None) -> Any:
-        known = Client(story.tokens[who], ledger="http://testserver", transport=story.http._transport)
+        known = Client(service.tokens[who], ledger="http://testserver", transport=service.http._transport)
         monkeypatch.setattr(stop, "client", lambda settings: known)
         return CliRunner().invoke(app, list(words), input=typed)
 
@@ -53,7 +53,7 @@ def because(*words: str) -> list[str]:
 
 
 @each_scope
-def test_one_person_kills_and_two_let_go(scope: str, story: Story, run: Any) -> None:
+def test_one_person_kills_and_two_let_go(scope: str, service: LedgerService, run: Any) -> None:
     whose = WHOSE[scope]
     result = run("operator", *because("kill", *whose, "--yes"))
     assert result.exit_code == 0, result.output
@@ -67,22 +67,22 @@ def test_one_person_kills_and_two_let_go(scope: str, story: Story, run: Any) -> 
     assert "a second person has to confirm" in alone.stderr
     second = run("validator", *because("kill-release", *whose))
     assert (second.exit_code, "released" in second.output) == (0, True)
-    kinds = [record["kind"] for record in story.news()]
+    kinds = [record["kind"] for record in service.news()]
     assert kinds == ["KillSwitchPulled", "KillReleaseRequested", "ActionRefused", "KillSwitchReleased"]
 
 
 @each_scope
-def test_whoever_kills_types_the_name(scope: str, story: Story, run: Any) -> None:
+def test_whoever_kills_types_the_name(scope: str, service: LedgerService, run: Any) -> None:
     word = MODEL if scope == "one" else "ALL"
     for typed in ("yes\n", "all\n", f"{MODEL}@1\n"):
         result = run("operator", *because("kill", *WHOSE[scope]), typed=typed)
         assert result.exit_code == 2
         assert "nothing was stopped" in result.stderr
     assert run("operator", *because("kill", *WHOSE[scope]), typed="").exit_code == 1
-    assert story.context.ledger.records[story.seen :] == []
+    assert service.context.ledger.records[service.seen :] == []
     result = run("operator", *because("kill", *WHOSE[scope], "--answer", "nothing"), typed=f"{word}\n")
     assert result.exit_code == 0, result.output
-    assert story.news()[0]["data"] == {"answer": "nothing"}
+    assert service.news()[0]["data"] == {"answer": "nothing"}
 
 
 @pytest.mark.parametrize(
@@ -99,11 +99,11 @@ def test_whoever_kills_types_the_name(scope: str, story: Story, run: Any) -> Non
         (["shadow", "stop", FIRST], 3, "champion"),
     ],
 )
-def test_what_is_refused_is_said(words: list[str], status: int, says: str, story: Story, run: Any) -> None:
+def test_what_is_refused_is_said(words: list[str], status: int, says: str, service: LedgerService, run: Any) -> None:
     result = run("operator", *because(*words))
     assert result.exit_code == status, result.output
     assert says in result.stderr
-    view = story.context.ledger.state
+    view = service.context.ledger.state
     assert (view.kill, view.models[MODEL].kill, view.models[MODEL].shadow) == (None, None, None)
 
 
@@ -113,13 +113,13 @@ def test_others_are_refused(run: Any) -> None:
     assert "role operator or validator may" in result.stderr
 
 
-def test_programs_get_json(story: Story, run: Any) -> None:
+def test_programs_get_json(service: LedgerService, run: Any) -> None:
     kinds = []
     for who, words in (
         ("operator", ["kill", MODEL, "--yes"]),
         ("operator", ["kill-release", MODEL]),
         ("validator", ["kill-release", MODEL]),
-        ("operator", ["shadow", "start", story.teller.register()]),
+        ("operator", ["shadow", "start", service.writer.register()]),
         ("operator", ["shadow", "stop", SECOND]),
     ):
         kinds.append(json.loads(run(who, *because(*words, "--json")).stdout)["kind"])
@@ -128,11 +128,11 @@ def test_programs_get_json(story: Story, run: Any) -> None:
     assert (listed["kill"], listed["models"][MODEL]["champion"]) == (None, FIRST)
 
 
-def test_the_listing_shows_what_is_stopped(story: Story, run: Any) -> None:
+def test_the_listing_shows_what_is_stopped(service: LedgerService, run: Any) -> None:
     assert FIRST in run("auditor", "models").output
-    story.teller.say("BreakerOpened")
-    story.teller.say("BreakerOpened", replica="other")
-    run("operator", *because("shadow", "start", story.teller.register()))
+    service.writer.record("BreakerOpened")
+    service.writer.record("BreakerOpened", replica="other")
+    run("operator", *because("shadow", "start", service.writer.register()))
     said = run("auditor", "models").output
     assert f"{SECOND} in the shadow" in said
     assert "the baseline answers on 2\u00a0replicas: constant scores since" in said
@@ -148,9 +148,9 @@ def test_the_listing_shows_what_is_stopped(story: Story, run: Any) -> None:
     assert "Release asked for by validator" in said
 
 
-def test_status_tells_it_to_whoever_is_signed_in(story: Story, run: Any, settings: Settings) -> None:
+def test_status_tells_it_to_whoever_is_signed_in(service: LedgerService, run: Any, settings: Settings) -> None:
     run("operator", *because("kill", "--all", "--yes"))
-    story.teller.say("BreakerOpened")
+    service.writer.record("BreakerOpened")
     run("auditor", "models")
     told = stop.known_stops(settings)
     assert told is not None

@@ -1,4 +1,4 @@
-"""Backups: taken while everything is written, whole or known for torn, and never a way round the witness."""
+"""Backups: taken during writes, complete or detected as torn, and never a way around the witness."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ from lineage.signing import make_keys, sign
 from lineage.verify import verify_ledger
 from lineage.witness.cosigner import Cosigner, OwnLog
 from lineage.witness.server import Witness, create_app
-from serve.record import decision_log as keeper_module
+from serve.record import decision_log as decision_log_module
 from serve.record.decision_log import DecisionLog
 from serve.record.spool import Spool
 from tests.support.decision_records import NOW, decision
-from tests.support.sample_facts import MODEL, Hand, Teller
+from tests.support.sample_facts import MODEL, FactWriter, ManualClock
 from tests.support.witnessed_log import key_of, serving
 
 LEDGER = Actor("ledger", PLATFORM)
@@ -60,18 +60,18 @@ ROOT = Path(__file__).parents[3]
 class House:
     """A home in which everything has something to lose."""
 
-    def __init__(self, settings: Settings, clock: Hand, segment_bytes: int = 4_096) -> None:
+    def __init__(self, settings: Settings, clock: ManualClock, segment_bytes: int = 4_096) -> None:
         self.settings, self.clock, self.segment_bytes = settings, clock, segment_bytes
         self.open()
-        self.say()
+        self.record()
         Accounts(settings, clock=clock).first_start()
         make_keys(settings)
         self.bundle = self._bundle()
-        self.teller = Teller(self.ledger)
-        release = self.teller.train(digest=self.bundle)
-        self.teller.check(release)
-        self.teller.say("CandidateValidated", release)
-        self.teller.say("ReleaseRegistered", release, digest=self.bundle)
+        self.writer = FactWriter(self.ledger)
+        release = self.writer.train(digest=self.bundle)
+        self.writer.check(release)
+        self.writer.record("CandidateValidated", release)
+        self.writer.record("ReleaseRegistered", release, digest=self.bundle)
         settings.reports.mkdir()
         (settings.reports / f"{release}.html").write_text("<title>report</title>")
         pl.DataFrame({"ID": [1, 2], "default": [0, 1]}).write_delta(str(settings.datasets / MODEL))
@@ -85,7 +85,7 @@ class House:
         for name in ("run/ledger.process", "logs/ledger.log", "ledger/lineage.duckdb", "secrets/session.json"):
             (settings.root / name).parent.mkdir(exist_ok=True)
             (settings.root / name).write_bytes(b"not state: " + name.encode())
-        self.spool, self.keeper, self.decided = Spool(settings.spool, "r1"), DecisionLog(settings), 0
+        self.spool, self.decision_log, self.decided = Spool(settings.spool, "r1"), DecisionLog(settings), 0
 
     def open(self) -> None:
         signer = signer_at(self.settings.log_key)
@@ -93,7 +93,7 @@ class House:
             self.settings.log_folder, clock=self.clock, signer=signer, segment_bytes=self.segment_bytes
         )
 
-    def say(self, count: int = 1) -> None:
+    def record(self, count: int = 1) -> None:
         for number in range(count):
             self.ledger.append(Draft("SignedIn", LEDGER, {"account": f"auditor-{number}"}))
 
@@ -103,12 +103,12 @@ class House:
             self.spool.write(decision(self.decided, "champion", **changes))
 
     def seal(self) -> None:
-        self.keeper.take()
-        for segment in self.keeper.next_segments():
+        self.decision_log.take()
+        for segment in self.decision_log.next_segments():
             self.ledger.append(
                 Draft("DecisionsSealed", Actor("controller", "service"), segment.data, MODEL, key=segment.name)
             )
-        self.keeper.sealed(lambda process: True)
+        self.decision_log.sealed(lambda process: True)
 
     def erase(self, subject: str) -> None:
         """What the ledger service does when somebody is erased."""
@@ -140,7 +140,7 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def house(settings: Settings, clock: Hand, quick: None) -> Iterator[House]:
+def house(settings: Settings, clock: ManualClock, quick: None) -> Iterator[House]:
     house = House(settings, clock)
     house.decide(3)
     house.seal()
@@ -181,12 +181,12 @@ def on_record(settings: Settings) -> Counter[str]:
     return found
 
 
-def go_on(settings: Settings, clock: Hand) -> House:
+def go_on(settings: Settings, clock: ManualClock) -> House:
     """A controller and a ledger that go on with a home that was put back."""
     house = House.__new__(House)
     house.settings, house.clock, house.segment_bytes = settings, clock, 4_096
     house.open()
-    house.keeper = DecisionLog(settings)
+    house.decision_log = DecisionLog(settings)
     for _ in range(2):  # what was under way, then the rest
         house.seal()
     house.ledger.close()
@@ -243,7 +243,9 @@ def test_the_witness_does_not_go_along_even_where_it_lies_in_the_home(
     assert not [name for name in read_manifest(dest)["folders"] if name.startswith("witness")]
 
 
-def test_the_service_starts_on_what_was_put_back(house: House, settings: Settings, dest: Path, clock: Hand) -> None:
+def test_the_service_starts_on_what_was_put_back(
+    house: House, settings: Settings, dest: Path, clock: ManualClock
+) -> None:
     create(settings, dest)
     restore(dest, other(settings))
     context = Context(other(settings), clock=clock)
@@ -309,7 +311,7 @@ def _signed_in(number: int) -> Draft:
 
 
 def test_each_decision_is_on_record_exactly_once_after_a_restore_whenever_it_was_sealed(
-    house: House, settings: Settings, dest: Path, clock: Hand
+    house: House, settings: Settings, dest: Path, clock: ManualClock
 ) -> None:
     stop, given, backups = threading.Event(), [house.decided], 8
 
@@ -342,7 +344,7 @@ def test_each_decision_is_on_record_exactly_once_after_a_restore_whenever_it_was
 
 
 def test_a_sealing_that_ends_meanwhile_has_it_taken_again(
-    house: House, settings: Settings, dest: Path, monkeypatch: pytest.MonkeyPatch, clock: Hand
+    house: House, settings: Settings, dest: Path, monkeypatch: pytest.MonkeyPatch, clock: ManualClock
 ) -> None:
     taken, real = [0], backup_module._Backup._copy_vault
 
@@ -363,7 +365,7 @@ def test_a_sealing_that_ends_meanwhile_has_it_taken_again(
 
 @pytest.mark.parametrize("step", ["_copy_spools", "_copy_log", "_copy_vault"])
 def test_a_platform_that_never_stops_sealing_is_told_and_loses_nothing(
-    step: str, house: House, settings: Settings, dest: Path, monkeypatch: pytest.MonkeyPatch, clock: Hand
+    step: str, house: House, settings: Settings, dest: Path, monkeypatch: pytest.MonkeyPatch, clock: ManualClock
 ) -> None:
     real = getattr(backup_module._Backup, step)
 
@@ -382,7 +384,7 @@ def test_a_platform_that_never_stops_sealing_is_told_and_loses_nothing(
 
 
 def test_what_is_sealed_between_log_and_spools_is_in_one_of_them(
-    house: House, settings: Settings, dest: Path, monkeypatch: pytest.MonkeyPatch, clock: Hand
+    house: House, settings: Settings, dest: Path, monkeypatch: pytest.MonkeyPatch, clock: ManualClock
 ) -> None:
     real, taken = backup_module._Backup._copy_log, [0]
 
@@ -422,7 +424,7 @@ def test_a_data_set_that_gets_a_version_meanwhile_can_be_read(
 def test_what_is_sealed_is_not_taken_in_the_clear(
     house: House, settings: Settings, dest: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeper_module, "overwrite_sealed", lambda *given: None)  # killed just before
+    monkeypatch.setattr(decision_log_module, "overwrite_sealed", lambda *given: None)  # killed just before
     house.seal()
     house.decide(1)
     create(settings, dest)
@@ -448,7 +450,7 @@ def test_behind_the_checkpoint_of_a_log_that_nobody_writes_whole_records_count(
     house: House, settings: Settings, dest: Path
 ) -> None:
     stale = (settings.log_folder / "checkpoint").read_bytes()
-    house.say(3)
+    house.record(3)
     records = len(house.ledger.records)
     house.ledger.close()
     (settings.log_folder / "checkpoint").write_bytes(stale)  # as after a loss of power
@@ -462,11 +464,11 @@ def test_behind_the_checkpoint_of_a_log_that_nobody_writes_whole_records_count(
 
 
 def test_a_later_backup_copies_only_what_is_new(house: House, settings: Settings, dest: Path) -> None:
-    house.say(200)
+    house.record(200)
     first = create(settings, dest)
     again = create(settings, dest)
     assert again.copied < first.copied / 4  # databases are taken anew, nothing else
-    house.say(20)
+    house.record(20)
     house.decide(1)
     house.seal()
     third = create(settings, dest)
@@ -490,11 +492,11 @@ def test_what_is_gone_from_the_home_is_gone_from_the_next_backup(house: House, s
 
 @pytest.mark.parametrize("size", [1, 900, 100_000])
 def test_the_log_is_followed_from_segment_to_segment(
-    size: int, settings: Settings, dest: Path, clock: Hand, quick: None
+    size: int, settings: Settings, dest: Path, clock: ManualClock, quick: None
 ) -> None:
     house = House(settings, clock, segment_bytes=size)
     for count in (1, 0, 7, 3, 2):
-        house.say(count)
+        house.record(count)
         assert create(settings, dest).records == len(house.ledger.records)
         home = other(settings, f"again-{len(house.ledger.records)}-{count}")
         restore(dest, home)
@@ -503,10 +505,10 @@ def test_the_log_is_followed_from_segment_to_segment(
 
 
 def test_another_log_or_an_older_one_is_not_written_over_a_backup(
-    house: House, settings: Settings, dest: Path, tmp_path: Path, clock: Hand
+    house: House, settings: Settings, dest: Path, tmp_path: Path, clock: ManualClock
 ) -> None:
     create(settings, dest / "first")
-    house.say(5)
+    house.record(5)
     create(settings, dest / "second")
     restore(dest / "first", other(settings))
     with pytest.raises(RefusedError) as refusal:
@@ -514,7 +516,7 @@ def test_another_log_or_an_older_one_is_not_written_over_a_backup(
     assert refusal.value.code == "older"
     fork = go_on(other(settings), clock)
     fork.open()
-    fork.say(60)  # as long, but another history under the same key
+    fork.record(60)  # as long, but another history under the same key
     with pytest.raises(RefusedError) as refusal:
         create(other(settings), dest / "second")
     assert refusal.value.code == "other_history"
@@ -553,7 +555,7 @@ def test_without_a_log_there_is_nothing_to_back_up(settings: Settings, dest: Pat
 
 
 def test_without_keys_no_secret_is_anywhere_in_it(
-    house: House, settings: Settings, dest: Path, tmp_path: Path, clock: Hand
+    house: House, settings: Settings, dest: Path, tmp_path: Path, clock: ManualClock
 ) -> None:
     create(settings, dest, keys=False)
     secrets = [path.read_bytes().strip() for path in settings.secrets.glob("*") if path.name != "session.json"]
@@ -708,7 +710,7 @@ def test_wherever_the_disk_fills_or_the_power_goes_the_backup_before_can_be_rest
     expected = lines(settings)[:before]
     at, failed, renewed = 0, 0, False
     while not renewed:
-        house.say(3)
+        house.record(3)
         house.decide(1)
         house.seal()
         (settings.reports / "more.html").write_text(str(at))
@@ -766,7 +768,7 @@ def test_a_home_with_a_record_that_was_changed_is_not_restored(house: House, set
 
 
 def test_a_segment_that_was_lost_before_the_backup_is_named_and_has_to_be_accepted(
-    house: House, settings: Settings, dest: Path, clock: Hand
+    house: House, settings: Settings, dest: Path, clock: ManualClock
 ) -> None:
     (segment,) = settings.decisions.rglob("*.parquet")
     segment.unlink()
@@ -814,10 +816,10 @@ def show(house: House, settings: Settings) -> int:
 
 
 def test_a_backup_of_what_the_witness_saw_is_restored_without_a_word(
-    house: House, watched: Settings, dest: Path, clock: Hand
+    house: House, watched: Settings, dest: Path, clock: ManualClock
 ) -> None:
     seen = show(house, watched)
-    house.say(4)
+    house.record(4)
     create(watched, dest)
     done = restore(dest, other(watched))
     assert (done.seen, done.records, done.lost) == (seen, seen + 4, [])
@@ -828,7 +830,7 @@ def test_a_backup_of_what_the_witness_saw_is_restored_without_a_word(
 def test_an_older_backup_says_both_sizes_and_is_refused(house: House, watched: Settings, dest: Path) -> None:
     held = show(house, watched)
     create(watched, dest)
-    house.say(9)
+    house.record(9)
     seen = show(house, watched)
     with pytest.raises(RefusedError) as refusal:
         restore(dest, other(watched))
@@ -843,7 +845,7 @@ def test_a_witness_that_does_not_answer_is_believed_by_its_folder(house: House, 
         watched = Settings(**settings.model_dump() | {"witness_url": url})
         show(house, watched)
         create(watched, dest)
-        house.say(2)
+        house.record(2)
         seen = show(house, watched)
     with pytest.raises(RefusedError) as refusal:
         restore(dest, other(settings))
@@ -853,12 +855,12 @@ def test_a_witness_that_does_not_answer_is_believed_by_its_folder(house: House, 
 
 
 def test_an_accepted_loss_begins_a_log_that_names_the_old_one_and_leaves_the_witness_as_it_was(
-    house: House, watched: Settings, dest: Path, clock: Hand
+    house: House, watched: Settings, dest: Path, clock: ManualClock
 ) -> None:
     old = house.ledger.verifier
     held = show(house, watched)
     create(watched, dest)
-    house.say(9)
+    house.record(9)
     seen = show(house, watched)
     house.ledger.close()
     remembered = tree(watched.witness_home / "seen")
@@ -895,22 +897,22 @@ def test_an_accepted_loss_begins_a_log_that_names_the_old_one_and_leaves_the_wit
 
 
 def test_another_history_is_refused_whoever_accepts_it(
-    house: House, watched: Settings, dest: Path, clock: Hand
+    house: House, watched: Settings, dest: Path, clock: ManualClock
 ) -> None:
     create(watched, dest / "old")
-    house.say(3)
+    house.record(3)
     show(house, watched)
     restore_into = other(watched, "fork")
     unwatched = Settings(**restore_into.model_dump() | {"witness_url": "", "witness_home": dest / "nowhere"})
     restore(dest / "old", unwatched)
     fork = go_on(unwatched, clock)
     fork.open()
-    fork.say(30)
+    fork.record(30)
     fork.ledger.close()
     create(unwatched, dest / "fork")
     with pytest.raises(TamperedError, match="history was replaced"):
         restore(dest / "fork", other(watched), accept_loss="never mind")
-    house.say(60)
+    house.record(60)
     with pytest.raises(TamperedError, match="another history"):
         restore(dest / "fork", other(watched), log=watched.log_folder)
 
@@ -935,7 +937,7 @@ def test_who_was_erased_after_the_backup_cannot_be_opened_after_a_restore(
 
 
 def test_who_was_only_spooled_at_the_backup_and_erased_later_cannot_be_opened_either(
-    house: House, settings: Settings, dest: Path, clock: Hand
+    house: House, settings: Settings, dest: Path, clock: ManualClock
 ) -> None:
     house.decide(1, key="late-comer", at=NOW.isoformat())
     create(settings, dest)
@@ -970,7 +972,7 @@ def test_without_a_newer_record_a_loss_says_that_erasures_may_be_among_it(
 
 def test_a_newer_copy_of_the_log_makes_good_what_the_backup_lacks(house: House, watched: Settings, dest: Path) -> None:
     create(watched, dest / "full")
-    house.say(9)
+    house.record(9)
     seen = show(house, watched)
     create(watched, dest / "second")
     home = other(watched)
@@ -981,7 +983,7 @@ def test_a_newer_copy_of_the_log_makes_good_what_the_backup_lacks(house: House, 
 
 def test_a_copy_that_is_older_or_no_log_is_refused(house: House, settings: Settings, dest: Path) -> None:
     create(settings, dest / "first")
-    house.say(2)
+    house.record(2)
     create(settings, dest / "second")
     with pytest.raises(RefusedError, match="the older one"):
         restore(dest / "second", other(settings), log=dest / "first" / "log")
@@ -1031,7 +1033,7 @@ def test_a_drill_counts_what_was_acknowledged_meanwhile(
     real = backup_terminal.rehearse
 
     def meanwhile(source: Path, home: Settings) -> Any:
-        house.say(4)
+        house.record(4)
         return real(source, home)
 
     monkeypatch.setattr(backup_terminal, "rehearse", meanwhile)
@@ -1066,12 +1068,12 @@ def test_the_terminal_backs_up_restores_and_drills(
     done = run("create", dest)
     assert done.exit_code == 0, done.output
     assert f"Backed up {len(house.ledger.records)} records" in done.output
-    assert "whoever has it can sign" in done.output
+    assert "with them anyone can sign" in done.output
     assert json.loads(run("create", dest, "--json").output)["records"] == len(house.ledger.records)
     done = run("restore", dest, "--home", other(settings).root)
     assert done.exit_code == 0, done.output
     assert "Restored and verified" in done.output
-    assert "No witness could be asked" in done.output
+    assert "No witness could be reached" in done.output
     assert run("restore", dest, "--home", other(settings).root).exit_code == 3
     found = json.loads(run("drill", "--json").output)
     assert (found["records"], found["further"]) == (len(house.ledger.records), backup_terminal.FURTHER)
@@ -1091,7 +1093,7 @@ def test_the_terminal_refuses_a_loss_and_says_how_to_go_on(
     note = house.ledger.checkpoint()
     settings.witness_pin.write_text(witness.verifier.vkey + "\n")
     run("create", dest)
-    house.say(3)
+    house.record(3)
     note = house.ledger.checkpoint()
     body = b"old 0\n\n" + note
     witness.add_checkpoint(body)

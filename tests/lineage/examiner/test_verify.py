@@ -1,4 +1,4 @@
-"""An examiner's own program, given to outsiders: it names the first record that is not what was recorded."""
+"""The examiner's independent verifier names the first record that is not what was recorded."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from lineage.log.merkle import Tree, leaf_hash
 from lineage.log.signed_note import Signer
 from lineage.settings import Settings
 from tests.support.log_mutations import KINDS, cut_tail, fork, mutate, put_back, segments_in, sign_anew, stored_lines
-from tests.support.sample_facts import Teller
+from tests.support.sample_facts import FactWriter
 
 PROGRAM = Path(verify.__file__)
 OWNER = Signer("plimsoll/0123456789abcdef", Ed25519PrivateKey.from_private_bytes(b"o" * 32))
@@ -249,7 +249,7 @@ def test_a_log_as_its_writer_left_it_raises_no_alarm(
 
 
 def test_the_ledgers_own_log_and_proofs_are_verified(ledger: Ledger, settings: Settings, tmp_path: Path) -> None:
-    Teller(ledger).bring(State.REJECTED)
+    FactWriter(ledger).bring(State.REJECTED)
     given, path = ("--vkey", ledger.verifier.vkey), tmp_path / "proof.json"
     _, answer = ask("log", settings.log_folder, *given)
     assert (answer["ok"], answer["records"], answer["beyond"]) == (True, len(ledger.records), 0)

@@ -1,4 +1,4 @@
-"""The parser of facts: it takes the example of every kind and names what is wrong with anything else."""
+"""The parser of facts: accepts the example of every kind and names what is wrong with anything else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who answered when: the answer is that of the fold stopped there, for every record of any history."""
+"""As-of answers equal those of the fold stopped at that record, for every record of any history."""
 
 from __future__ import annotations
 
@@ -26,20 +26,30 @@ from lineage.rules.proposal import Actor
 from lineage.service.history import deciding_records, same_bytes_elsewhere
 from lineage.settings import Settings
 from lineage.state.fold import LedgerState
-from tests.support.ledger_service import open_story
+from tests.support.ledger_service import open_service
 from tests.support.random_history import next_draft
-from tests.support.sample_facts import CONTROLLER, MODEL, OPERATOR, POLICY, VALIDATOR, Hand, Teller, digest, sample
+from tests.support.sample_facts import (
+    CONTROLLER,
+    MODEL,
+    OPERATOR,
+    POLICY,
+    VALIDATOR,
+    FactWriter,
+    ManualClock,
+    digest,
+    sample,
+)
 
 Record = dict[str, Any]
 FIRST, SECOND = f"{MODEL}@1", f"{MODEL}@2"
 
 
 class Spaced:
-    """A teller whose facts lie a minute apart."""
+    """A writer whose facts lie a minute apart."""
 
-    def __init__(self, teller: Teller, clock: Hand) -> None:
-        self.teller, self.clock = teller, clock
-        teller.say = self._later(teller.say)  # type: ignore[method-assign]
+    def __init__(self, writer: FactWriter, clock: ManualClock) -> None:
+        self.writer, self.clock = writer, clock
+        writer.record = self._later(writer.record)  # type: ignore[method-assign]
 
     def _later(self, say: Any) -> Any:
         def later(*words: Any, **changes: Any) -> Record:
@@ -51,24 +61,24 @@ class Spaced:
 
 
 @pytest.fixture
-def spaced(teller: Teller, clock: Hand) -> Teller:
-    return Spaced(teller, clock).teller
+def spaced(writer: FactWriter, clock: ManualClock) -> FactWriter:
+    return Spaced(writer, clock).writer
 
 
-def routed(teller: Teller, **changes: Any) -> Record:
+def routed(writer: FactWriter, **changes: Any) -> Record:
     """The routes as the fold asks for them, acknowledged by every replica."""
-    view = teller.ledger.state.models[MODEL]
-    told = {"version": teller.ledger.state.seq, "champion": view.champion, "share": view.share}
+    view = writer.ledger.state.models[MODEL]
+    told = {"version": writer.ledger.state.seq, "champion": view.champion, "share": view.share}
     told["challenger"] = view.challenger if view.share > 0 else None
-    return teller.say("RouteApplied", **(told | changes))
+    return writer.record("RouteApplied", **(told | changes))
 
 
-def last(teller: Teller, kind: str) -> Record:
-    found: Record = teller.ledger.records.find(kinds=[kind], newest_first=True, limit=1).records[0]
+def last(writer: FactWriter, kind: str) -> Record:
+    found: Record = writer.ledger.records.find(kinds=[kind], newest_first=True, limit=1).records[0]
     return found
 
 
-def test_it_tells_who_answered_with_what_and_who_put_it_there(spaced: Teller) -> None:
+def test_it_tells_who_answered_with_what_and_who_put_it_there(spaced: FactWriter) -> None:
     release = spaced.champion()
     applied = routed(spaced)
     answer = answering(spaced.ledger.records, MODEL, instant(applied["at"]))
@@ -99,7 +109,7 @@ def test_it_tells_who_answered_with_what_and_who_put_it_there(spaced: Teller) ->
     assert answer["asked"] == {"at": applied["at"]}
 
 
-def test_a_moment_earlier_somebody_else_answered(spaced: Teller) -> None:
+def test_a_moment_earlier_somebody_else_answered(spaced: FactWriter) -> None:
     spaced.champion()
     promoted = last(spaced, "ReleasePromoted")
     before = answering(spaced.ledger.records, MODEL, instant(promoted["at"]) - timedelta(microseconds=1))["decided"]
@@ -113,7 +123,7 @@ def test_a_moment_earlier_somebody_else_answered(spaced: Teller) -> None:
     assert (after["release"], after["challenger"]) == (FIRST, None)
 
 
-def test_what_was_decided_is_told_apart_from_what_was_acknowledged(spaced: Teller) -> None:
+def test_what_was_decided_is_told_apart_from_what_was_acknowledged(spaced: FactWriter) -> None:
     spaced.champion()
     first = routed(spaced)
     spaced.canary(spaced.register())
@@ -127,36 +137,36 @@ def test_what_was_decided_is_told_apart_from_what_was_acknowledged(spaced: Telle
     assert answering(spaced.ledger.records, MODEL, seq=1)["acknowledged"] is None
 
 
-def test_after_a_rollback_the_order_is_what_decided(spaced: Teller) -> None:
+def test_after_a_rollback_the_order_is_what_decided(spaced: FactWriter) -> None:
     spaced.champion()
     second = spaced.champion()
-    order = spaced.say("RollbackOrdered", second, OPERATOR, "too many wrong decisions", to=FIRST)
+    order = spaced.record("RollbackOrdered", second, OPERATOR, "too many wrong decisions", to=FIRST)
     decided = answering(spaced.ledger.records, MODEL, seq=order["seq"])["decided"]
     assert decided["release"] == FIRST
     assert (decided["by"]["seq"], decided["by"]["by"]) == (order["seq"], "operator")
     assert decided["by"]["reason"] == "too many wrong decisions"
-    spaced.say("ReleaseRolledBack", second, to=FIRST)
-    reinstated = spaced.say("ChampionReinstated", FIRST)
+    spaced.record("ReleaseRolledBack", second, to=FIRST)
+    reinstated = spaced.record("ChampionReinstated", FIRST)
     people = answering(spaced.ledger.records, MODEL, seq=reinstated["seq"])["decided"]["people"]
     assert (people[-1]["did"], people[-1]["seq"]) == ("reinstated", reinstated["seq"])
-    order = spaced.say("RollbackOrdered", FIRST, OPERATOR, to="baseline")
+    order = spaced.record("RollbackOrdered", FIRST, OPERATOR, to="baseline")
     last_of_all = answering(spaced.ledger.records, MODEL, seq=order["seq"])["decided"]
     assert (last_of_all["mode"], last_of_all["by"]["seq"]) == ("baseline", order["seq"])
 
 
-def test_records_of_one_instant_belong_together(teller: Teller) -> None:
-    teller.champion()  # the clock stands still
-    at = instant(teller.ledger.records[0]["at"])
-    assert answering(teller.ledger.records, MODEL, at)["decided"]["release"] == FIRST
-    assert answering(teller.ledger.records, MODEL, seq=1)["decided"]["release"] is None
+def test_records_of_one_instant_belong_together(writer: FactWriter) -> None:
+    writer.champion()  # the clock stands still
+    at = instant(writer.ledger.records[0]["at"])
+    assert answering(writer.ledger.records, MODEL, at)["decided"]["release"] == FIRST
+    assert answering(writer.ledger.records, MODEL, seq=1)["decided"]["release"] is None
 
 
-def test_bytes_that_failed_elsewhere_answer_no_longer_here(spaced: Teller) -> None:
+def test_bytes_that_failed_elsewhere_answer_no_longer_here(spaced: FactWriter) -> None:
     spaced.champion()
-    other = Teller(spaced.ledger, "other")
+    other = FactWriter(spaced.ledger, "other")
     same = other.train(digest=digest(MODEL, 1))
     other.check(same, "fail")
-    other.say("CandidateRejected", same)
+    other.record("CandidateRejected", same)
     registered = spaced.register()  # the first fact after which the model is looked at again
     told = last(spaced, "ReleaseRegistered")
     assert told["release"] == registered
@@ -167,10 +177,10 @@ def test_bytes_that_failed_elsewhere_answer_no_longer_here(spaced: Teller) -> No
 
 
 @pytest.mark.parametrize("state", list(State))
-def test_it_answers_in_every_state_of_a_release(state: State, teller: Teller) -> None:
-    teller.bring(state)
-    view = teller.ledger.state.models[MODEL]
-    decided = answering(teller.ledger.records, MODEL, seq=len(teller.ledger.records))["decided"]
+def test_it_answers_in_every_state_of_a_release(state: State, writer: FactWriter) -> None:
+    writer.bring(state)
+    view = writer.ledger.state.models[MODEL]
+    decided = answering(writer.ledger.records, MODEL, seq=len(writer.ledger.records))["decided"]
     assert (decided["release"], decided["mode"]) == (view.champion, view.mode)
     assert (decided["challenger"] or {}).get("release") == view.challenger
 
@@ -203,8 +213,8 @@ def test_an_instant_may_be_written_in_several_ways(text: str) -> None:
     assert moment(text) == datetime.fromisoformat("2026-03-04T10:02:00+00:00")
 
 
-def test_what_nobody_can_know_is_refused(spaced: Teller, clock: Hand) -> None:
-    Teller(spaced.ledger, "other").train()
+def test_what_nobody_can_know_is_refused(spaced: FactWriter, clock: ManualClock) -> None:
+    FactWriter(spaced.ledger, "other").train()
     began = clock()
     spaced.champion()
     records = spaced.ledger.records
@@ -232,19 +242,19 @@ def test_what_nobody_can_know_is_refused(spaced: Teller, clock: Hand) -> None:
 # Stops
 
 
-def stop(spaced: Teller, kind: str, actor: Actor, model: str | None = MODEL, **data: Any) -> Record:
-    spaced.say("AlertRaised")  # a minute passes
+def stop(spaced: FactWriter, kind: str, actor: Actor, model: str | None = MODEL, **data: Any) -> Record:
+    spaced.record("AlertRaised")  # a minute passes
     return spaced.ledger.append(Draft(kind, actor, data, model, None, "scores look wrong"))
 
 
-def let_go(spaced: Teller, pulled: Record) -> Record:
+def let_go(spaced: FactWriter, pulled: Record) -> Record:
     asked = stop(spaced, "KillReleaseRequested", VALIDATOR, pulled["model"], pulled=pulled["seq"])
     numbers = {"pulled": pulled["seq"], "requested": asked["seq"]}
     return stop(spaced, "KillSwitchReleased", OPERATOR, pulled["model"], **numbers)
 
 
 @pytest.mark.parametrize("model", [MODEL, None])
-def test_while_a_person_has_stopped_it_the_baseline_answers(spaced: Teller, model: str | None) -> None:
+def test_while_a_person_has_stopped_it_the_baseline_answers(spaced: FactWriter, model: str | None) -> None:
     release = spaced.champion()
     trial = spaced.canary(spaced.register())
     pulled = stop(spaced, "KillSwitchPulled", VALIDATOR, model, answer="baseline")
@@ -263,7 +273,7 @@ def test_while_a_person_has_stopped_it_the_baseline_answers(spaced: Teller, mode
         assert told["by"]["kind"] == "ReleasePromoted", "who put it there, not who let it go"
 
 
-def test_where_nothing_is_answered_nobody_is_named(spaced: Teller) -> None:
+def test_where_nothing_is_answered_nobody_is_named(spaced: FactWriter) -> None:
     spaced.champion()
     stop(spaced, "KillSwitchPulled", OPERATOR, None, answer="baseline")
     one = stop(spaced, "KillSwitchPulled", OPERATOR, answer="nothing")
@@ -276,7 +286,7 @@ def test_where_nothing_is_answered_nobody_is_named(spaced: Teller) -> None:
     assert (told["killed"], told["baseline_of"], told["by"]["kind"]) == ("baseline", FIRST, "KillSwitchReleased")
 
 
-def test_a_route_is_in_step_when_it_is_stopped_too(spaced: Teller) -> None:
+def test_a_route_is_in_step_when_it_is_stopped_too(spaced: FactWriter) -> None:
     spaced.champion()
     stop(spaced, "KillSwitchPulled", OPERATOR, answer="baseline")
     for said, in_step in (("", False), ("nothing", False), ("baseline", True)):
@@ -285,11 +295,11 @@ def test_a_route_is_in_step_when_it_is_stopped_too(spaced: Teller) -> None:
         assert (told["killed"], told["in_step"]) == (said, in_step)
 
 
-def test_it_tells_on_which_replicas_a_breaker_was_open(spaced: Teller) -> None:
+def test_it_tells_on_which_replicas_a_breaker_was_open(spaced: FactWriter) -> None:
     spaced.champion()
-    spaced.say("BreakerOpened")
-    opened = spaced.say("BreakerOpened", replica="other", cause="slow")
-    spaced.say("BreakerClosed")
+    spaced.record("BreakerOpened")
+    opened = spaced.record("BreakerOpened", replica="other", cause="slow")
+    spaced.record("BreakerClosed")
     told = answering(spaced.ledger.records, MODEL, seq=opened["seq"])["decided"]
     assert (told["mode"], told["release"]) == ("normal", FIRST), "on other replicas it answers"
     assert [(one["replica"], one["cause"]) for one in told["breakers"]] == [
@@ -342,7 +352,7 @@ def told_by_the_answer(answer: dict[str, Any]) -> dict[str, Any]:
     return told | {"acknowledged": (answer["acknowledged"] or {}).get("seq")}
 
 
-def random_history(ledger: Ledger, clock: Hand, random: Random, count: int) -> None:
+def random_history(ledger: Ledger, clock: ManualClock, random: Random, count: int) -> None:
     """Facts of two models, legal ones only, some at the same instant."""
     for _ in range(count):
         clock.later(seconds=random.choice([0, 0, 1, 60]))
@@ -365,7 +375,7 @@ def test_at_every_record_of_any_history_it_is_what_the_fold_says(seed: int) -> N
         mock.patch.object(os, "fdatasync", nothing),
         mock.patch.object(os, "fsync", nothing),
     ):
-        clock = Hand()
+        clock = ManualClock()
         ledger = Ledger(Path(folder) / "log", clock=clock)
         random_history(ledger, clock, Random(seed), 90)
         records = ledger.records[:]
@@ -413,21 +423,21 @@ def test_what_decides_is_all_that_moves_a_release() -> None:
 # Over HTTP
 
 
-def test_the_service_answers(settings: Settings, clock: Hand) -> None:
-    with open_story(settings, clock) as story:
+def test_the_service_answers(settings: Settings, clock: ManualClock) -> None:
+    with open_service(settings, clock) as service:
         path = f"models/{MODEL}/asof"
         began = clock()
         clock.later(minutes=1)
-        story.teller.champion()
-        head = len(story.context.ledger.records)
-        answer = story.get(f"{path}?at=2026-11-23T10:01Z")
+        service.writer.champion()
+        head = len(service.context.ledger.records)
+        answer = service.get(f"{path}?at=2026-11-23T10:01Z")
         assert answer.status_code == 200, answer.text
-        assert answer.json() == answering(story.context.ledger.records, MODEL, clock())
+        assert answer.json() == answering(service.context.ledger.records, MODEL, clock())
         assert answer.json()["decided"]["release"] == FIRST
-        assert story.get(f"{path}?seq={head - 1}").json()["decided"]["release"] is None
-        assert story.get(f"{path}?at=2026-11-23T11:01:00%2B01:00").json()["decided"]["release"] == FIRST
+        assert service.get(f"{path}?seq={head - 1}").json()["decided"]["release"] is None
+        assert service.get(f"{path}?at=2026-11-23T11:01:00%2B01:00").json()["decided"]["release"] == FIRST
         clock.later(hours=1)
-        assert story.get(f"{path}?at=2026-11-23T10:30:00Z").json()["decided"]["release"] == FIRST
+        assert service.get(f"{path}?at=2026-11-23T10:30:00Z").json()["decided"]["release"] == FIRST
         for query, status, field in (
             ("", 422, "at"),
             ("?at=2026-11-23T10:01Z&seq=1", 422, "at"),
@@ -440,8 +450,8 @@ def test_the_service_answers(settings: Settings, clock: Hand) -> None:
             ("?seq=0", 422, "seq"),
             (f"?seq={head + 9}", 404, "seq"),
         ):
-            told = story.get(path + query)
+            told = service.get(path + query)
             assert (told.status_code, told.json()["field"]) == (status, field), (query, told.text)
-        assert story.get("models/nobody/asof?seq=1").status_code == 404
-        assert story.get(f"{path}?seq=1", who="client").status_code == 403
-        assert story.http.get(f"/v1/{path}?seq=1").status_code == 401
+        assert service.get("models/nobody/asof?seq=1").status_code == 404
+        assert service.get(f"{path}?seq=1", who="client").status_code == 403
+        assert service.http.get(f"/v1/{path}?seq=1").status_code == 401

@@ -1,4 +1,4 @@
-"""The dossier of a release: the same bytes until something happens to it, proved without us, and honest about gaps."""
+"""The dossier of a release: reproducible bytes, proofs that verify independently, and gaps that are named."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from lineage.service import dossier as routes_dossier
 from lineage.service.app import create_app
 from lineage.settings import Settings
 from plimsoll.wire import Wire
-from tests.support.sample_facts import MODEL, OPERATOR, POLICY, VALIDATOR, Hand, Teller, sample
+from tests.support.sample_facts import MODEL, OPERATOR, POLICY, VALIDATOR, FactWriter, ManualClock, sample
 from tests.support.witnessed_log import serving
 
 LEDGER = Actor("ledger", PLATFORM)
@@ -51,7 +51,7 @@ class Release:
 
     def __init__(self, settings: Settings, ledger: Ledger) -> None:
         self.settings, self.ledger = settings, ledger
-        self.teller = Teller(ledger)
+        self.writer = FactWriter(ledger)
         self.bundle = settings.artefacts / "draft"
         self.bundle.mkdir(parents=True)
         for name, data in BUNDLE.items():
@@ -61,28 +61,28 @@ class Release:
         settings.reports.mkdir(parents=True)
         self.report = settings.reports / f"{MODEL}@1.html"
         self.report.write_bytes(REPORT)
-        say = self.teller.say
+        say = self.writer.record
         request = say("RetrainRequested", None, OPERATOR)["seq"]
         say("JobStarted", request=request)
         say("DatasetPinned", digest="sha256:" + "1" * 64)  # another content under the same name
         say("DatasetPinned")
-        self.name = self.teller.train(request=request, digest=digest, policy_digest=digest_of(POLICY))
+        self.name = self.writer.train(request=request, digest=digest, policy_digest=digest_of(POLICY))
         for check in POLICY["validation"]["checks"]:
             say("CheckCompleted", self.name, check=check, policy_digest=digest_of(POLICY))
         say("FairnessMeasured", release=self.name, stage="validation")
         say("CandidateValidated", self.name, report_digest=digest_bytes(REPORT))
         say("ReleaseRegistered", self.name, digest=digest)
         say("JobFinished", request=request, status="succeeded", message="")
-        self.teller.canary(self.name)
+        self.writer.canary(self.name)
         say("RouteApplied", champion=None, challenger=self.name)
-        self.teller.to_review(self.name)
+        self.writer.to_review(self.name)
         author = Actor("scientist", "validator")
         draft = Draft("ReviewDecided", author, sample("ReviewDecided", digest=digest), None, self.name, "it is mine")
         with pytest.raises(RefusedError) as refusal:
             ledger.append(draft)
         ledger.refuse(draft, refusal.value)
-        self.teller.approve(self.name)
-        self.teller.promote(self.teller.rollout(self.name))
+        self.writer.approve(self.name)
+        self.writer.promote(self.writer.rollout(self.name))
         say("DecisionsSealed")
         drift = say("DriftMeasured")
         say("AlertRaised", evidence=drift["seq"])
@@ -91,18 +91,18 @@ class Release:
     def unrelated(self) -> None:
         """What happens meanwhile, to others."""
         self.ledger.append(Draft("SignedIn", LEDGER, {"account": "auditor"}))
-        other = Teller(self.ledger, "card-fraud")
+        other = FactWriter(self.ledger, "card-fraud")
         other.made = 50
         other.champion()
-        self.teller.say("DecisionsSealed", releases={f"{MODEL}@11": 3}, segment="another")
-        self.teller.say("AlertRaised", alert="fairness", about="SEX", evidence=None)
+        self.writer.record("DecisionsSealed", releases={f"{MODEL}@11": 3}, segment="another")
+        self.writer.record("AlertRaised", alert="fairness", about="SEX", evidence=None)
 
     def build(self, upto: int | None = None) -> dict[str, bytes]:
         return build_dossier(self.ledger, self.settings, self.name, upto)
 
 
 @pytest.fixture
-def release(settings: Settings, clock: Hand, quick: None) -> Iterator[Release]:
+def release(settings: Settings, clock: ManualClock, quick: None) -> Iterator[Release]:
     ledger = Ledger(settings.log_folder, clock=clock, signer=signer_at(settings.log_key))
     ledger.append(Draft("LedgerOpened", LEDGER, sample("LedgerOpened")))
     yield Release(settings, ledger)
@@ -131,7 +131,7 @@ def test_made_again_it_is_the_same_also_when_other_things_happened(release: Rele
     assert to_zip(release.build()) == to_zip(first)
 
 
-def test_another_process_makes_the_same(release: Release, settings: Settings, clock: Hand) -> None:
+def test_another_process_makes_the_same(release: Release, settings: Settings, clock: ManualClock) -> None:
     first = release.build()
     release.ledger.close()
     again = Ledger(settings.log_folder, clock=clock, signer=signer_at(settings.log_key), segment_bytes=4_096)
@@ -145,9 +145,9 @@ def test_a_rollback_makes_a_newer_one_and_the_old_one_can_be_made_again(release:
     before = release.build()
     stood = len(release.ledger.records)
     release.unrelated()
-    release.teller.say("RollbackOrdered", release.name, OPERATOR)
+    release.writer.record("RollbackOrdered", release.name, OPERATOR)
     ordered = release.build()
-    release.teller.say("ReleaseRolledBack", release.name)
+    release.writer.record("ReleaseRolledBack", release.name)
     after = release.build()
     assert [content(one, "release.json")["state"] for one in (before, ordered, after)] == [
         "champion",
@@ -163,7 +163,7 @@ def test_a_rollback_makes_a_newer_one_and_the_old_one_can_be_made_again(release:
 
 def test_every_record_about_the_release_is_in_it_and_no_other(release: Release) -> None:
     release.unrelated()
-    release.teller.say("RollbackOrdered", release.name, OPERATOR)
+    release.writer.record("RollbackOrdered", release.name, OPERATOR)
     lines = release.build()["facts.jsonl"].splitlines()
     records = [json.loads(line) for line in lines]
     assert lines == [release.ledger.records.line(record["seq"]) for record in records]
@@ -182,25 +182,25 @@ def test_every_record_about_the_release_is_in_it_and_no_other(release: Release) 
 
 
 def test_what_other_releases_say_of_it_is_about_it(release: Release) -> None:
-    second = release.teller.champion()
+    second = release.writer.champion()
     kinds = [json.loads(line)["kind"] for line in release.build()["facts.jsonl"].splitlines()]
     assert kinds[-3:] == ["CanaryStarted", "ReleasePromoted", "ChampionRetired"]  # its arm, its successor, its end
-    release.teller.say("RollbackOrdered", second, OPERATOR, to=release.name)
+    release.writer.record("RollbackOrdered", second, OPERATOR, to=release.name)
     last = json.loads(release.build()["facts.jsonl"].splitlines()[-1])
     assert (last["kind"], last["release"]) == ("RollbackOrdered", second)
 
 
 def test_a_release_that_was_asked_for_because_another_drifted_says_so(release: Release) -> None:
-    drift = release.teller.say("DriftMeasured")["seq"]
-    request = release.teller.say("RetrainRequested", evidence=drift)["seq"]
-    second = release.teller.train(request=request)
+    drift = release.writer.record("DriftMeasured")["seq"]
+    request = release.writer.record("RetrainRequested", evidence=drift)["seq"]
+    second = release.writer.train(request=request)
     numbers = about(release.ledger.records, second, len(release.ledger.records))
     assert {drift, request} < set(numbers)
 
 
 def test_the_verifier_that_is_in_it_verifies_every_proof_without_us(release: Release, tmp_path: Path) -> None:
     release.unrelated()
-    release.teller.say("RollbackOrdered", release.name, OPERATOR)
+    release.writer.record("RollbackOrdered", release.name, OPERATOR)
     folder = unpack(release.build(), tmp_path / "dossier")
     vkey = (folder / "vkey").read_text().strip()
     proofs = sorted((folder / "proofs").iterdir())
@@ -318,14 +318,14 @@ def test_a_bundle_that_is_not_the_recorded_one_is_named_as_missing(
 
 
 def test_a_policy_whose_digest_does_not_fit_is_told(release: Release) -> None:
-    second = release.teller.train()  # its policy digest is made up
+    second = release.writer.train()  # its policy digest is made up
     files = build_dossier(release.ledger, release.settings, second)
     assert "**policy.json**" in files[MISSING].decode()
     assert content(files, "policy.json") == POLICY
 
 
 def test_a_candidate_without_a_report_lacks_none(release: Release) -> None:
-    second = release.teller.train(digest=release.ledger.state.releases[release.name].digest)
+    second = release.writer.train(digest=release.ledger.state.releases[release.name].digest)
     files = build_dossier(release.ledger, release.settings, second)
     assert "report.html" not in files
     assert "report.html" not in files[MISSING].decode()
@@ -334,8 +334,8 @@ def test_a_candidate_without_a_report_lacks_none(release: Release) -> None:
 def test_measurements_beyond_a_number_are_counted_and_named(release: Release, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dossier_module, "MOST_ROUTINE", 4)
     for number in range(9):
-        release.teller.say("DecisionsSealed", segment=f"s{number}")
-        release.teller.say("FairnessMeasured")
+        release.writer.record("DecisionsSealed", segment=f"s{number}")
+        release.writer.record("FairnessMeasured")
     files = release.build()
     records = [json.loads(line) for line in files["facts.jsonl"].splitlines()]
     kept = [one["data"]["segment"] for one in records if one["kind"] == "DecisionsSealed"]
@@ -369,7 +369,7 @@ def test_the_zip_says_nothing_of_where_and_when_it_was_made(release: Release) ->
 
 
 @pytest.fixture
-def served(settings: Settings, clock: Hand, quick: None) -> Iterator[TestClient]:
+def served(settings: Settings, clock: ManualClock, quick: None) -> Iterator[TestClient]:
     people = Accounts(settings, clock=clock).first_start()
     app = create_app(settings, clock=clock)
     app.include_router(routes_dossier.router)
@@ -413,7 +413,7 @@ def test_the_service_says_what_is_wrong(path: str, status: int, served: TestClie
 
 
 @pytest.fixture
-def run(settings: Settings, clock: Hand, quick: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def run(settings: Settings, clock: ManualClock, quick: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     people = Accounts(settings, clock=clock).first_start()
     app = create_app(settings, clock=clock)
     app.include_router(routes_dossier.router)
@@ -451,10 +451,10 @@ def test_the_terminal_unpacks_and_verifies(run: Any, settings: Settings, tmp_pat
 SPOILT: dict[str, tuple[str, str]] = {
     "a fact": ("facts.jsonl", "facts.jsonl: its lines are not those that are proved"),
     "a proof": ("proofs", "it is not verified"),
-    "a finding": ("findings.json", "findings.json: its SHA-256 is another"),
+    "a finding": ("findings.json", "findings.json: its SHA-256 differs"),
     "the verifier": ("verify.py", "verify.py: it is not the verifier of this installation"),
-    "a file more": ("more.txt", f"more.txt: it stands not in {SUMS}"),
-    "a file less": ("approvals.json", "approvals.json: its SHA-256 is another"),
+    "a file more": ("more.txt", f"more.txt: it is not listed in {SUMS}"),
+    "a file less": ("approvals.json", "approvals.json: its SHA-256 differs"),
 }
 
 

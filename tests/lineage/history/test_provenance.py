@@ -1,4 +1,4 @@
-"""Where a release comes from and what came of a data set, out of a ledger with several releases."""
+"""Provenance of releases and data sets, from a ledger with several releases."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from lineage.history.provenance import GRAPH_KINDS, graph
 from lineage.ledger import Ledger
 from lineage.lifecycle import State
 from lineage.settings import Settings
-from tests.support.ledger_service import open_story
-from tests.support.sample_facts import MODEL, OPERATOR, Hand, Teller, digest
+from tests.support.ledger_service import open_service
+from tests.support.sample_facts import MODEL, OPERATOR, FactWriter, ManualClock, digest
 
 Json = dict[str, Any]
 FIRST, SECOND = f"{MODEL}@1", f"{MODEL}@2"
@@ -20,31 +20,31 @@ SHARED, LATER = digest("data"), digest("later data")
 
 
 @pytest.fixture
-def told(teller: Teller) -> Teller:
+def told(writer: FactWriter) -> FactWriter:
     """Two champions of a model, each on its own data set, a rollback, four segments; a candidate of another model."""
-    teller.say("DatasetPinned", digest=SHARED, version=3)
-    teller.champion()
-    seal(teller, "one", {FIRST: 60})
-    request = teller.say("RetrainRequested", None, OPERATOR, why="drift")["seq"]
-    pinned = teller.say("DatasetPinned", digest=LATER, version=4)["data"]
+    writer.record("DatasetPinned", digest=SHARED, version=3)
+    writer.champion()
+    seal(writer, "one", {FIRST: 60})
+    request = writer.record("RetrainRequested", None, OPERATOR, why="drift")["seq"]
+    pinned = writer.record("DatasetPinned", digest=LATER, version=4)["data"]
     dataset = {name: pinned[name] for name in ("uri", "version", "digest")}
-    second = teller.train(dataset=dataset, request=request, author="scientist")
-    teller.check(second)
-    teller.say("CandidateValidated", second, report_digest=digest("second report"))
-    teller.say("ReleaseRegistered", second, digest=teller.digest(second))
-    teller.canary(second)
-    seal(teller, "two", {FIRST: 50, second: 10})
-    teller.promote(teller.rollout(teller.approve(teller.to_review(second))))
-    seal(teller, "three", {second: 70})
-    teller.say("RollbackOrdered", second, OPERATOR, to=FIRST)
-    seal(teller, "four", {FIRST: 5})
-    Teller(teller.ledger, "other").bring(State.VALIDATED)
-    return teller
+    second = writer.train(dataset=dataset, request=request, author="scientist")
+    writer.check(second)
+    writer.record("CandidateValidated", second, report_digest=digest("second report"))
+    writer.record("ReleaseRegistered", second, digest=writer.digest(second))
+    writer.canary(second)
+    seal(writer, "two", {FIRST: 50, second: 10})
+    writer.promote(writer.rollout(writer.approve(writer.to_review(second))))
+    seal(writer, "three", {second: 70})
+    writer.record("RollbackOrdered", second, OPERATOR, to=FIRST)
+    seal(writer, "four", {FIRST: 5})
+    FactWriter(writer.ledger, "other").bring(State.VALIDATED)
+    return writer
 
 
-def seal(teller: Teller, name: str, releases: dict[str, int]) -> None:
-    uri = f"decisions/{teller.model}/{name}.parquet"
-    teller.say(
+def seal(writer: FactWriter, name: str, releases: dict[str, int]) -> None:
+    uri = f"decisions/{writer.model}/{name}.parquet"
+    writer.record(
         "DecisionsSealed", segment=name, uri=uri, digest=digest(name), rows=sum(releases.values()), releases=releases
     )
 
@@ -63,7 +63,7 @@ def segments(found: Json) -> set[str]:
     return {node["id"].rpartition("/")[2] for node in of_kind(found, "segment")}
 
 
-def test_a_release_leads_back_to_its_data_and_on_to_its_decisions(told: Teller) -> None:
+def test_a_release_leads_back_to_its_data_and_on_to_its_decisions(told: FactWriter) -> None:
     found = graph(told.ledger.records, release=SECOND)
     assert [node["id"] for node in of_kind(found, "release")] == [f"release:{SECOND}"]
     assert [node["digest"] for node in of_kind(found, "dataset")] == [LATER]
@@ -83,7 +83,7 @@ def test_a_release_leads_back_to_its_data_and_on_to_its_decisions(told: Teller) 
     }
 
 
-def test_what_came_of_a_data_set(told: Teller) -> None:
+def test_what_came_of_a_data_set(told: FactWriter) -> None:
     found = graph(told.ledger.records, dataset_digest=SHARED)
     assert {node["id"] for node in of_kind(found, "release")} == {f"release:{FIRST}", "release:other@1"}
     assert segments(found) == {"one", "two", "four"}
@@ -94,7 +94,7 @@ def test_what_came_of_a_data_set(told: Teller) -> None:
     assert len(of_kind(later, "request")) == 1
 
 
-def test_all_of_a_model(told: Teller) -> None:
+def test_all_of_a_model(told: FactWriter) -> None:
     found = graph(told.ledger.records, model=MODEL)
     assert {node["model"] for node in found["nodes"]} == {MODEL}
     assert len(of_kind(found, "release")) == 2
@@ -103,7 +103,7 @@ def test_all_of_a_model(told: Teller) -> None:
     assert len(both) == 2, "two releases answered in it"
 
 
-def test_nodes_say_where_they_stand_on_record(told: Teller) -> None:
+def test_nodes_say_where_they_stand_on_record(told: FactWriter) -> None:
     records = told.ledger.records
     kinds = {
         "dataset": "DatasetPinned",
@@ -131,23 +131,23 @@ def test_nodes_say_where_they_stand_on_record(told: Teller) -> None:
 
 
 @pytest.mark.parametrize("state", list(State))
-def test_a_release_says_its_state(state: State, teller: Teller, ledger: Ledger) -> None:
-    release = teller.bring(state)
+def test_a_release_says_its_state(state: State, writer: FactWriter, ledger: Ledger) -> None:
+    release = writer.bring(state)
     found = graph(ledger.records, model=MODEL)
     states = {node["label"]: node["state"] for node in of_kind(found, "release")}
     assert states == {name: str(view.state) for name, view in ledger.state.releases.items()}
     assert graph(ledger.records, release=release)["edges"]
 
 
-def test_how_a_rollout_ended_is_told(told: Teller) -> None:
+def test_how_a_rollout_ended_is_told(told: FactWriter) -> None:
     labels = {node["id"]: node["label"] for node in graph(told.ledger.records, model=MODEL)["nodes"]}
     ends = [label for name, label in labels.items() if name.startswith(("rollout", "rollback"))]
     assert ends == ["promoted, all traffic", "promoted, all traffic", f"rolled back to {FIRST} by operator"]
-    told.say("CanaryAborted", told.canary(told.register()), why="harm was seen")
+    told.record("CanaryAborted", told.canary(told.register()), why="harm was seen")
     assert "aborted: harm was seen" in [n["label"] for n in graph(told.ledger.records, model=MODEL)["nodes"]]
 
 
-def test_many_segments_are_counted_and_none_is_left_out(told: Teller) -> None:
+def test_many_segments_are_counted_and_none_is_left_out(told: FactWriter) -> None:
     for number in range(5):
         seal(told, f"more-{number}", {FIRST: 10})
     found = graph(told.ledger.records, release=FIRST, most_segments=2)
@@ -158,29 +158,29 @@ def test_many_segments_are_counted_and_none_is_left_out(told: Teller) -> None:
     assert of_kind(graph(told.ledger.records, release=FIRST, most_segments=0), "segments")[0]["count"] == 8
 
 
-def test_a_baseline_that_answered_without_a_rollout_is_shown_too(teller: Teller) -> None:
-    release = teller.register()
-    seal(teller, "early", {release: 3})
-    found = graph(teller.ledger.records, release=release)
+def test_a_baseline_that_answered_without_a_rollout_is_shown_too(writer: FactWriter) -> None:
+    release = writer.register()
+    seal(writer, "early", {release: 3})
+    found = graph(writer.ledger.records, release=release)
     assert ("release", "answered_in", "segment") in steps(found)
 
 
-def test_bytes_that_two_runs_made_lead_back_to_both(teller: Teller) -> None:
-    teller.train(digest=digest("same"))
-    teller.train(digest=digest("same"))
-    found = graph(teller.ledger.records, release=FIRST)
+def test_bytes_that_two_runs_made_lead_back_to_both(writer: FactWriter) -> None:
+    writer.train(digest=digest("same"))
+    writer.train(digest=digest("same"))
+    found = graph(writer.ledger.records, release=FIRST)
     assert len(of_kind(found, "run")) == 2
     assert [node["id"] for node in of_kind(found, "release")] == [f"release:{FIRST}"]
 
 
-def test_some_records_are_enough(told: Teller) -> None:
+def test_some_records_are_enough(told: FactWriter) -> None:
     records = told.ledger.records
     few = records.find(kinds=GRAPH_KINDS, model=MODEL).records
     assert graph(few, release=SECOND) == graph(records, release=SECOND)
     assert len(few) < len(records)
 
 
-def test_what_is_not_on_record_is_named(told: Teller) -> None:
+def test_what_is_not_on_record_is_named(told: FactWriter) -> None:
     for asked, field in (
         ({"release": f"{MODEL}@9"}, "release"),
         ({"dataset_digest": digest("no data")}, "dataset"),
@@ -195,33 +195,33 @@ def test_what_is_not_on_record_is_named(told: Teller) -> None:
 
 
 def test_what_takes_too_long_to_read_is_refused(
-    settings: Settings, clock: Hand, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lineage.service.history._MOST_RECORDS", 12)
-    with open_story(settings, clock) as story:
-        story.teller.champion()
-        Teller(story.context.ledger, "other").train()
-        assert story.get(f"provenance?release={FIRST}").status_code == 200
-        answer = story.get(f"provenance?dataset={SHARED}")
+    with open_service(settings, clock) as service:
+        service.writer.champion()
+        FactWriter(service.context.ledger, "other").train()
+        assert service.get(f"provenance?release={FIRST}").status_code == 200
+        answer = service.get(f"provenance?dataset={SHARED}")
         assert (answer.status_code, answer.json()["field"]) == (422, "dataset")
 
 
-def test_the_service_tells_it(settings: Settings, clock: Hand) -> None:
-    with open_story(settings, clock) as story:
-        story.teller.champion()
-        Teller(story.context.ledger, "other").bring(State.VALIDATED)
-        records = story.context.ledger.records
+def test_the_service_tells_it(settings: Settings, clock: ManualClock) -> None:
+    with open_service(settings, clock) as service:
+        service.writer.champion()
+        FactWriter(service.context.ledger, "other").bring(State.VALIDATED)
+        records = service.context.ledger.records
         for query, asked in (
             (f"release={FIRST}", {"release": FIRST}),
             (f"dataset={SHARED}", {"dataset_digest": SHARED}),
             ("model=other", {"model": "other"}),
         ):
-            answer = story.get(f"provenance?{query}")
+            answer = service.get(f"provenance?{query}")
             assert answer.status_code == 200, answer.text
             assert answer.json() == graph(records, **asked)
         for query, status in (("model=nobody", 404), ("dataset=x", 404), ("release=x@1", 404), ("", 422)):
-            answer = story.get(f"provenance?{query}")
+            answer = service.get(f"provenance?{query}")
             assert (answer.status_code, bool(answer.json()["error"])) == (status, True)
-        assert story.get(f"provenance?release={FIRST}&model={MODEL}").status_code == 422
-        assert story.get("provenance?model=other", who="client").status_code == 403
-        assert story.http.get("/v1/provenance?model=other").status_code == 401
+        assert service.get(f"provenance?release={FIRST}&model={MODEL}").status_code == 422
+        assert service.get("provenance?model=other", who="client").status_code == 403
+        assert service.http.get("/v1/provenance?model=other").status_code == 401

@@ -1,4 +1,4 @@
-"""Group commit: everybody is answered, in the order asked, and many share one flush."""
+"""Group commit: every caller is answered, in order of arrival, and many share one flush."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records by number and by what they are about, whether they are in memory or on disk only."""
+"""The index: records by number and by subject, whether in memory or only on disk."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ import pytest
 from lineage.ledger import Ledger
 from lineage.log import index as module
 from lineage.log.index import Records
-from tests.support.sample_facts import CONTROLLER, Teller
+from tests.support.sample_facts import CONTROLLER, FactWriter
 
 
 @pytest.fixture
-def told(teller: Teller, monkeypatch: pytest.MonkeyPatch) -> Records:
+def told(writer: FactWriter, monkeypatch: pytest.MonkeyPatch) -> Records:
     """Two hundred records of three models, of which only the newest few are kept in memory."""
     monkeypatch.setattr(module, "_RECENT", 5)
     rng = random.Random(3)
-    tellers = [teller, *(Teller(teller.ledger, name) for name in ("card-fraud", "fx-signal"))]
+    tellers = [writer, *(FactWriter(writer.ledger, name) for name in ("card-fraud", "fx-signal"))]
     for one in tellers:
         one.train()
-    while len(teller.ledger.records) < 200:
+    while len(writer.ledger.records) < 200:
         one = rng.choice(tellers)
-        one.say(rng.choice(["AlertRaised", "DriftMeasured"]), None, CONTROLLER, None)
-    return teller.ledger.records
+        one.record(rng.choice(["AlertRaised", "DriftMeasured"]), None, CONTROLLER, None)
+    return writer.ledger.records
 
 
 def plain(records: Records, **wanted: Any) -> list[int]:
@@ -82,10 +82,10 @@ def test_behind_the_end_there_is_nothing_to_find(told: Records) -> None:
 
 
 def test_what_was_found_before_growing_stays_right(ledger: Ledger) -> None:
-    teller = Teller(ledger)
-    teller.train()
-    before = ledger.records.numbers(model=teller.model)
+    writer = FactWriter(ledger)
+    writer.train()
+    before = ledger.records.numbers(model=writer.model)
     for _ in range(1_100):  # beyond what the columns begin with
-        teller.say("AlertRaised")
+        writer.record("AlertRaised")
     assert list(before) == [0]
-    assert ledger.records.find(model=teller.model).total == 1_101
+    assert ledger.records.find(model=writer.model).total == 1_101

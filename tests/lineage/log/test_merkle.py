@@ -1,4 +1,4 @@
-"""The Merkle tree is RFC 9162's: known roots, proofs that hold and proofs that must not."""
+"""The Merkle tree of RFC 9162: published roots, proofs that must hold and proofs that must not."""
 
 from __future__ import annotations
 

@@ -17,14 +17,14 @@ from lineage.log.reader import CHECKPOINT, OLD_HEAD, segments
 from lineage.log.signing_key import signer_at
 from lineage.settings import Settings
 from lineage.verify import verify_ledger
-from tests.support.sample_facts import Hand, Teller
+from tests.support.sample_facts import FactWriter, ManualClock
 
 
 @pytest.fixture
 def old(settings: Settings, quick: None) -> Settings:
     """A home whose log was written by the first version: links by plain SHA-256, a head, no checkpoint."""
-    ledger = Ledger(settings.log_folder, clock=Hand())
-    Teller(ledger).bring(State.REJECTED)
+    ledger = Ledger(settings.log_folder, clock=ManualClock())
+    FactWriter(ledger).bring(State.REJECTED)
     ledger.close()
     prev, lines = "0" * 64, []
     for line in segments(settings.log_folder)[0].read_bytes().splitlines():
@@ -40,7 +40,7 @@ def old(settings: Settings, quick: None) -> Settings:
 
 
 def reopened(settings: Settings) -> Ledger:
-    return Ledger(settings.log_folder, clock=Hand(), signer=signer_at(settings.log_key))
+    return Ledger(settings.log_folder, clock=ManualClock(), signer=signer_at(settings.log_key))
 
 
 def test_it_is_verified_as_it_is(old: Settings) -> None:
@@ -50,7 +50,7 @@ def test_it_is_verified_as_it_is(old: Settings) -> None:
 def test_it_is_continued_and_verified_as_a_whole(old: Settings) -> None:
     before = len(segments(old.log_folder)[0].read_bytes().splitlines())
     ledger = reopened(old)
-    Teller(ledger).say("AlertRaised")
+    FactWriter(ledger).record("AlertRaised")
     ledger.close()
     assert not (old.log_folder / OLD_HEAD).exists()
     assert (old.log_folder / CHECKPOINT).exists()
@@ -95,7 +95,7 @@ def test_a_cut_end_and_a_missing_head_are_told(old: Settings) -> None:
 
 def test_nobody_goes_back_to_the_first_format(old: Settings) -> None:
     ledger = reopened(old)
-    Teller(ledger).say("AlertRaised")
+    FactWriter(ledger).record("AlertRaised")
     ledger.close()
     lines = segments(old.log_folder)[0].read_bytes().splitlines()
     (old.log_folder / CHECKPOINT).unlink()

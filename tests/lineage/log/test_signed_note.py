@@ -1,4 +1,4 @@
-"""Signed notes and checkpoints: what is signed holds, and nothing near it does."""
+"""Signed notes and checkpoints: what was signed verifies, and any variation of it fails."""
 
 from __future__ import annotations
 

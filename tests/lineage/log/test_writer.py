@@ -1,4 +1,4 @@
-"""The log: what it acknowledged is there after any crash, and what it could not store it says."""
+"""The log: acknowledged records survive any crash, and records that were not stored are reported."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lineage.log.merkle import leaf_hash
 from lineage.log.reader import CHECKPOINT, ZERO, lines, segments
 from lineage.log.writer import Log
 from lineage.rules.draft import Draft
-from tests.support.sample_facts import MODEL, TRAINER, Teller, sample
+from tests.support.sample_facts import MODEL, TRAINER, FactWriter, sample
 
 
 def envelope(data: dict[str, Any]) -> dict[str, Any]:
@@ -127,8 +127,8 @@ def test_the_chain_is_what_it_says(tmp_path: Path, quick: None) -> None:
 
 def test_a_failed_flush_stops_all_acknowledging_until_reopened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ledger = Ledger(tmp_path)
-    teller = Teller(ledger)
-    teller.train()
+    writer = FactWriter(ledger)
+    writer.train()
     real, calls = os.fdatasync, []
 
     def failing(descriptor: int) -> None:
@@ -140,13 +140,13 @@ def test_a_failed_flush_stops_all_acknowledging_until_reopened(tmp_path: Path, m
     monkeypatch.setattr(os, "fdatasync", failing)
     for _ in range(3):
         with pytest.raises(UnavailableError):
-            teller.train()
+            writer.train()
     assert len(calls) == 1, "it is not tried again"
     assert len(ledger.records) == ledger.state.seq == 1
     ledger.close()
     again = Ledger(tmp_path)
     assert len(again.records) == 1
-    assert Teller(again).train() == f"{MODEL}@2"
+    assert FactWriter(again).train() == f"{MODEL}@2"
     again.close()
 
 
@@ -231,7 +231,7 @@ def test_a_second_ledger_is_refused_here_and_from_another_process(tmp_path: Path
 
 def test_a_ledger_that_cannot_open_lets_the_folder_go(tmp_path: Path, quick: None) -> None:
     ledger = Ledger(tmp_path)
-    Teller(ledger).train()
+    FactWriter(ledger).train()
     ledger.close()
     path = segments(tmp_path)[0]
     path.write_bytes(path.read_bytes().replace(b"scientist", b"Scientist"))
@@ -249,7 +249,7 @@ def test_what_json_cannot_say_is_refused_and_nothing_is_written(data: dict[str, 
     with pytest.raises(InvalidError):
         ledger.append(draft)
     assert ledger.records == []
-    assert Teller(ledger).train() == f"{MODEL}@1"
+    assert FactWriter(ledger).train() == f"{MODEL}@1"
 
 
 def test_the_same_key_gives_the_same_record_also_after_reopening(settings: Any, quick: None) -> None:

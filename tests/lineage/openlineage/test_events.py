@@ -1,4 +1,4 @@
-"""Facts as OpenLineage events: well formed, told from the past only, and naming nobody but the author of a model."""
+"""Facts as OpenLineage events: valid, built from earlier records only, with no name but the author's."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lineage.ledger import Ledger
 from lineage.lifecycle import State
 from lineage.openlineage.events import NAMESPACE, Event, Translator, encode
 from lineage.settings import Settings
-from tests.support.sample_facts import MODEL, SAMPLES, VALIDATOR, Hand, Teller, record_of, sample
+from tests.support.sample_facts import MODEL, SAMPLES, VALIDATOR, FactWriter, ManualClock, record_of, sample
 from validators.check import Finding
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "support" / "assets" / "openlineage-2-0-2.json").read_text())
@@ -104,21 +104,21 @@ def strings(value: Any) -> Iterator[str]:
 
 
 @pytest.fixture
-def journey(teller: Teller, clock: Hand) -> Callable[[State], list[Event]]:
+def journey(writer: FactWriter, clock: ManualClock) -> Callable[[State], list[Event]]:
     """A requested training whose release comes to a state, its decisions and what was measured of them."""
 
     def tell(state: State) -> list[Event]:
-        request = teller.say("RetrainRequested")["seq"]
+        request = writer.record("RetrainRequested")["seq"]
         clock.later(seconds=1)
-        teller.say("JobStarted", request=request)
+        writer.record("JobStarted", request=request)
         clock.later(seconds=1)
-        teller.say("DatasetPinned")
+        writer.record("DatasetPinned")
         clock.later(seconds=12)
-        teller.bring(state)
-        teller.say("JobFinished", request=request, status="succeeded", message="done")
+        writer.bring(state)
+        writer.record("JobFinished", request=request, status="succeeded", message="done")
         for kind in ("DecisionsSealed", "DriftMeasured", "FairnessMeasured"):
-            teller.say(kind)
-        return told(teller.ledger)
+            writer.record(kind)
+        return told(writer.ledger)
 
     return tell
 
@@ -143,7 +143,7 @@ def test_every_run_starts_once_and_ends_at_most_once(state: State, journey: Call
 
 @each_state
 def test_a_record_is_told_from_those_before_it_and_always_the_same(
-    state: State, journey: Callable[[State], list[Event]], ledger: Ledger, settings: Settings, clock: Hand
+    state: State, journey: Callable[[State], list[Event]], ledger: Ledger, settings: Settings, clock: ManualClock
 ) -> None:
     live: list[bytes] = []
     translator = Translator(ledger.records)
@@ -159,21 +159,21 @@ def test_a_record_is_told_from_those_before_it_and_always_the_same(
 
 def test_which_facts_are_told(ledger: Ledger) -> None:
     translator = Translator(ledger.records)
-    Teller(ledger).say("RetrainRequested")
+    FactWriter(ledger).record("RetrainRequested")
     told_of = {kind for kind in SAMPLES if translator.events(record_of(kind) | {"seq": 2})}
     assert told_of == TOLD, "what is about people, accounts and subjects stays here"
 
 
 def test_run_ids_are_of_this_ledger_and_namespace_and_never_change(ledger: Ledger, tmp_path: Path) -> None:
-    Teller(ledger).champion()
+    FactWriter(ledger).champion()
     ids = set(runs(told(ledger)))
     assert {UUID(run).version for run in ids} == {5}
     assert ids == set(runs(told(ledger)))
     assert not ids & set(runs(told(ledger, "elsewhere")))
-    clock = Hand()
+    clock = ManualClock()
     clock.later(microseconds=1)
     other = Ledger(tmp_path / "other", clock=clock)
-    Teller(other).champion()
+    FactWriter(other).champion()
     assert not ids & set(runs(told(other)))
     other.close()
 
@@ -199,24 +199,24 @@ def test_a_training_leads_from_the_pinned_data_to_the_model(journey: Callable[[S
     assert completed["job"]["facets"]["ownership"]["owners"] == [{"name": "user:scientist", "type": "AUTHOR"}]
 
 
-def test_training_and_validation_are_children_of_the_run_that_answers_the_request(teller: Teller) -> None:
-    request = teller.say("RetrainRequested")["seq"]
-    teller.say("JobStarted", request=request)
-    release = teller.train(request=request)
-    teller.check(release)
-    events = told(teller.ledger)
+def test_training_and_validation_are_children_of_the_run_that_answers_the_request(writer: FactWriter) -> None:
+    request = writer.record("RetrainRequested")["seq"]
+    writer.record("JobStarted", request=request)
+    release = writer.train(request=request)
+    writer.check(release)
+    events = told(writer.ledger)
     (retrain,) = of_job(events, "retrain")
-    assert retrain["run"]["facets"]["nominalTime"]["nominalStartTime"] == teller.ledger.records[0]["at"]
+    assert retrain["run"]["facets"]["nominalTime"]["nominalStartTime"] == writer.ledger.records[0]["at"]
     for event in of_job(events, "train") + of_job(events, "validate"):
         parent = event["run"]["facets"]["parent"]
         assert parent["run"] == {"runId": retrain["run"]["runId"]}
         assert parent["job"] == {"namespace": NAMESPACE, "name": f"{MODEL}.retrain"}
 
 
-def test_data_pinned_by_another_training_of_the_model_is_not_taken_for_this_ones(teller: Teller) -> None:
-    teller.say("DatasetPinned", version=9, rows=1, digest="sha256:other")
-    teller.train()
-    started, completed = of_job(told(teller.ledger), "train")
+def test_data_pinned_by_another_training_of_the_model_is_not_taken_for_this_ones(writer: FactWriter) -> None:
+    writer.record("DatasetPinned", version=9, rows=1, digest="sha256:other")
+    writer.train()
+    started, completed = of_job(told(writer.ledger), "train")
     assert started["eventTime"] == completed["eventTime"]
     (source,) = completed["inputs"]
     assert source["facets"]["version"]["datasetVersion"] == "3"
@@ -236,9 +236,9 @@ def test_data_pinned_by_another_training_of_the_model_is_not_taken_for_this_ones
         ("https://user:secret@host/a", ("https://host", "a")),
     ],
 )
-def test_data_is_named_by_where_it_lies(uri: str, name: tuple[str, str], teller: Teller) -> None:
-    teller.say("DatasetPinned", uri=uri)
-    (event,) = told(teller.ledger)
+def test_data_is_named_by_where_it_lies(uri: str, name: tuple[str, str], writer: FactWriter) -> None:
+    writer.record("DatasetPinned", uri=uri)
+    (event,) = told(writer.ledger)
     assert (event["dataset"]["namespace"], event["dataset"]["name"]) == name
 
 
@@ -250,14 +250,14 @@ def test_the_same_data_has_the_same_name_whichever_fact_speaks_of_it(journey: Ca
         assert (event["inputs"][0]["namespace"], event["inputs"][0]["name"]) == (pinned["namespace"], pinned["name"])
 
 
-def test_a_validation_ends_with_everything_that_was_checked(teller: Teller) -> None:
-    release = teller.train()
+def test_a_validation_ends_with_everything_that_was_checked(writer: FactWriter) -> None:
+    release = writer.train()
     found = Finding("difference of AUC", 0.02, 0.0, ">=", True, 900, "enough")
     missed = Finding("ratio of groups", 0.7, 0.8, ">=", False, 900, "too little")
-    teller.say("CheckCompleted", release, check="beats_baseline", findings=[found.to_dict()])
-    teller.say("CheckCompleted", release, check="group_fairness", status="fail", findings=[missed.to_dict()])
-    teller.say("CandidateRejected", release)
-    events = of_job(told(teller.ledger), "validate")
+    writer.record("CheckCompleted", release, check="beats_baseline", findings=[found.to_dict()])
+    writer.record("CheckCompleted", release, check="group_fairness", status="fail", findings=[missed.to_dict()])
+    writer.record("CandidateRejected", release)
+    events = of_job(told(writer.ledger), "validate")
     assert states(events) == ["START", "RUNNING", "FAIL"]
     lines = assertions(events[-1]["inputs"][0])
     assert [(line["assertion"], line["success"]) for line in lines] == [
@@ -271,28 +271,28 @@ def test_a_validation_ends_with_everything_that_was_checked(teller: Teller) -> N
     assert events[-1]["outputs"][0]["name"] == f"{MODEL}.report"
 
 
-def test_what_could_not_be_evaluated_is_no_success(teller: Teller) -> None:
-    release = teller.train()
-    teller.say("CheckCompleted", release, status="not_evaluated", findings=[])
-    (event,) = of_job(told(teller.ledger), "validate")
+def test_what_could_not_be_evaluated_is_no_success(writer: FactWriter) -> None:
+    release = writer.train()
+    writer.record("CheckCompleted", release, status="not_evaluated", findings=[])
+    (event,) = of_job(told(writer.ledger), "validate")
     (line,) = assertions(event["inputs"][0])
     assert (line["success"], line["actual"]) == (False, "not_evaluated")
 
 
-def test_a_rejection_without_any_check_still_starts_its_run(teller: Teller) -> None:
-    release = teller.train()
-    teller.say("CandidateRejected", release, failed=["no checks"])
-    assert states(of_job(told(teller.ledger), "validate")) == ["START", "FAIL"]
+def test_a_rejection_without_any_check_still_starts_its_run(writer: FactWriter) -> None:
+    release = writer.train()
+    writer.record("CandidateRejected", release, failed=["no checks"])
+    assert states(of_job(told(writer.ledger), "validate")) == ["START", "FAIL"]
 
 
 @pytest.mark.parametrize(("status", "state"), [("failed", "FAIL"), ("stopped", "ABORT")])
-def test_a_job_that_ends_early_ends_the_validation_it_was_in(status: str, state: str, teller: Teller) -> None:
-    request = teller.say("RetrainRequested")["seq"]
-    teller.say("JobStarted", request=request)
-    release = teller.train(request=request)
-    teller.say("CheckCompleted", release, check="beats_baseline")
-    teller.say("JobFinished", request=request, status=status, message="x" * 9_000 + " out of memory")
-    events = told(teller.ledger)
+def test_a_job_that_ends_early_ends_the_validation_it_was_in(status: str, state: str, writer: FactWriter) -> None:
+    request = writer.record("RetrainRequested")["seq"]
+    writer.record("JobStarted", request=request)
+    release = writer.train(request=request)
+    writer.record("CheckCompleted", release, check="beats_baseline")
+    writer.record("JobFinished", request=request, status=status, message="x" * 9_000 + " out of memory")
+    events = told(writer.ledger)
     for job in ("validate", "retrain"):
         last = of_job(events, job)[-1]
         assert last["eventType"] == state
@@ -301,23 +301,23 @@ def test_a_job_that_ends_early_ends_the_validation_it_was_in(status: str, state:
         assert len(message) == 2_000
 
 
-def test_a_job_that_fails_before_or_after_its_validation_ends_only_itself(teller: Teller) -> None:
-    request = teller.say("RetrainRequested")["seq"]
-    teller.say("JobStarted", request=request)
-    teller.say("JobFinished", request=request)
-    assert states(told(teller.ledger)) == ["START", "FAIL"]
-    request = teller.say("RetrainRequested")["seq"]
-    teller.say("JobStarted", request=request)
-    release = teller.train(request=request)
-    teller.check(release)
-    teller.say("CandidateValidated", release)
-    teller.say("JobFinished", request=request)
-    assert states(of_job(told(teller.ledger), "validate")) == ["START", "RUNNING", "COMPLETE"]
+def test_a_job_that_fails_before_or_after_its_validation_ends_only_itself(writer: FactWriter) -> None:
+    request = writer.record("RetrainRequested")["seq"]
+    writer.record("JobStarted", request=request)
+    writer.record("JobFinished", request=request)
+    assert states(told(writer.ledger)) == ["START", "FAIL"]
+    request = writer.record("RetrainRequested")["seq"]
+    writer.record("JobStarted", request=request)
+    release = writer.train(request=request)
+    writer.check(release)
+    writer.record("CandidateValidated", release)
+    writer.record("JobFinished", request=request)
+    assert states(of_job(told(writer.ledger), "validate")) == ["START", "RUNNING", "COMPLETE"]
 
 
-def test_a_promotion_leads_from_the_model_to_its_route(teller: Teller) -> None:
-    teller.champion()
-    events = of_job(told(teller.ledger), "rollout")
+def test_a_promotion_leads_from_the_model_to_its_route(writer: FactWriter) -> None:
+    writer.champion()
+    events = of_job(told(writer.ledger), "rollout")
     assert states(events) == ["START", "RUNNING", "RUNNING", "RUNNING", "COMPLETE"]
     assert [tags(event["run"]["facets"]).get("share") for event in events] == ["0.1", "0.25", "0.5", "1.0", None]
     last = events[-1]
@@ -330,22 +330,22 @@ def test_a_promotion_leads_from_the_model_to_its_route(teller: Teller) -> None:
     assert all("version" not in event["outputs"][0]["facets"] for event in events[:-1]), "it does not have it all yet"
 
 
-def test_a_canary_ends_with_the_reason_of_the_judge_and_a_review_without_that_of_the_person(teller: Teller) -> None:
-    teller.bring(State.QUARANTINED)
-    release = teller.bring(State.REVIEW)
-    teller.say("ReviewDecided", release, VALIDATOR, "I know her", decision="reject", digest=teller.digest(release))
-    aborted, rejected = [event for event in of_job(told(teller.ledger), "rollout") if event["eventType"] == "ABORT"]
+def test_a_canary_ends_with_the_reason_of_the_judge_and_a_review_without_that_of_the_person(writer: FactWriter) -> None:
+    writer.bring(State.QUARANTINED)
+    release = writer.bring(State.REVIEW)
+    writer.record("ReviewDecided", release, VALIDATOR, "I know her", decision="reject", digest=writer.digest(release))
+    aborted, rejected = [event for event in of_job(told(writer.ledger), "rollout") if event["eventType"] == "ABORT"]
     assert aborted["run"]["facets"]["errorMessage"]["message"] == "twice the wrong decisions"
     assert rejected["run"]["facets"]["errorMessage"]["message"] == "rejected in review"
 
 
-def test_a_rollback_gives_the_route_to_who_takes_over(teller: Teller) -> None:
-    first = teller.champion()
-    second = teller.champion()
-    teller.say("RollbackOrdered", second, to=first)
-    teller.say("ReleaseRolledBack", second, to=first)
-    teller.say("ChampionReinstated", first)
-    events = told(teller.ledger)
+def test_a_rollback_gives_the_route_to_who_takes_over(writer: FactWriter) -> None:
+    first = writer.champion()
+    second = writer.champion()
+    writer.record("RollbackOrdered", second, to=first)
+    writer.record("ReleaseRolledBack", second, to=first)
+    writer.record("ChampionReinstated", first)
+    events = told(writer.ledger)
     ordered, done = of_job(events, "rollback")
     assert states([ordered, done]) == ["START", "COMPLETE"]
     for event in (ordered, done):
@@ -356,9 +356,9 @@ def test_a_rollback_gives_the_route_to_who_takes_over(teller: Teller) -> None:
     assert assertions(shown["inputs"][0])[0]["success"] is True
 
 
-def test_a_segment_counts_all_its_rows_and_says_who_answered(teller: Teller) -> None:
-    teller.say("DecisionsSealed", rows=7, outcomes=2, releases={f"{MODEL}@1": 4, f"{MODEL}@2": 3})
-    _, event = told(teller.ledger)
+def test_a_segment_counts_all_its_rows_and_says_who_answered(writer: FactWriter) -> None:
+    writer.record("DecisionsSealed", rows=7, outcomes=2, releases={f"{MODEL}@1": 4, f"{MODEL}@2": 3})
+    _, event = told(writer.ledger)
     assert (
         event["outputs"][0]["outputFacets"]["outputStatistics"] | {"rowCount": 9, "fileCount": 1}
         == (event["outputs"][0]["outputFacets"]["outputStatistics"])
@@ -372,34 +372,34 @@ def test_a_segment_counts_all_its_rows_and_says_who_answered(teller: Teller) -> 
     assert (span["nominalStartTime"], span["nominalEndTime"]) == (sample("DecisionsSealed")["from"],) * 2
 
 
-def test_a_segment_of_outcomes_only_was_answered_by_nobody(teller: Teller) -> None:
-    teller.say("DecisionsSealed", rows=0, outcomes=2, releases={})
-    assert [dataset["name"] for dataset in told(teller.ledger)[1]["inputs"]] == [f"{MODEL}.route"]
+def test_a_segment_of_outcomes_only_was_answered_by_nobody(writer: FactWriter) -> None:
+    writer.record("DecisionsSealed", rows=0, outcomes=2, releases={})
+    assert [dataset["name"] for dataset in told(writer.ledger)[1]["inputs"]] == [f"{MODEL}.route"]
 
 
-def test_drift_is_told_by_feature_and_too_little_data_is_no_success(teller: Teller) -> None:
-    teller.say("DriftMeasured")
-    teller.say("DriftMeasured", verdict="not_enough_data", features=[], share_drifted=None)
-    drifted, unknown = (event for event in told(teller.ledger) if event["eventType"] == "COMPLETE")
+def test_drift_is_told_by_feature_and_too_little_data_is_no_success(writer: FactWriter) -> None:
+    writer.record("DriftMeasured")
+    writer.record("DriftMeasured", verdict="not_enough_data", features=[], share_drifted=None)
+    drifted, unknown = (event for event in told(writer.ledger) if event["eventType"] == "COMPLETE")
     whole, feature = assertions(drifted["inputs"][0])
     assert feature | {"column": "PAY_0", "success": False, "expected": "PSI < 0.1", "actual": "0.4"} == feature
     assert whole["success"] is False
     assert [line["success"] for line in assertions(unknown["inputs"][0])] == [False]
 
 
-def test_fairness_of_live_decisions_is_told_and_that_of_a_candidate_is_left_to_its_checks(teller: Teller) -> None:
-    teller.say("FairnessMeasured", stage="validation")
-    assert told(teller.ledger) == []
-    teller.say("FairnessMeasured")
-    line = assertions(told(teller.ledger)[0]["inputs"][0])[0]
+def test_fairness_of_live_decisions_is_told_and_that_of_a_candidate_is_left_to_its_checks(writer: FactWriter) -> None:
+    writer.record("FairnessMeasured", stage="validation")
+    assert told(writer.ledger) == []
+    writer.record("FairnessMeasured")
+    line = assertions(told(writer.ledger)[0]["inputs"][0])[0]
     assert line | {"assertion": "fairness", "column": "SEX", "success": True, "expected": "ratio >= 0.8"} == line
 
 
-def test_no_reason_and_no_name_but_the_authors_leaves(teller: Teller) -> None:
-    teller.bring(State.ROLLED_BACK)
-    teller.bring(State.REVIEW)
-    assert {record["reason"] for record in teller.ledger.records} == {"because"}
-    words = set(strings(told(teller.ledger)))
+def test_no_reason_and_no_name_but_the_authors_leaves(writer: FactWriter) -> None:
+    writer.bring(State.ROLLED_BACK)
+    writer.bring(State.REVIEW)
+    assert {record["reason"] for record in writer.ledger.records} == {"because"}
+    words = set(strings(told(writer.ledger)))
     assert not [word for word in words if "because" in word]
     assert not words & {"operator", "validator", "controller", "trainer"}
     assert "user:scientist" in words

@@ -1,4 +1,4 @@
-"""Delivery to receivers that are well, away, shut, slow or broken: in order, nothing lost, nobody held up."""
+"""Delivery to receivers that are healthy, absent, slow or broken: in order, without loss, without blocking."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from lineage.log.index import Records
 from lineage.log.reader import Entry, Line
 from lineage.openlineage.events import Translator, encode
 from lineage.openlineage.outbox import FileTarget, HttpTarget, Outbox, read_receiver
-from tests.support.sample_facts import MODEL, Hand, Teller
+from tests.support.sample_facts import MODEL, FactWriter, ManualClock
 
 ROOT = Path(__file__).parents[3]
 SECONDS = 60
@@ -152,30 +152,30 @@ def dead_letters(outbox: Outbox) -> list[dict[str, Any]]:
 # What is sent, and from where
 
 
-def test_everything_is_sent_in_order_and_once(teller: Teller, receiver: Receiver, folder: Path) -> None:
+def test_everything_is_sent_in_order_and_once(writer: FactWriter, receiver: Receiver, folder: Path) -> None:
     for _ in range(8):
-        teller.champion()
-    outbox = Outbox(teller.ledger.records, folder, HttpTarget(receiver.url))
+        writer.champion()
+    outbox = Outbox(writer.ledger.records, folder, HttpTarget(receiver.url))
     drain(outbox)
-    assert receiver.bodies == all_of(teller.ledger)
+    assert receiver.bodies == all_of(writer.ledger)
     assert len(receiver.bodies) > 50, "more than one batch"
     assert {name["content-type"] for name in receiver.headers} == {"application/json"}
     state = {"url": receiver.url, "sent": len(receiver.bodies), "waiting": 0, "dead": 0}
     assert outbox.state() == state | {"failing_since": None, "why": None}
 
 
-def test_news_is_sent_while_the_ledger_goes_on(teller: Teller, receiver: Receiver, folder: Path) -> None:
-    outbox = Outbox(teller.ledger.records, folder, HttpTarget(receiver.url))
-    teller.ledger.follow(outbox.wake)
+def test_news_is_sent_while_the_ledger_goes_on(writer: FactWriter, receiver: Receiver, folder: Path) -> None:
+    outbox = Outbox(writer.ledger.records, folder, HttpTarget(receiver.url))
+    writer.ledger.follow(outbox.wake)
     with running(outbox):
         for _ in range(3):
-            before = len(all_of(teller.ledger))
-            teller.champion()
-            receiver.wait(len(all_of(teller.ledger)) - before)
-    assert receiver.bodies == all_of(teller.ledger)
+            before = len(all_of(writer.ledger))
+            writer.champion()
+            receiver.wait(len(all_of(writer.ledger)) - before)
+    assert receiver.bodies == all_of(writer.ledger)
 
 
-def test_it_sleeps_until_there_is_news(teller: Teller, receiver: Receiver, folder: Path) -> None:
+def test_it_sleeps_until_there_is_news(writer: FactWriter, receiver: Receiver, folder: Path) -> None:
     stepped: Queue[float | None] = Queue()
 
     class Counted(Outbox):
@@ -184,8 +184,8 @@ def test_it_sleeps_until_there_is_news(teller: Teller, receiver: Receiver, folde
             stepped.put(wait)
             return wait
 
-    teller.train()
-    outbox = Counted(teller.ledger.records, folder, HttpTarget(receiver.url))
+    writer.train()
+    outbox = Counted(writer.ledger.records, folder, HttpTarget(receiver.url))
     with running(outbox):
         assert stepped.get(timeout=SECONDS) is None
         outbox.wake()
@@ -193,58 +193,58 @@ def test_it_sleeps_until_there_is_news(teller: Teller, receiver: Receiver, folde
     assert stepped.qsize() <= 1, "closing may be news, nothing else was"
 
 
-def test_a_restart_goes_on_where_it_stopped(teller: Teller, receiver: Receiver, folder: Path) -> None:
-    teller.champion()
-    drain(Outbox(teller.ledger.records, folder, HttpTarget(receiver.url)))
+def test_a_restart_goes_on_where_it_stopped(writer: FactWriter, receiver: Receiver, folder: Path) -> None:
+    writer.champion()
+    drain(Outbox(writer.ledger.records, folder, HttpTarget(receiver.url)))
     sent = len(receiver.bodies)
-    outbox = Outbox(teller.ledger.records, folder, HttpTarget(receiver.url))
-    teller.champion()
+    outbox = Outbox(writer.ledger.records, folder, HttpTarget(receiver.url))
+    writer.champion()
     drain(outbox)
-    assert receiver.bodies == all_of(teller.ledger)
+    assert receiver.bodies == all_of(writer.ledger)
     assert outbox.state()["sent"] == len(receiver.bodies) > sent
 
 
 def test_a_failure_between_the_events_of_a_record_repeats_none(
-    teller: Teller, receiver: Receiver, folder: Path
+    writer: FactWriter, receiver: Receiver, folder: Path
 ) -> None:
-    teller.train()
+    writer.train()
     receiver.answer = lambda number, body: 503 if number == 2 else 201
-    assert Outbox(teller.ledger.records, folder, HttpTarget(receiver.url)).step()
-    drain(Outbox(teller.ledger.records, folder, HttpTarget(receiver.url)))
-    started, completed = all_of(teller.ledger)
+    assert Outbox(writer.ledger.records, folder, HttpTarget(receiver.url)).step()
+    drain(Outbox(writer.ledger.records, folder, HttpTarget(receiver.url)))
+    started, completed = all_of(writer.ledger)
     assert receiver.bodies == [started, completed, completed]
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"seq":"1"}', b'{"ledger":"sha256:other","seq":3}'])
 def test_a_cursor_that_does_not_speak_of_this_ledger_begins_anew(
-    content: bytes, teller: Teller, receiver: Receiver, folder: Path
+    content: bytes, writer: FactWriter, receiver: Receiver, folder: Path
 ) -> None:
-    teller.champion()
+    writer.champion()
     (folder / "openlineage.cursor").write_bytes(content)
-    drain(Outbox(teller.ledger.records, folder, HttpTarget(receiver.url)))
-    assert receiver.bodies == all_of(teller.ledger)
+    drain(Outbox(writer.ledger.records, folder, HttpTarget(receiver.url)))
+    assert receiver.bodies == all_of(writer.ledger)
 
 
 def test_a_ledger_that_was_put_back_to_an_older_copy_is_told_anew(
-    teller: Teller, receiver: Receiver, folder: Path
+    writer: FactWriter, receiver: Receiver, folder: Path
 ) -> None:
-    teller.train()
-    drain(Outbox(teller.ledger.records, folder, HttpTarget(receiver.url)))
+    writer.train()
+    drain(Outbox(writer.ledger.records, folder, HttpTarget(receiver.url)))
     cursor = orjson.loads((folder / "openlineage.cursor").read_bytes())
     (folder / "openlineage.cursor").write_bytes(orjson.dumps(cursor | {"seq": 99}))
-    teller.train()
-    drain(Outbox(teller.ledger.records, folder, HttpTarget(receiver.url)))
-    assert receiver.bodies == all_of(teller.ledger)[:2] + all_of(teller.ledger)
+    writer.train()
+    drain(Outbox(writer.ledger.records, folder, HttpTarget(receiver.url)))
+    assert receiver.bodies == all_of(writer.ledger)[:2] + all_of(writer.ledger)
 
 
 # Receivers that are not well
 
 
-def test_a_receiver_that_is_away_is_waited_for(teller: Teller, clock: Hand, folder: Path) -> None:
-    teller.champion()
+def test_a_receiver_that_is_away_is_waited_for(writer: FactWriter, clock: ManualClock, folder: Path) -> None:
+    writer.champion()
     port = free_port()
     url = f"http://127.0.0.1:{port}/api/v1/lineage"
-    outbox = Outbox(teller.ledger.records, folder, HttpTarget(url), clock=clock, rng=random.Random(7))
+    outbox = Outbox(writer.ledger.records, folder, HttpTarget(url), clock=clock, rng=random.Random(7))
     since = "2026-11-23T10:00:00.000000Z"
     waits = []
     for _ in range(12):
@@ -252,7 +252,7 @@ def test_a_receiver_that_is_away_is_waited_for(teller: Teller, clock: Hand, fold
         clock.later(minutes=5)
     assert outbox.state()["failing_since"] == since
     assert "ConnectError" in outbox.state()["why"]
-    assert outbox.state()["waiting"] == len(teller.ledger.records)
+    assert outbox.state()["waiting"] == len(writer.ledger.records)
     for tries, wait in enumerate(waits):
         longest = min(300.0, 2.0**tries)
         assert longest / 2 <= (wait or 0.0) <= longest
@@ -260,37 +260,37 @@ def test_a_receiver_that_is_away_is_waited_for(teller: Teller, clock: Hand, fold
     back = Receiver(port)
     drain(outbox)
     back.close()
-    assert back.bodies == all_of(teller.ledger)
+    assert back.bodies == all_of(writer.ledger)
     assert outbox.state()["failing_since"] is None
     assert outbox.state()["why"] is None
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 408, 425, 429, 401, 403, 404, 405, 301, 307])
 def test_an_answer_that_does_not_speak_of_the_event_is_asked_for_again(
-    status: int, teller: Teller, receiver: Receiver, folder: Path
+    status: int, writer: FactWriter, receiver: Receiver, folder: Path
 ) -> None:
-    teller.train()
+    writer.train()
     receiver.answer = lambda number, body: status if number <= 2 else 201
-    outbox = Outbox(teller.ledger.records, folder, HttpTarget(receiver.url))
+    outbox = Outbox(writer.ledger.records, folder, HttpTarget(receiver.url))
     assert outbox.step()
     assert outbox.step()
     assert f"answered {status}" in outbox.state()["why"]
     drain(outbox)
-    first, second = all_of(teller.ledger)
+    first, second = all_of(writer.ledger)
     assert receiver.bodies == [first, first, first, second]
     assert not outbox.dead_letters.exists()
     assert {name["path"] for name in receiver.headers} == {"/api/v1/lineage"}, "no redirect is followed"
 
 
 def test_an_event_that_is_refused_is_set_aside_with_the_reason_and_the_rest_goes_on(
-    teller: Teller, receiver: Receiver, folder: Path, clock: Hand
+    writer: FactWriter, receiver: Receiver, folder: Path, clock: ManualClock
 ) -> None:
-    teller.champion()
-    events = all_of(teller.ledger)
+    writer.champion()
+    events = all_of(writer.ledger)
     refused = [events[1], events[4]]
     receiver.answer = lambda number, body: 422 if body in refused else 201
     receiver.reply = b"no such\nthing"
-    outbox = Outbox(teller.ledger.records, folder, HttpTarget(receiver.url), clock=clock)
+    outbox = Outbox(writer.ledger.records, folder, HttpTarget(receiver.url), clock=clock)
     drain(outbox)
     assert receiver.bodies == events
     letters = dead_letters(outbox)
@@ -302,22 +302,22 @@ def test_an_event_that_is_refused_is_set_aside_with_the_reason_and_the_rest_goes
     assert (state["sent"], state["dead"], state["waiting"]) == (len(events) - 2, 2, 0)
     assert state["failing_since"] is None
     assert "answered 422" in state["why"]
-    again = Outbox(teller.ledger.records, folder, HttpTarget(receiver.url))
+    again = Outbox(writer.ledger.records, folder, HttpTarget(receiver.url))
     drain(again)
     assert again.state()["dead"] == 2, "it is remembered"
 
 
 def test_what_a_crash_left_of_a_dead_letter_stays_a_line_of_its_own(
-    teller: Teller, receiver: Receiver, folder: Path
+    writer: FactWriter, receiver: Receiver, folder: Path
 ) -> None:
-    teller.train()
+    writer.train()
     receiver.answer = lambda number, body: 400
-    outbox = Outbox(teller.ledger.records, folder, HttpTarget(receiver.url))
+    outbox = Outbox(writer.ledger.records, folder, HttpTarget(receiver.url))
     outbox.dead_letters.write_bytes(b'{"at":"2026')
     drain(outbox)
     first, *rest = outbox.dead_letters.read_bytes().splitlines()
     assert first == b'{"at":"2026'
-    assert [encode(orjson.loads(line)["event"]) for line in rest] == all_of(teller.ledger)
+    assert [encode(orjson.loads(line)["event"]) for line in rest] == all_of(writer.ledger)
 
 
 def test_a_record_that_cannot_be_told_is_set_aside(receiver: Receiver, folder: Path, tmp_path: Path) -> None:
@@ -335,8 +335,8 @@ def test_a_record_that_cannot_be_told_is_set_aside(receiver: Receiver, folder: P
     assert "KeyError" in letter["why"]
 
 
-def test_a_slow_receiver_is_given_up_for_now(teller: Teller, receiver: Receiver, folder: Path) -> None:
-    teller.train()
+def test_a_slow_receiver_is_given_up_for_now(writer: FactWriter, receiver: Receiver, folder: Path) -> None:
+    writer.train()
     released = threading.Event()
 
     def slow(number: int, body: bytes) -> int:
@@ -345,24 +345,24 @@ def test_a_slow_receiver_is_given_up_for_now(teller: Teller, receiver: Receiver,
         return 201
 
     receiver.answer = slow
-    outbox = Outbox(teller.ledger.records, folder, HttpTarget(receiver.url, timeout=0.2))
+    outbox = Outbox(writer.ledger.records, folder, HttpTarget(receiver.url, timeout=0.2))
     assert outbox.step()
     assert "ReadTimeout" in outbox.state()["why"]
     released.set()
     drain(outbox)
-    first, second = all_of(teller.ledger)
+    first, second = all_of(writer.ledger)
     assert receiver.bodies == [first, first, second], "whether it took the first is not known, so it is sent again"
 
 
-def test_an_endless_reply_holds_nobody_up(teller: Teller, receiver: Receiver, folder: Path) -> None:
-    teller.train()
+def test_an_endless_reply_holds_nobody_up(writer: FactWriter, receiver: Receiver, folder: Path) -> None:
+    writer.train()
     receiver.reply = b"x" * 50_000_000
-    outbox = Outbox(teller.ledger.records, folder, HttpTarget(receiver.url))
+    outbox = Outbox(writer.ledger.records, folder, HttpTarget(receiver.url))
     drain(outbox)
-    assert receiver.bodies == all_of(teller.ledger)
+    assert receiver.bodies == all_of(writer.ledger)
 
 
-def test_an_append_waits_for_no_receiver(teller: Teller, receiver: Receiver, folder: Path) -> None:
+def test_an_append_waits_for_no_receiver(writer: FactWriter, receiver: Receiver, folder: Path) -> None:
     reached, released = threading.Event(), threading.Event()
 
     def hang(number: int, body: bytes) -> int:
@@ -371,22 +371,22 @@ def test_an_append_waits_for_no_receiver(teller: Teller, receiver: Receiver, fol
         return 201
 
     receiver.answer = hang
-    outbox = Outbox(teller.ledger.records, folder, HttpTarget(receiver.url, timeout=SECONDS))
-    teller.ledger.follow(outbox.wake)
+    outbox = Outbox(writer.ledger.records, folder, HttpTarget(receiver.url, timeout=SECONDS))
+    writer.ledger.follow(outbox.wake)
     with running(outbox):
-        teller.train()
+        writer.train()
         assert reached.wait(SECONDS)
         for _ in range(5):
-            teller.champion()
+            writer.champion()
         assert outbox.state()["sent"] == 0, "the receiver has not answered yet"
         released.set()
-        receiver.wait(len(all_of(teller.ledger)))
-    assert receiver.bodies == all_of(teller.ledger)
+        receiver.wait(len(all_of(writer.ledger)))
+    assert receiver.bodies == all_of(writer.ledger)
 
 
-def test_closing_stops_after_the_event_under_way(teller: Teller, receiver: Receiver, folder: Path) -> None:
-    teller.champion()
-    outbox = Outbox(teller.ledger.records, folder, HttpTarget(receiver.url))
+def test_closing_stops_after_the_event_under_way(writer: FactWriter, receiver: Receiver, folder: Path) -> None:
+    writer.champion()
+    outbox = Outbox(writer.ledger.records, folder, HttpTarget(receiver.url))
 
     def close(number: int, body: bytes) -> int:
         outbox.close(0.0)
@@ -396,29 +396,31 @@ def test_closing_stops_after_the_event_under_way(teller: Teller, receiver: Recei
     outbox.start()
     receiver.wait(1)
     outbox.close(SECONDS)
-    assert receiver.bodies == all_of(teller.ledger)[:1]
+    assert receiver.bodies == all_of(writer.ledger)[:1]
     receiver.answer = lambda number, body: 201
-    drain(Outbox(teller.ledger.records, folder, HttpTarget(receiver.url)))
-    assert receiver.bodies == all_of(teller.ledger)
+    drain(Outbox(writer.ledger.records, folder, HttpTarget(receiver.url)))
+    assert receiver.bodies == all_of(writer.ledger)
 
 
 def test_a_disk_that_takes_no_cursor_is_told_and_loses_nothing(
-    teller: Teller, receiver: Receiver, folder: Path
+    writer: FactWriter, receiver: Receiver, folder: Path
 ) -> None:
-    teller.champion()
+    writer.champion()
     (folder / "openlineage.cursor.new").mkdir()
-    outbox = Outbox(teller.ledger.records, folder, HttpTarget(receiver.url))
+    outbox = Outbox(writer.ledger.records, folder, HttpTarget(receiver.url))
     assert outbox.step()
     assert "Is a directory" in outbox.state()["why"]
     (folder / "openlineage.cursor.new").rmdir()
     drain(outbox)
     assert outbox.state()["why"] is None
-    assert receiver.bodies == all_of(teller.ledger)
-    drain(Outbox(teller.ledger.records, folder, HttpTarget(receiver.url)))
-    assert receiver.bodies == all_of(teller.ledger), "the cursor was written"
+    assert receiver.bodies == all_of(writer.ledger)
+    drain(Outbox(writer.ledger.records, folder, HttpTarget(receiver.url)))
+    assert receiver.bodies == all_of(writer.ledger), "the cursor was written"
 
 
-def test_a_fault_of_the_sender_itself_is_told(teller: Teller, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_of_the_sender_itself_is_told(
+    writer: FactWriter, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     reached = threading.Event()
 
     class Faulty(HttpTarget):
@@ -427,8 +429,8 @@ def test_a_fault_of_the_sender_itself_is_told(teller: Teller, folder: Path, monk
             raise ZeroDivisionError("a fault")
 
     monkeypatch.setattr(threading, "excepthook", lambda arguments: None)
-    teller.train()
-    outbox = Outbox(teller.ledger.records, folder, Faulty("http://127.0.0.1:9"))
+    writer.train()
+    outbox = Outbox(writer.ledger.records, folder, Faulty("http://127.0.0.1:9"))
     with running(outbox):
         assert reached.wait(SECONDS)
     assert outbox.state()["why"] == "a fault"
@@ -441,7 +443,7 @@ def test_a_fault_of_the_sender_itself_is_told(teller: Teller, folder: Path, monk
 CHILD = """
 import sys
 from pathlib import Path
-from tests.support.sample_facts import Teller
+from tests.support.sample_facts import FactWriter
 from lineage.ledger import Ledger
 from lineage.openlineage.outbox import HttpTarget, Outbox
 
@@ -450,7 +452,7 @@ ledger = Ledger(folder / "log")
 outbox = Outbox(ledger.records, folder, HttpTarget(url))
 outbox.start()
 ledger.follow(outbox.wake)
-Teller(ledger, name).champion()
+FactWriter(ledger, name).champion()
 sys.stdin.read()
 """
 
@@ -494,9 +496,9 @@ def test_killed_at_any_moment_it_loses_and_reorders_nothing(tmp_path: Path) -> N
 # Who is named as the receiver
 
 
-def test_nothing_is_sent_where_nobody_is_named(teller: Teller, folder: Path) -> None:
-    teller.champion()
-    outbox = Outbox.of_user(teller.ledger.records, folder)
+def test_nothing_is_sent_where_nobody_is_named(writer: FactWriter, folder: Path) -> None:
+    writer.champion()
+    outbox = Outbox.of_user(writer.ledger.records, folder)
     before = threading.active_count()
     with running(outbox):
         assert threading.active_count() == before
@@ -507,17 +509,17 @@ def test_nothing_is_sent_where_nobody_is_named(teller: Teller, folder: Path) -> 
 
 
 def test_the_variables_of_openlineage_name_the_receiver(
-    teller: Teller, receiver: Receiver, folder: Path, monkeypatch: pytest.MonkeyPatch
+    writer: FactWriter, receiver: Receiver, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENLINEAGE_URL", receiver.url.removesuffix("/api/v1/lineage") + "/")
     monkeypatch.setenv("OPENLINEAGE_ENDPOINT", "/custom/lineage")
     monkeypatch.setenv("OPENLINEAGE_API_KEY", "secret-123")
     monkeypatch.setenv("OPENLINEAGE_NAMESPACE", "bank-prod")
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
-    teller.train()
-    outbox = Outbox.of_user(teller.ledger.records, folder)
+    writer.train()
+    outbox = Outbox.of_user(writer.ledger.records, folder)
     drain(outbox)
-    assert receiver.bodies == all_of(teller.ledger, "bank-prod")
+    assert receiver.bodies == all_of(writer.ledger, "bank-prod")
     assert {name["authorization"] for name in receiver.headers} == {"Bearer secret-123"}
     assert {name["path"] for name in receiver.headers} == {"/custom/lineage"}
 
@@ -546,11 +548,11 @@ def test_a_file_named_by_the_user_goes_before_the_variables(
     assert target.url == receiver.url
 
 
-def test_a_file_in_the_working_folder_is_read(teller: Teller, folder: Path, tmp_path: Path) -> None:
+def test_a_file_in_the_working_folder_is_read(writer: FactWriter, folder: Path, tmp_path: Path) -> None:
     (tmp_path / "openlineage.yml").write_text("transport:\n  type: file\n  log_file_path: out.jsonl\n")
-    teller.champion()
-    drain(Outbox.of_user(teller.ledger.records, folder))
-    assert (tmp_path / "out.jsonl").read_bytes().splitlines() == all_of(teller.ledger)
+    writer.champion()
+    drain(Outbox.of_user(writer.ledger.records, folder))
+    assert (tmp_path / "out.jsonl").read_bytes().splitlines() == all_of(writer.ledger)
 
 
 def test_the_nested_variables_name_a_transport(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -561,21 +563,21 @@ def test_the_nested_variables_name_a_transport(tmp_path: Path, monkeypatch: pyte
     assert target.url == f"file:{tmp_path / 'a.jsonl'}"
 
 
-def test_a_file_that_cannot_be_written_is_waited_for(teller: Teller, folder: Path, tmp_path: Path) -> None:
-    teller.train()
-    outbox = Outbox(teller.ledger.records, folder, FileTarget(tmp_path / "missing" / "out.jsonl"))
+def test_a_file_that_cannot_be_written_is_waited_for(writer: FactWriter, folder: Path, tmp_path: Path) -> None:
+    writer.train()
+    outbox = Outbox(writer.ledger.records, folder, FileTarget(tmp_path / "missing" / "out.jsonl"))
     assert outbox.step()
     (tmp_path / "missing").mkdir()
     drain(outbox)
-    assert (tmp_path / "missing" / "out.jsonl").read_bytes().splitlines() == all_of(teller.ledger)
+    assert (tmp_path / "missing" / "out.jsonl").read_bytes().splitlines() == all_of(writer.ledger)
 
 
 def test_the_console_is_the_log_of_the_service(
-    teller: Teller, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    writer: FactWriter, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("OPENLINEAGE__TRANSPORT__TYPE", "console")
-    teller.train()
-    drain(Outbox.of_user(teller.ledger.records, folder))
+    writer.train()
+    drain(Outbox.of_user(writer.ledger.records, folder))
     assert capsys.readouterr().out.count("eventType") == 2
 
 
@@ -595,7 +597,7 @@ def test_the_console_is_the_log_of_the_service(
     ],
 )
 def test_what_is_not_understood_is_said_without_its_secrets_and_sends_nothing(
-    names: dict[str, str], field: str, teller: Teller, folder: Path, monkeypatch: pytest.MonkeyPatch
+    names: dict[str, str], field: str, writer: FactWriter, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in names.items():
         monkeypatch.setenv(name, value)
@@ -603,7 +605,7 @@ def test_what_is_not_understood_is_said_without_its_secrets_and_sends_nothing(
         read_receiver()
     assert refused.value.field == field
     assert "hidden" not in refused.value.message
-    outbox = Outbox.of_user(teller.ledger.records, folder)
+    outbox = Outbox.of_user(writer.ledger.records, folder)
     assert outbox.state()["url"] is None
     assert outbox.state()["why"] == refused.value.message
 
@@ -618,11 +620,11 @@ def test_a_file_that_asks_for_what_is_not_done_here_sends_nothing(text: str, tmp
 
 
 def test_the_key_is_never_shown(
-    teller: Teller, receiver: Receiver, folder: Path, capsys: pytest.CaptureFixture[str]
+    writer: FactWriter, receiver: Receiver, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    teller.train()
+    writer.train()
     receiver.answer = lambda number, body: {1: 500, 2: 401}.get(number, 400)
-    outbox = Outbox(teller.ledger.records, folder, HttpTarget(receiver.url, "secret-123"))
+    outbox = Outbox(writer.ledger.records, folder, HttpTarget(receiver.url, "secret-123"))
     assert outbox.step()
     assert outbox.step()
     drain(outbox)
@@ -718,26 +720,26 @@ def edges(graph: dict[str, Any]) -> set[tuple[str, str]]:
 
 
 @pytest.fixture
-def shown(feast: str, teller: Teller, folder: Path, clock: Hand, monkeypatch: pytest.MonkeyPatch) -> str:
+def shown(feast: str, writer: FactWriter, folder: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> str:
     """The journey of a release, from its data to its decisions, delivered to Feast."""
     place = {"uri": "file:///srv/datasets/credit-default", "version": 3, "digest": "sha256:data"}
-    request = teller.say("RetrainRequested")["seq"]
-    teller.say("JobStarted", request=request)
-    teller.say("DatasetPinned", **place)
+    request = writer.record("RetrainRequested")["seq"]
+    writer.record("JobStarted", request=request)
+    writer.record("DatasetPinned", **place)
     clock.later(seconds=9)
-    release = teller.train(request=request, dataset=place)
-    teller.check(release)
-    teller.say("CandidateValidated", release)
-    teller.say("ReleaseRegistered", release, digest=teller.digest(release))
-    teller.say("JobFinished", request=request, status="succeeded")
-    teller.promote(teller.rollout(teller.approve(teller.to_review(teller.canary(release)))))
+    release = writer.train(request=request, dataset=place)
+    writer.check(release)
+    writer.record("CandidateValidated", release)
+    writer.record("ReleaseRegistered", release, digest=writer.digest(release))
+    writer.record("JobFinished", request=request, status="succeeded")
+    writer.promote(writer.rollout(writer.approve(writer.to_review(writer.canary(release)))))
     for kind in ("DecisionsSealed", "DriftMeasured", "FairnessMeasured"):
-        teller.say(kind)
+        writer.record(kind)
     monkeypatch.setenv("OPENLINEAGE_URL", feast)
-    outbox = Outbox.of_user(teller.ledger.records, folder)
+    outbox = Outbox.of_user(writer.ledger.records, folder)
     drain(outbox)
     assert outbox.state()["dead"] == 0
-    assert outbox.state()["sent"] == len(all_of(teller.ledger))
+    assert outbox.state()["sent"] == len(all_of(writer.ledger))
     return feast
 
 
@@ -768,9 +770,9 @@ def test_feast_leads_from_a_model_back_to_its_data(shown: str) -> None:
     assert {node["namespace"] for node in graph["nodes"] if node["type"] == "dataset"} == {"file", "plimsoll"}
 
 
-def test_feast_shows_the_runs_and_who_began_them(shown: str, teller: Teller) -> None:
+def test_feast_shows_the_runs_and_who_began_them(shown: str, writer: FactWriter) -> None:
     found = {run["job_name"]: run for run in ask(shown, "/runs?limit=500")["runs"]}
-    translator = Translator(teller.ledger.records)
+    translator = Translator(writer.ledger.records)
     retrain = translator.run_id(MODEL, "retrain", 1)
     assert {name.removeprefix(f"{MODEL}."): run["state"] for name, run in found.items()} == dict.fromkeys(
         ("retrain", "train", "validate", "rollout", "serve", "monitor"), "COMPLETE"
@@ -780,9 +782,9 @@ def test_feast_shows_the_runs_and_who_began_them(shown: str, teller: Teller) -> 
     assert found[f"{MODEL}.train"]["parent_run_id"] == retrain
 
 
-def test_feast_takes_an_event_twice_without_a_second_run(shown: str, teller: Teller, tmp_path: Path) -> None:
+def test_feast_takes_an_event_twice_without_a_second_run(shown: str, writer: FactWriter, tmp_path: Path) -> None:
     before = {run["run_id"] for run in ask(shown, "/runs?limit=500")["runs"]}
     again = tmp_path / "again"
     again.mkdir()
-    drain(Outbox.of_user(teller.ledger.records, again))
+    drain(Outbox.of_user(writer.ledger.records, again))
     assert {run["run_id"] for run in ask(shown, "/runs?limit=500")["runs"]} == before

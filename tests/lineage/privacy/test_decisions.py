@@ -19,14 +19,14 @@ from lineage.settings import Settings
 from plimsoll import Client
 from tests.support.decision_archive import Archive, open_archive
 from tests.support.decision_records import decision, outcome
-from tests.support.sample_facts import MODEL, Hand, digest
+from tests.support.sample_facts import MODEL, ManualClock, digest
 
 Json = dict[str, Any]
 PERSONAL = {"key", "features", "named", "reasons", "key_hash_share", "error"}
 
 
 @pytest.fixture
-def archive(settings: Settings, clock: Hand) -> Iterator[Archive]:
+def archive(settings: Settings, clock: ManualClock) -> Iterator[Archive]:
     with open_archive(settings, clock) as archive:
         yield archive
 
@@ -50,7 +50,7 @@ def test_a_sealed_decision_is_shown_with_the_record_that_proves_it(archive: Arch
 
 
 def test_who_had_put_the_release_there_is_named_as_of_the_route_in_force(archive: Archive) -> None:
-    release = archive.story.context.ledger.state.releases[archive.champion]
+    release = archive.service.context.ledger.state.releases[archive.champion]
     promoted = next(step for step in release.steps if step["kind"] == "ReleasePromoted")
     started = next(step for step in release.steps if step["kind"] == "CanaryStarted")
     archive.decide(1, route_version=promoted["seq"])
@@ -94,7 +94,7 @@ def test_a_client_of_the_gateway_is_told_nothing_and_history_is_for_who_may_see(
     assert archive.show("d1", "client", 403)["code"] == "role"
     for who in ("scientist", "validator", "controller", "client"):
         archive.ask("history", "customer-1", who, 403)
-    refusals = archive.story.context.ledger.records.find(kinds=["ActionRefused"]).records
+    refusals = archive.service.context.ledger.records.find(kinds=["ActionRefused"]).records
     assert {one["data"]["attempted"] for one in refusals} == {"SubjectHistory platform"}
     assert archive.history("customer-1", "operator") == ["d1"]
 
@@ -110,7 +110,7 @@ def test_an_unknown_id_is_unknown(archive: Archive) -> None:
 def test_all_of_one_person_is_found_wherever_it_lies(archive: Archive) -> None:
     for number in range(12):
         archive.decide(number, key=["ada", "grace"][number % 2])
-        archive.story.clock.later(seconds=1)
+        archive.service.clock.later(seconds=1)
         if number in (3, 7):
             archive.seal()
     archive.seal_plain([decision(20, key="ada", at="2026-11-23T09:00:00+00:00", model=MODEL)])
@@ -214,8 +214,8 @@ def terminal(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("PLIMSOLL_HOME", str(archive.settings.home))
 
     def run(*words: str, who: str = "operator", stdin: str | None = None) -> Any:
-        transport = archive.story.http._transport
-        signed_in = Client(archive.story.tokens[who], ledger="http://testserver", transport=transport)
+        transport = archive.service.http._transport
+        signed_in = Client(archive.service.tokens[who], ledger="http://testserver", transport=transport)
         monkeypatch.setattr(commands, "client", lambda settings: signed_in)
         return CliRunner().invoke(app, list(words), input=stdin)
 

@@ -1,4 +1,4 @@
-"""Erasing a person: who may, when the law forbids it, what is told, and that nothing leads back to the person."""
+"""Erasing a person: permission, legal holds, the answer, and that nothing links to the person afterwards."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lineage.settings import Settings
 from lineage.verify import verify_ledger
 from tests.support.decision_archive import Archive, open_archive
 from tests.support.decision_records import decision
-from tests.support.sample_facts import MODEL, Hand
+from tests.support.sample_facts import MODEL, ManualClock
 
 Json = dict[str, Any]
 WHY = {"reason": "asked in writing", "identity_verified": True}
@@ -26,7 +26,7 @@ YEARS_LATER = {"days": RETENTION_DAYS + 1}
 
 
 @pytest.fixture
-def archive(settings: Settings, clock: Hand) -> Iterator[Archive]:
+def archive(settings: Settings, clock: ManualClock) -> Iterator[Archive]:
     with open_archive(settings, clock) as archive:
         yield archive
 
@@ -38,18 +38,18 @@ def old(archive: Archive) -> Archive:
         archive.decide(number, key=["ada-lovelace", "grace-hopper"][number % 2])
         archive.seal()
     archive.later(**YEARS_LATER)
-    archive.story.news()
+    archive.service.news()
     return archive
 
 
 def kinds(archive: Archive) -> list[str]:
     """Kinds of the newest records, but for those of starting and signing in."""
     quiet = ("SignedIn", "LedgerOpened")
-    return [record["kind"] for record in archive.story.news() if record["kind"] not in quiet]
+    return [record["kind"] for record in archive.service.news() if record["kind"] not in quiet]
 
 
 def last_refusal(archive: Archive) -> Json:
-    record: Json = archive.story.context.ledger.records.find(kinds=["ActionRefused"]).records[-1]
+    record: Json = archive.service.context.ledger.records.find(kinds=["ActionRefused"]).records[-1]
     return record
 
 
@@ -180,8 +180,8 @@ def test_retention_comes_first_and_says_which_law_and_until_when(archive: Archiv
     archive.decide(2, key="ada")  # not sealed yet, and counts
     archive.seal()
     archive.decide(3, key="ada", purpose="verification")
-    until = str((archive.story.clock() + timedelta(days=RETENTION_DAYS)).date())
-    archive.story.news()
+    until = str((archive.service.clock() + timedelta(days=RETENTION_DAYS)).date())
+    archive.service.news()
     for days in (0, 661, 100):
         archive.later(days=days)
         told = archive.ask("erase", "ada", "operator", 409, **WHY)
@@ -196,11 +196,13 @@ def test_retention_comes_first_and_says_which_law_and_until_when(archive: Archiv
 
 
 def test_the_policy_of_each_release_says_how_long_it_is_kept(archive: Archive) -> None:
-    policy = archive.story.teller.policy
-    archive.story.teller.policy = policy | {"records": {"retention_days": 1825, "retention_law": "MiFID II Art. 16(7)"}}
-    long = archive.story.teller.train()
-    archive.story.teller.policy = policy | {"records": {"retention_days": 0}}
-    none = archive.story.teller.train()
+    policy = archive.service.writer.policy
+    archive.service.writer.policy = policy | {
+        "records": {"retention_days": 1825, "retention_law": "MiFID II Art. 16(7)"}
+    }
+    long = archive.service.writer.train()
+    archive.service.writer.policy = policy | {"records": {"retention_days": 0}}
+    none = archive.service.writer.train()
     archive.decide(1, key="ada", release=none)
     archive.decide(2, key="grace", release=none)
     archive.decide(3, key="grace", release=long)
@@ -214,8 +216,8 @@ def test_the_policy_of_each_release_says_how_long_it_is_kept(archive: Archive) -
 
 
 def test_a_retention_that_cannot_be_read_is_no_default(archive: Archive) -> None:
-    archive.story.teller.policy = archive.story.teller.policy | {"records": {"retention_days": "25 months"}}
-    archive.decide(1, key="ada", release=archive.story.teller.train())
+    archive.service.writer.policy = archive.service.writer.policy | {"records": {"retention_days": "25 months"}}
+    archive.decide(1, key="ada", release=archive.service.writer.train())
     archive.later(**YEARS_LATER)
     assert archive.ask("erase", "ada", "operator", 404, **WHY)  # spooled, and no controller has given a key yet
     archive.seal()
@@ -260,7 +262,7 @@ def test_no_service_states_that_somebody_was_erased(old: Archive) -> None:
     facts = {"HoldPlaced": {}, "HoldReleased": {"placed": 1}, "SubjectErased": {"ground": "none", **counts}}
     for kind, more in facts.items():
         sent = {"kind": kind, "data": data | more}
-        answer = old.story.http.post("/v1/facts", json=sent, headers=old.story.headers("controller"))
+        answer = old.service.http.post("/v1/facts", json=sent, headers=old.service.headers("controller"))
         assert (answer.status_code, answer.json()["code"]) == (403, "role")
     old.reopen()
     assert old.show("d0")["subject"]["standing"] == "readable"
@@ -277,12 +279,12 @@ def test_the_data_sets_that_hold_the_person_and_what_was_trained_on_them_are_nam
         pl.DataFrame({"income": [1.0, 2.0, 3.0], "ID": keys}).write_delta(str(place), mode="overwrite")
         pl.DataFrame({"ID": keys, "SEX": [1, 2, 1]}).write_delta(f"{place}-protected", mode="overwrite")
         pinned = {"dataset": "people", "uri": place.as_uri(), "version": version, "columns": ["income", "ID"]}
-        archive.story.teller.say("DatasetPinned", **pinned, rows=3, digest="sha256:0")
+        archive.service.writer.record("DatasetPinned", **pinned, rows=3, digest="sha256:0")
     gone = {"dataset": "gone", "uri": "datasets/gone", "version": 0, "columns": ["ID"], "rows": 3, "digest": "x"}
-    archive.story.teller.say("DatasetPinned", **gone)
+    archive.service.writer.record("DatasetPinned", **gone)
     dataset = {"uri": place.as_uri(), "version": 1, "digest": "sha256:0", "protected": {"version": 1, "digest": "x"}}
-    trained = archive.story.teller.train(dataset=dataset)
-    archive.story.teller.train(dataset=dataset | {"version": 2, "protected": {"version": 2, "digest": "x"}})
+    trained = archive.service.writer.train(dataset=dataset)
+    archive.service.writer.train(dataset=dataset | {"version": 2, "protected": {"version": 2, "digest": "x"}})
     archive.decide(1, key="2")
     archive.seal()
     archive.later(**YEARS_LATER)
@@ -370,9 +372,9 @@ def test_an_old_copy_of_the_vault_put_back_resurrects_nobody(old: Archive, setti
 
 
 def test_decisions_on_their_way_are_born_erased(archive: Archive) -> None:
-    policy = archive.story.teller.policy
-    archive.story.teller.policy = policy | {"records": {"retention_days": 0}}
-    archive.champion = archive.story.teller.train()
+    policy = archive.service.writer.policy
+    archive.service.writer.policy = policy | {"records": {"retention_days": 0}}
+    archive.champion = archive.service.writer.train()
     archive.decide(1, key="ada")
     archive.seal()
     archive.decide(2, key="ada")
@@ -400,7 +402,7 @@ def test_what_is_decided_while_a_person_is_erased_is_kept(
         impatient.existing_pseudonym("grace-hopper")
 
     def meanwhile(*asked: Any) -> Any:
-        old.story.clock.later(seconds=1)
+        old.service.clock.later(seconds=1)
         old.decide(7, key="ada-lovelace")
         with pytest.raises(UnavailableError, match="locked"):
             impatient.pseudonym("somebody new")
@@ -423,16 +425,16 @@ def test_without_the_vault_the_ledger_goes_on(old: Archive, settings: Settings) 
     old.reopen()
     for answer in (old.show("d0", status=503), old.ask("erase", "ada-lovelace", "operator", 503, **WHY)):
         assert "vault.key" in answer["error"]
-    assert old.story.get("verify").status_code == 200
+    assert old.service.get("verify").status_code == 200
     master.write_text(kept)
     assert old.show("d0")["subject"]["key"] == "ada-lovelace"
 
 
 def test_answers_about_people_are_stored_by_nobody_on_the_way(old: Archive) -> None:
-    headers = old.story.headers("auditor")
+    headers = old.service.headers("auditor")
     answers = [
-        old.story.get("decisions/d0"),
-        old.story.http.post("/v1/subjects/history", json={"subject": "ada-lovelace"}, headers=headers),
-        old.story.http.post("/v1/subjects/hold", json={"subject": "ada-lovelace", "reason": "x"}, headers=headers),
+        old.service.get("decisions/d0"),
+        old.service.http.post("/v1/subjects/history", json={"subject": "ada-lovelace"}, headers=headers),
+        old.service.http.post("/v1/subjects/hold", json={"subject": "ada-lovelace", "reason": "x"}, headers=headers),
     ]
     assert [answer.headers["cache-control"] for answer in answers] == ["no-store"] * 3

@@ -1,4 +1,4 @@
-"""The vault: what is sealed for a person opens for that person's decision only, and never again without the key."""
+"""The vault: a sealed value opens for that person's decision only, and never again without the key."""
 
 from __future__ import annotations
 

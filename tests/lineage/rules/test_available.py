@@ -1,4 +1,4 @@
-"""What is offered is what the ledger does: every action of the dry run is then tried on a copy of the ledger."""
+"""Offered actions equal permitted ones: every action of the dry run is then tried on a copy of the ledger."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lineage.rules.draft import Draft
 from lineage.rules.proposal import Actor
 from lineage.rules.roles import may
 from lineage.state.fold import LedgerState
-from tests.support.sample_facts import AUTHOR, MODEL, OPERATOR, VALIDATOR, Hand, Teller
+from tests.support.sample_facts import AUTHOR, MODEL, OPERATOR, VALIDATOR, FactWriter, ManualClock
 
 PEOPLE = [
     AUTHOR,
@@ -61,10 +61,10 @@ def makes_of_model(model: str | None, who: Actor, to: str | None) -> dict[str, t
 class Bench:
     """A ledger in some situation, and copies of it to try things on."""
 
-    def __init__(self, folder: Path, situation: Callable[[Teller], str]) -> None:
+    def __init__(self, folder: Path, situation: Callable[[FactWriter], str]) -> None:
         self.folder, self.copies = folder, 0
-        ledger = Ledger(folder / "log", clock=Hand())
-        self.release = situation(Teller(ledger))
+        ledger = Ledger(folder / "log", clock=ManualClock())
+        self.release = situation(FactWriter(ledger))
         ledger.close()
         self.ledger = self._copy()
 
@@ -72,7 +72,7 @@ class Bench:
         self.copies += 1
         place = self.folder / str(self.copies)
         shutil.copytree(self.folder / "log", place)
-        return Ledger(place, clock=Hand())
+        return Ledger(place, clock=ManualClock())
 
     def outcome(self, who: Actor, kind: str, make: Make, author: str | None) -> str | None:
         """The ledger's refusal, or None where it recorded the fact; a ledger that changed is thrown away."""
@@ -90,56 +90,56 @@ class Bench:
         return None
 
 
-def killed(teller: Teller, release: str, kill: str) -> str:
+def killed(writer: FactWriter, release: str, kill: str) -> str:
     if kill != "none":
         name = None if kill == "all" else MODEL
-        pulled = teller.ledger.append(Draft("KillSwitchPulled", OPERATOR, {"answer": "baseline"}, name, None, "why"))
+        pulled = writer.ledger.append(Draft("KillSwitchPulled", OPERATOR, {"answer": "baseline"}, name, None, "why"))
         if kill == "release asked":
             data = {"pulled": pulled["seq"]}
-            teller.ledger.append(Draft("KillReleaseRequested", OPERATOR, data, name, None, "why"))
+            writer.ledger.append(Draft("KillReleaseRequested", OPERATOR, data, name, None, "why"))
     return release
 
 
-def in_state(state: State) -> Callable[[Teller], str]:
-    return lambda teller: teller.bring(state)
+def in_state(state: State) -> Callable[[FactWriter], str]:
+    return lambda writer: writer.bring(state)
 
 
-def beside_a_shadow(teller: Teller) -> str:
-    teller.say("ShadowStarted", teller.register(), OPERATOR)
-    return teller.register()
+def beside_a_shadow(writer: FactWriter) -> str:
+    writer.record("ShadowStarted", writer.register(), OPERATOR)
+    return writer.register()
 
 
-def the_shadow(teller: Teller) -> str:
-    release = teller.register()
-    teller.say("ShadowStarted", release, OPERATOR)
+def the_shadow(writer: FactWriter) -> str:
+    release = writer.register()
+    writer.record("ShadowStarted", release, OPERATOR)
     return release
 
 
-def beside_one_in_flight(teller: Teller) -> str:
-    teller.bring(State.CANARY)
-    return teller.register()
+def beside_one_in_flight(writer: FactWriter) -> str:
+    writer.bring(State.CANARY)
+    return writer.register()
 
 
-def same_bytes_as_the_champion(teller: Teller) -> str:
-    digest = teller.digest(teller.champion())
-    release = teller.train(digest=digest)
-    teller.check(release)
-    teller.say("CandidateValidated", release)
-    teller.say("ReleaseRegistered", release, digest=digest)
+def same_bytes_as_the_champion(writer: FactWriter) -> str:
+    digest = writer.digest(writer.champion())
+    release = writer.train(digest=digest)
+    writer.check(release)
+    writer.record("CandidateValidated", release)
+    writer.record("ReleaseRegistered", release, digest=digest)
     return release
 
 
-def barred_bytes(teller: Teller) -> str:
-    release = same_bytes_as_the_champion(teller)
-    teller.say("RollbackOrdered", str(teller.ledger.state.models[MODEL].champion), OPERATOR, to="baseline")
+def barred_bytes(writer: FactWriter) -> str:
+    release = same_bytes_as_the_champion(writer)
+    writer.record("RollbackOrdered", str(writer.ledger.state.models[MODEL].champion), OPERATOR, to="baseline")
     return release
 
 
-def control_replaced(teller: Teller) -> str:
-    teller.champion()
-    second = teller.champion()
-    release = teller.approve(teller.bring(State.REVIEW))
-    teller.say("RollbackOrdered", second, OPERATOR, to=f"{MODEL}@1")
+def control_replaced(writer: FactWriter) -> str:
+    writer.champion()
+    second = writer.champion()
+    release = writer.approve(writer.bring(State.REVIEW))
+    writer.record("RollbackOrdered", second, OPERATOR, to=f"{MODEL}@1")
     return release
 
 
@@ -170,7 +170,7 @@ def tried(bench: Bench, offered: list[Action], makes: dict[str, tuple[str, Make]
 @pytest.mark.parametrize("kill", ["none", "model", "all", "release asked"])
 @pytest.mark.parametrize("situation", SITUATIONS)
 def test_an_offer_is_what_the_ledger_does(situation: str, kill: str, tmp_path: Path, quick: None) -> None:
-    bench = Bench(tmp_path, lambda teller: killed(teller, SITUATIONS[situation](teller), kill))
+    bench = Bench(tmp_path, lambda writer: killed(writer, SITUATIONS[situation](writer), kill))
     count = 0
     for who in PEOPLE:
         state = bench.ledger.state
@@ -189,15 +189,15 @@ def test_there_are_enough_offers_to_believe_it() -> None:
     assert len(SITUATIONS) * 4 * len(PEOPLE) * (7 + 6 + 4) >= 8_892
 
 
-def test_what_makes_no_sense_in_a_state_does_not_apply(teller: Teller) -> None:
-    release = teller.bring(State.REVIEW)
-    applies = {one.verb for one in available.of_release(teller.ledger.state, release, OPERATOR) if one.applies}
+def test_what_makes_no_sense_in_a_state_does_not_apply(writer: FactWriter) -> None:
+    release = writer.bring(State.REVIEW)
+    applies = {one.verb for one in available.of_release(writer.ledger.state, release, OPERATOR) if one.applies}
     assert applies == {"approve", "reject", "promote", "abort"}
-    promote = next(a for a in available.of_release(teller.ledger.state, release, OPERATOR) if a.verb == "promote")
+    promote = next(a for a in available.of_release(writer.ledger.state, release, OPERATOR) if a.verb == "promote")
     assert (promote.possible, promote.code, promote.next_share) == (False, "approval", 0.5)
 
 
-def test_the_share_that_an_action_would_give_is_the_next_step(teller: Teller) -> None:
-    release = teller.register()
-    canary = available.of_release(teller.ledger.state, release, OPERATOR)[0]
+def test_the_share_that_an_action_would_give_is_the_next_step(writer: FactWriter) -> None:
+    release = writer.register()
+    canary = available.of_release(writer.ledger.state, release, OPERATOR)[0]
     assert (canary.verb, canary.next_share, canary.possible, canary.needs_etag) == ("canary", 0.1, True, False)

@@ -14,7 +14,7 @@ from lineage.rules.eras import RULES, activation, rulebook_digest, rules_of
 from lineage.service.context import PLATFORM_ACTOR, Context
 from lineage.settings import Settings
 from lineage.verify import verify_ledger
-from tests.support.sample_facts import CONTROLLER, MODEL, SAMPLES, Hand, Teller, sample
+from tests.support.sample_facts import CONTROLLER, MODEL, SAMPLES, FactWriter, ManualClock, sample
 
 #: What each era that was ever released allows. A difference means that a rule was changed without a new era.
 DIGESTS = {
@@ -38,20 +38,20 @@ def test_every_era_has_its_rules_and_the_last_one_is_in_force() -> None:
     assert rules_of(LATEST) is RULES
 
 
-def test_a_kind_is_refused_before_its_era_and_taken_in_it(teller: Teller) -> None:
-    teller.train()
-    teller.say("AlertRaised", alert="mlflow_aliases", about=None)
+def test_a_kind_is_refused_before_its_era_and_taken_in_it(writer: FactWriter) -> None:
+    writer.train()
+    writer.record("AlertRaised", alert="mlflow_aliases", about=None)
     with pytest.raises(InvalidError, match="exists since era 2") as caught:
-        teller.say("AlertClosed")
+        writer.record("AlertClosed")
     assert caught.value.field == "kind"
-    activate(teller.ledger)
-    teller.say("AlertClosed")
-    assert teller.ledger.state.models[MODEL].alerts == []
+    activate(writer.ledger)
+    writer.record("AlertClosed")
+    assert writer.ledger.state.models[MODEL].alerts == []
 
 
-def test_a_field_of_a_later_era_is_refused_in_an_earlier_one(teller: Teller) -> None:
+def test_a_field_of_a_later_era_is_refused_in_an_earlier_one(writer: FactWriter) -> None:
     with pytest.raises(InvalidError, match="release"):
-        teller.ledger.append(Draft("AlertRaised", CONTROLLER, sample("AlertRaised"), MODEL))
+        writer.ledger.append(Draft("AlertRaised", CONTROLLER, sample("AlertRaised"), MODEL))
 
 
 @pytest.mark.parametrize("kind", EARLIER)
@@ -64,22 +64,22 @@ def test_earlier_data_is_read_in_the_present_shape_and_stays_as_stored(kind: str
         assert stored == before
 
 
-def test_an_era_begins_after_the_one_before_and_only_by_the_ledger(teller: Teller) -> None:
+def test_an_era_begins_after_the_one_before_and_only_by_the_ledger(writer: FactWriter) -> None:
     for era in (1, LATEST + 2):
         with pytest.raises((InvalidError, RefusedError)):
-            teller.ledger.append(Draft("RulesActivated", PLATFORM_ACTOR, activation(2) | {"era": era}))
+            writer.ledger.append(Draft("RulesActivated", PLATFORM_ACTOR, activation(2) | {"era": era}))
     with pytest.raises(RefusedError) as caught:
-        teller.ledger.append(Draft("RulesActivated", CONTROLLER, activation(2)))
+        writer.ledger.append(Draft("RulesActivated", CONTROLLER, activation(2)))
     assert (caught.value.status, caught.value.code) == (403, "role")
-    assert teller.ledger.state.era == 1
+    assert writer.ledger.state.era == 1
 
 
 def test_a_service_activates_the_latest_rules_once(settings: Settings, quick: None) -> None:
     for _ in range(2):
-        context = Context(settings, clock=Hand())
+        context = Context(settings, clock=ManualClock())
         assert context.ledger.state.era == LATEST
         context.close()
-    ledger = Ledger(settings.log_folder, clock=Hand(), signer=signer_at(settings.log_key))
+    ledger = Ledger(settings.log_folder, clock=ManualClock(), signer=signer_at(settings.log_key))
     activated = ledger.records.find(kinds=["RulesActivated"]).records
     assert [record["data"]["era"] for record in activated] == list(range(2, LATEST + 1))
     assert activated[-1]["data"]["digest"] == rulebook_digest(LATEST)
@@ -87,19 +87,19 @@ def test_a_service_activates_the_latest_rules_once(settings: Settings, quick: No
 
 
 def test_a_log_over_two_eras_verifies_as_a_whole(settings: Settings, quick: None) -> None:
-    ledger = Ledger(settings.log_folder, clock=Hand(), signer=signer_at(settings.log_key))
-    teller = Teller(ledger)
-    teller.train()
-    teller.say("AlertRaised", alert="mlflow_aliases", about=None)
+    ledger = Ledger(settings.log_folder, clock=ManualClock(), signer=signer_at(settings.log_key))
+    writer = FactWriter(ledger)
+    writer.train()
+    writer.record("AlertRaised", alert="mlflow_aliases", about=None)
     activate(ledger)
-    teller.say("AlertClosed")
-    teller.say("AlertRaised")
+    writer.record("AlertClosed")
+    writer.record("AlertRaised")
     ledger.close()
     assert verify_ledger(settings).problems == []
 
 
 def test_rules_of_a_later_version_are_refused_with_what_to_do(settings: Settings, quick: None) -> None:
-    ledger = Ledger(settings.log_folder, clock=Hand(), signer=signer_at(settings.log_key))
+    ledger = Ledger(settings.log_folder, clock=ManualClock(), signer=signer_at(settings.log_key))
     activate(ledger)
     later = activation(LATEST) | {"era": LATEST + 1, "software": "plimsoll 99.0"}
     record = ledger._log.append(
@@ -116,7 +116,7 @@ def test_rules_of_a_later_version_are_refused_with_what_to_do(settings: Settings
     )
     ledger.close()
     with pytest.raises(RefusedError, match="Run the version that wrote it") as caught:
-        Ledger(settings.log_folder, clock=Hand(), signer=signer_at(settings.log_key))
+        Ledger(settings.log_folder, clock=ManualClock(), signer=signer_at(settings.log_key))
     assert caught.value.code == "newer_rules"
     assert verify_ledger(settings).problems[0]["record"] == record["seq"]
 

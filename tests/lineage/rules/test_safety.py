@@ -1,4 +1,4 @@
-"""The kill switch, breakers and the shadow: one person stops, two let go, and nothing else ever does."""
+"""Kill switch, breakers and shadow: one person stops, two release, and nothing else does."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from tests.support.sample_facts import (
     OPERATOR,
     TRAINER,
     VALIDATOR,
-    Hand,
-    Teller,
+    FactWriter,
+    ManualClock,
     judgement,
     record_of,
     sample,
@@ -46,20 +46,20 @@ class Switch:
         state = self.ledger.state
         return state.models[self.model].kill if self.model is not None else state.kill
 
-    def say(self, kind: str, actor: Actor, **data: Any) -> dict[str, Any]:
+    def record(self, kind: str, actor: Actor, **data: Any) -> dict[str, Any]:
         return self.ledger.append(Draft(kind, actor, data, self.model, None, "scores look wrong"))
 
     def pull(self, actor: Actor = OPERATOR, answer: str = "baseline") -> dict[str, Any]:
-        return self.say("KillSwitchPulled", actor, answer=answer)
+        return self.record("KillSwitchPulled", actor, answer=answer)
 
     def ask(self, actor: Actor = OPERATOR, **wrong: int) -> dict[str, Any]:
         seq = self.kill.seq if self.kill else 1
-        return self.say("KillReleaseRequested", actor, **{"pulled": seq} | wrong)
+        return self.record("KillReleaseRequested", actor, **{"pulled": seq} | wrong)
 
     def confirm(self, actor: Actor = VALIDATOR, **wrong: int) -> dict[str, Any]:
         kill = self.kill
         known = {"pulled": kill.seq if kill else 1, "requested": (kill and kill.asked_seq) or 1}
-        return self.say("KillSwitchReleased", actor, **known | wrong)
+        return self.record("KillSwitchReleased", actor, **known | wrong)
 
     def refuses(self, code: str, act: Any, *words: Any, **more: Any) -> RefusedError:
         before, fold = len(self.ledger.records), self.ledger.state.to_dict()
@@ -71,13 +71,13 @@ class Switch:
 
 
 @pytest.fixture
-def switch(teller: Teller, model: str | None) -> Switch:
-    teller.champion()
-    return Switch(teller.ledger, model)
+def switch(writer: FactWriter, model: str | None) -> Switch:
+    writer.champion()
+    return Switch(writer.ledger, model)
 
 
 @each_scope
-def test_one_person_stops_and_two_let_go(switch: Switch, clock: Hand) -> None:
+def test_one_person_stops_and_two_let_go(switch: Switch, clock: ManualClock) -> None:
     pulled = switch.pull(VALIDATOR)
     assert switch.kill is not None
     assert asdict(switch.kill) == {
@@ -120,7 +120,7 @@ def test_what_is_refused_and_why(switch: Switch) -> None:
 
 
 @each_scope
-def test_stopping_more_is_allowed_at_once_and_stopping_less_never(switch: Switch, clock: Hand) -> None:
+def test_stopping_more_is_allowed_at_once_and_stopping_less_never(switch: Switch, clock: ManualClock) -> None:
     first = switch.pull()
     switch.ask()
     clock.later(minutes=1)
@@ -144,7 +144,7 @@ def test_no_machine_and_no_other_role_has_the_switch(switch: Switch, kind: str) 
         data["requested"] = switch.kill.asked_seq
     auditor, itself = Actor("auditor", "auditor"), Actor("ledger", PLATFORM)
     for actor in (CONTROLLER, TRAINER, AUTHOR, auditor, Actor("client", "client"), itself):
-        assert switch.refuses("role", switch.say, kind, actor, **data).status == 403
+        assert switch.refuses("role", switch.record, kind, actor, **data).status == 403
     assert kind in HUMAN_ONLY
 
 
@@ -165,69 +165,69 @@ def test_no_other_fact_and_no_time_lets_go(kind: str) -> None:
 
 
 @each_scope
-def test_no_release_takes_traffic_while_it_is_stopped(teller: Teller, model: str | None) -> None:
-    switch = Switch(teller.ledger, model)
-    champion = teller.champion()
-    canary = teller.register()
+def test_no_release_takes_traffic_while_it_is_stopped(writer: FactWriter, model: str | None) -> None:
+    switch = Switch(writer.ledger, model)
+    champion = writer.champion()
+    canary = writer.register()
     switch.pull()
-    error = switch.refuses("killed", teller.say, "CanaryStarted", canary, OPERATOR, control=champion)
+    error = switch.refuses("killed", writer.record, "CanaryStarted", canary, OPERATOR, control=champion)
     assert "operator" in error.message
     assert "Rolling back" in error.message
     switch.ask()
-    switch.refuses("killed", teller.say, "CanaryStarted", canary, OPERATOR, control=champion)
+    switch.refuses("killed", writer.record, "CanaryStarted", canary, OPERATOR, control=champion)
     switch.confirm()
-    teller.canary(canary)
+    writer.canary(canary)
     switch.pull()
-    switch.refuses("killed", teller.say, "CanaryStepped", canary)
+    switch.refuses("killed", writer.record, "CanaryStepped", canary)
     switch.ask()
     switch.confirm()
-    teller.to_review(canary)
+    writer.to_review(canary)
     switch.pull()
-    teller.approve(canary)
-    switch.refuses("killed", teller.say, "RolloutStepped", canary, OPERATOR)
+    writer.approve(canary)
+    switch.refuses("killed", writer.record, "RolloutStepped", canary, OPERATOR)
     switch.ask()
     switch.confirm()
-    teller.rollout(canary)
-    teller.say("RolloutStepped", canary, share=1.0)
+    writer.rollout(canary)
+    writer.record("RolloutStepped", canary, share=1.0)
     switch.pull()
-    switch.refuses("killed", teller.say, "ReleasePromoted", canary, digest=teller.digest(canary), replaced=champion)
+    switch.refuses("killed", writer.record, "ReleasePromoted", canary, digest=writer.digest(canary), replaced=champion)
 
 
 @each_scope
-def test_what_makes_it_safer_stays_possible(teller: Teller, model: str | None) -> None:
-    champion = teller.champion()
-    release = teller.bring(State.REVIEW)
-    Switch(teller.ledger, model).pull()
-    teller.approve(release)
-    teller.say("CanaryHeld", release)
-    teller.say("CanaryAborted", release, OPERATOR)
-    teller.say("RollbackOrdered", champion, OPERATOR, to="baseline")
-    teller.say("ReleaseRolledBack", champion)
-    teller.say("RetrainRequested", None, AUTHOR)
-    teller.register()
+def test_what_makes_it_safer_stays_possible(writer: FactWriter, model: str | None) -> None:
+    champion = writer.champion()
+    release = writer.bring(State.REVIEW)
+    Switch(writer.ledger, model).pull()
+    writer.approve(release)
+    writer.record("CanaryHeld", release)
+    writer.record("CanaryAborted", release, OPERATOR)
+    writer.record("RollbackOrdered", champion, OPERATOR, to="baseline")
+    writer.record("ReleaseRolledBack", champion)
+    writer.record("RetrainRequested", None, AUTHOR)
+    writer.register()
 
 
-def test_a_model_without_a_champion_can_be_stopped_and_an_unknown_one_cannot(teller: Teller) -> None:
-    teller.train()
-    Switch(teller.ledger, MODEL).pull()
-    assert teller.ledger.state.models[MODEL].kill
+def test_a_model_without_a_champion_can_be_stopped_and_an_unknown_one_cannot(writer: FactWriter) -> None:
+    writer.train()
+    Switch(writer.ledger, MODEL).pull()
+    assert writer.ledger.state.models[MODEL].kill
     for name in ("credit-defualt", ""):
         with pytest.raises(PlimsollError) as caught:
-            Switch(teller.ledger, name).pull()
+            Switch(writer.ledger, name).pull()
         assert isinstance(caught.value, UnknownError if name else InvalidError)
         assert caught.value.field == "model"
-    assert teller.ledger.state.kill is None, "a name that is left empty does not stop all"
+    assert writer.ledger.state.kill is None, "a name that is left empty does not stop all"
 
 
-def test_a_model_and_all_of_them_are_stopped_and_let_go_each_for_itself(teller: Teller) -> None:
-    teller.champion()
-    one, everybody = Switch(teller.ledger, MODEL), Switch(teller.ledger, None)
+def test_a_model_and_all_of_them_are_stopped_and_let_go_each_for_itself(writer: FactWriter) -> None:
+    writer.champion()
+    one, everybody = Switch(writer.ledger, MODEL), Switch(writer.ledger, None)
     everybody.pull()
     one.pull(answer="nothing")
     everybody.ask()
     everybody.confirm()
     assert (one.kill.answer, everybody.kill) == ("nothing", None)
-    everybody.refuses("killed", teller.say, "CanaryStarted", teller.register(), OPERATOR, control=f"{MODEL}@1")
+    everybody.refuses("killed", writer.record, "CanaryStarted", writer.register(), OPERATOR, control=f"{MODEL}@1")
     assert stricter([one.kill, None]) == "nothing"
     assert stricter([replace(one.kill, answer="baseline"), None]) == "baseline"
     assert stricter([None, None]) == ""
@@ -235,9 +235,9 @@ def test_a_model_and_all_of_them_are_stopped_and_let_go_each_for_itself(teller: 
 
 def test_a_model_that_is_new_is_stopped_with_all_the_others(ledger: Ledger) -> None:
     Switch(ledger, None).pull()
-    teller = Teller(ledger, "new")
+    writer = FactWriter(ledger, "new")
     with pytest.raises(RefusedError, match="all models: killed by operator"):
-        teller.canary(teller.register())
+        writer.canary(writer.register())
 
 
 @each_scope
@@ -283,20 +283,20 @@ def test_whoever_lets_go_must_have_seen_what_stands(switch: Switch) -> None:
 # Breakers
 
 
-def test_breakers_stand_by_replica_until_they_are_closed(teller: Teller) -> None:
-    teller.champion()
-    view = teller.ledger.state.models[MODEL]
+def test_breakers_stand_by_replica_until_they_are_closed(writer: FactWriter) -> None:
+    writer.champion()
+    view = writer.ledger.state.models[MODEL]
     etag = view.etag
-    opened = teller.say("BreakerOpened")
-    teller.say("BreakerOpened", replica="other", cause="slow")
+    opened = writer.record("BreakerOpened")
+    writer.record("BreakerOpened", replica="other", cause="slow")
     told = {"release": f"{MODEL}@1", "cause": "constant_scores", "since": opened["data"]["since"], "times": 1}
     assert asdict(view.breakers["a1b2c3"]) == told | {"seq": opened["seq"]}
-    teller.say("BreakerOpened", times=2)
+    writer.record("BreakerOpened", times=2)
     assert (len(view.breakers), view.breakers["a1b2c3"].times) == (2, 2)
     for cause in ("replica gone", "champion changed"):
-        teller.say("BreakerClosed", replica="other", cause=cause)
-        teller.say("BreakerOpened", replica="other", cause="slow")
-    teller.say("BreakerClosed")
+        writer.record("BreakerClosed", replica="other", cause=cause)
+        writer.record("BreakerOpened", replica="other", cause="slow")
+    writer.record("BreakerClosed")
     assert list(view.breakers) == ["other"]
     assert view.etag == etag, "a machine's doing changes nothing about what a person decides"
 
@@ -315,114 +315,114 @@ def test_breakers_stand_by_replica_until_they_are_closed(teller: Teller) -> None
     ],
 )
 def test_a_breaker_is_of_a_release_and_says_why(
-    kind: str, changes: dict[str, Any], error: type[PlimsollError], teller: Teller
+    kind: str, changes: dict[str, Any], error: type[PlimsollError], writer: FactWriter
 ) -> None:
-    teller.champion()
-    Teller(teller.ledger, "other").train()
+    writer.champion()
+    FactWriter(writer.ledger, "other").train()
     with pytest.raises(error):
-        teller.say(kind, **changes)
-    assert teller.ledger.state.models[MODEL].breakers == {}
+        writer.record(kind, **changes)
+    assert writer.ledger.state.models[MODEL].breakers == {}
 
 
-def test_a_breaker_is_closed_for_the_release_it_was_opened_for(teller: Teller) -> None:
-    teller.champion()
-    teller.champion()
-    teller.say("BreakerOpened")
+def test_a_breaker_is_closed_for_the_release_it_was_opened_for(writer: FactWriter) -> None:
+    writer.champion()
+    writer.champion()
+    writer.record("BreakerOpened")
     with pytest.raises(RefusedError, match="nothing to close"):
-        teller.say("BreakerClosed", release=f"{MODEL}@2")
+        writer.record("BreakerClosed", release=f"{MODEL}@2")
 
 
-def test_people_state_nothing_about_breakers(teller: Teller) -> None:
-    teller.champion()
+def test_people_state_nothing_about_breakers(writer: FactWriter) -> None:
+    writer.champion()
     for kind in ("BreakerOpened", "BreakerClosed"):
         with pytest.raises(RefusedError) as caught:
-            teller.say(kind, None, OPERATOR)
+            writer.record(kind, None, OPERATOR)
         assert caught.value.code == "role"
 
 
 # The shadow
 
 
-def test_a_shadow_runs_beside_the_champion_and_moves_no_state(teller: Teller) -> None:
-    teller.champion()
-    release = teller.register()
-    view = teller.ledger.state.models[MODEL]
+def test_a_shadow_runs_beside_the_champion_and_moves_no_state(writer: FactWriter) -> None:
+    writer.champion()
+    release = writer.register()
+    view = writer.ledger.state.models[MODEL]
     for actor in (OPERATOR, CONTROLLER):
-        teller.say("ShadowStarted", release, actor)
+        writer.record("ShadowStarted", release, actor)
         assert (view.shadow, view.challenger, view.share) == (release, None, 0.0)
-        assert teller.ledger.state.releases[release].state is State.REGISTERED
-        teller.say("ShadowStopped", release, actor)
+        assert writer.ledger.state.releases[release].state is State.REGISTERED
+        writer.record("ShadowStopped", release, actor)
         assert view.shadow is None
 
 
-def shadowed(teller: Teller) -> str:
-    release = teller.register()
-    teller.say("ShadowStarted", release, OPERATOR)
+def shadowed(writer: FactWriter) -> str:
+    release = writer.register()
+    writer.record("ShadowStarted", release, OPERATOR)
     return release
 
 
-def test_its_own_canary_ends_it_and_that_of_another_has_to_wait(teller: Teller) -> None:
-    release, other = shadowed(teller), teller.register()
+def test_its_own_canary_ends_it_and_that_of_another_has_to_wait(writer: FactWriter) -> None:
+    release, other = shadowed(writer), writer.register()
     with pytest.raises(RefusedError, match="stop that first"):
-        teller.canary(other)
-    teller.canary(release)
-    view = teller.ledger.state.models[MODEL]
+        writer.canary(other)
+    writer.canary(release)
+    view = writer.ledger.state.models[MODEL]
     assert (view.shadow, view.challenger) == (None, release)
 
 
 @pytest.mark.parametrize("beside", ["shadow", "canary"])
-def test_one_release_is_scored_beside_the_champion(beside: str, teller: Teller) -> None:
-    first = shadowed(teller) if beside == "shadow" else teller.bring(State.CANARY)
-    second = teller.register()
+def test_one_release_is_scored_beside_the_champion(beside: str, writer: FactWriter) -> None:
+    first = shadowed(writer) if beside == "shadow" else writer.bring(State.CANARY)
+    second = writer.register()
     for release in {second, first} if beside == "shadow" else {second}:
         with pytest.raises(RefusedError, match=first) as caught:
-            teller.say("ShadowStarted", release, OPERATOR)
+            writer.record("ShadowStarted", release, OPERATOR)
         assert caught.value.code == ("order" if release == first else "in_flight")
 
 
-def test_bytes_that_are_barred_or_answer_already_are_not_shadowed(teller: Teller) -> None:
-    champion = teller.champion()
-    digest = teller.digest(champion)
+def test_bytes_that_are_barred_or_answer_already_are_not_shadowed(writer: FactWriter) -> None:
+    champion = writer.champion()
+    digest = writer.digest(champion)
 
     def again() -> str:
-        release = teller.train(digest=digest)
-        teller.check(release)
-        teller.say("CandidateValidated", release)
-        teller.say("ReleaseRegistered", release, digest=digest)
+        release = writer.train(digest=digest)
+        writer.check(release)
+        writer.record("CandidateValidated", release)
+        writer.record("ReleaseRegistered", release, digest=digest)
         return release
 
     same = again()
     with pytest.raises(RefusedError) as caught:
-        teller.say("ShadowStarted", same, OPERATOR)
+        writer.record("ShadowStarted", same, OPERATOR)
     assert caught.value.code == "same_bytes"
-    teller.say("RollbackOrdered", champion, OPERATOR, to="baseline")
+    writer.record("RollbackOrdered", champion, OPERATOR, to="baseline")
     with pytest.raises(RefusedError) as caught:
-        teller.say("ShadowStarted", same, OPERATOR)
+        writer.record("ShadowStarted", same, OPERATOR)
     assert caught.value.code == "barred"
 
 
-def test_a_shadow_whose_bytes_fail_elsewhere_ends(teller: Teller) -> None:
-    release = shadowed(teller)
-    twin = teller.train(digest=teller.digest(release))
-    teller.say("CheckCompleted", twin, status="fail")
-    teller.say("CandidateRejected", twin)
-    assert teller.ledger.state.models[MODEL].shadow is None
+def test_a_shadow_whose_bytes_fail_elsewhere_ends(writer: FactWriter) -> None:
+    release = shadowed(writer)
+    twin = writer.train(digest=writer.digest(release))
+    writer.record("CheckCompleted", twin, status="fail")
+    writer.record("CandidateRejected", twin)
+    assert writer.ledger.state.models[MODEL].shadow is None
 
 
-def test_a_shadow_that_does_not_run_is_not_stopped(teller: Teller) -> None:
+def test_a_shadow_that_does_not_run_is_not_stopped(writer: FactWriter) -> None:
     with pytest.raises(RefusedError, match="nothing to stop"):
-        teller.say("ShadowStopped", teller.register(), OPERATOR)
+        writer.record("ShadowStopped", writer.register(), OPERATOR)
     with pytest.raises(InvalidError):
-        teller.say("ShadowStopped", f"{MODEL}@1", CONTROLLER, code="Because I say so")
+        writer.record("ShadowStopped", f"{MODEL}@1", CONTROLLER, code="Because I say so")
 
 
-def test_a_shadow_may_run_while_all_is_stopped(teller: Teller) -> None:
-    teller.champion()
-    Switch(teller.ledger, None).pull()
-    assert shadowed(teller) == teller.ledger.state.models[MODEL].shadow, "nobody is answered by it"
+def test_a_shadow_may_run_while_all_is_stopped(writer: FactWriter) -> None:
+    writer.champion()
+    Switch(writer.ledger, None).pull()
+    assert shadowed(writer) == writer.ledger.state.models[MODEL].shadow, "nobody is answered by it"
 
 
-def test_a_canary_takes_its_step_as_before(teller: Teller) -> None:
-    release = teller.canary(shadowed(teller))
-    teller.say("CanaryStepped", release, judgement=judgement())
-    assert sample("CanaryStepped")["share"] == teller.ledger.state.models[MODEL].share
+def test_a_canary_takes_its_step_as_before(writer: FactWriter) -> None:
+    release = writer.canary(shadowed(writer))
+    writer.record("CanaryStepped", release, judgement=judgement())
+    assert sample("CanaryStepped")["share"] == writer.ledger.state.models[MODEL].share

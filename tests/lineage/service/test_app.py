@@ -1,5 +1,7 @@
-"""The ledger service over HTTP: what may not be, is refused with field, value and expectation, and leaves no trace
-but the refusal; the next good request works."""
+"""The ledger service over HTTP: invalid requests are refused with field, value and expectation.
+
+A refusal is the only thing they leave on record, and the next good request works.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,8 @@ from starlette.testclient import TestClient
 from lineage.facts.registry import FACTS
 from lineage.service.app import BODY_BYTES
 from lineage.settings import Settings
-from tests.support.ledger_service import Story, open_story
-from tests.support.sample_facts import MODEL, Hand, sample
+from tests.support.ledger_service import LedgerService, open_service
+from tests.support.sample_facts import MODEL, ManualClock, sample
 
 Json = dict[str, Any]
 PEOPLE = ("scientist", "validator", "operator", "auditor")
@@ -43,8 +45,8 @@ ONE_WHO_MAY = {"review": "validator", "retrain": "scientist"}
 
 
 @pytest.fixture(scope="module")
-def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
-    with open_story(Settings(home=tmp_path_factory.mktemp("service") / "var"), Hand()) as opened:
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LedgerService]:
+    with open_service(Settings(home=tmp_path_factory.mktemp("service") / "var"), ManualClock()) as opened:
         yield opened
 
 
@@ -52,7 +54,7 @@ def body_of(verb: str, **changes: Any) -> Json:
     return VERBS[verb][1] | {"reason": "the evidence is sound"} | changes
 
 
-def refused(story: Story, answer: Any, status: int, field: str | None = None, *, recorded: int = 0) -> Json:
+def refused(service: LedgerService, answer: Any, status: int, field: str | None = None, *, recorded: int = 0) -> Json:
     """The answer is an error in the one form, and nothing but `recorded` refusals was written."""
     assert answer.status_code == status, answer.text
     body: Json = answer.json()
@@ -60,13 +62,13 @@ def refused(story: Story, answer: Any, status: int, field: str | None = None, *,
     assert body["code"]
     if field is not None:
         assert body["field"] == field, body
-    news = story.news()
+    news = service.news()
     assert [record["kind"] for record in news] == ["ActionRefused"] * recorded
     return body
 
 
 @pytest.mark.parametrize("verb", sorted(VERBS))
-def test_without_a_token_nothing_is_told(verb: str, story: Story) -> None:
+def test_without_a_token_nothing_is_told(verb: str, service: LedgerService) -> None:
     path = VERBS[verb][0].format(release=f"{MODEL}@1", model=MODEL)
     for headers in (
         {},
@@ -74,121 +76,121 @@ def test_without_a_token_nothing_is_told(verb: str, story: Story) -> None:
         {"Authorization": "Bearer"},
         {"Authorization": "Bearer nobody's"},
     ):
-        answer = story.http.post(path, json=body_of(verb), headers=headers)
-        refused(story, answer, 401)
+        answer = service.http.post(path, json=body_of(verb), headers=headers)
+        refused(service, answer, 401)
         assert answer.headers["WWW-Authenticate"] == "Bearer"
 
 
 @pytest.mark.parametrize("path", ["state", "models/x", "releases/x", "records", "query/drift", "verify", "events"])
-def test_reading_takes_a_token_that_may_read(path: str, story: Story) -> None:
-    refused(story, story.http.get(f"/v1/{path}"), 401)
-    refused(story, story.get(path, who="client"), 403)
+def test_reading_takes_a_token_that_may_read(path: str, service: LedgerService) -> None:
+    refused(service, service.http.get(f"/v1/{path}"), 401)
+    refused(service, service.get(path, who="client"), 403)
 
 
-def test_a_client_token_knows_itself_and_no_more(story: Story) -> None:
-    assert story.get("whoami", who="client").json() == {"name": "client", "role": "client"}
-    refused(story, story.get("gateway-tokens", who="client"), 403)
-    refused(story, story.get("gateway-tokens", who="auditor"), 403)
-    assert story.get("gateway-tokens", who="controller").status_code == 200
+def test_a_client_token_knows_itself_and_no_more(service: LedgerService) -> None:
+    assert service.get("whoami", who="client").json() == {"name": "client", "role": "client"}
+    refused(service, service.get("gateway-tokens", who="client"), 403)
+    refused(service, service.get("gateway-tokens", who="auditor"), 403)
+    assert service.get("gateway-tokens", who="controller").status_code == 200
 
 
 @pytest.mark.parametrize("verb", sorted(VERBS))
 @pytest.mark.parametrize("who", [*PEOPLE, *MACHINES])
-def test_each_verb_is_for_its_roles(verb: str, who: str, story: Story) -> None:
+def test_each_verb_is_for_its_roles(verb: str, who: str, service: LedgerService) -> None:
     if who in WHO_MAY[verb]:
         return
-    release = story.release_in(READY.get(verb, "registered"))
+    release = service.release_in(READY.get(verb, "registered"))
     code = "four_eyes" if (verb, who) == ("review", "scientist") else "role"
-    body = refused(story, story.act(verb, release, who, seen=True), 403, recorded=1)
+    body = refused(service, service.act(verb, release, who, seen=True), 403, recorded=1)
     assert body["code"] == code
-    assert story.last["actor"]["name"] == who
-    assert story.last["data"]["attempted"].startswith(VERBS[verb][2])
-    assert story.last["data"]["code"] == code
+    assert service.last["actor"]["name"] == who
+    assert service.last["data"]["attempted"].startswith(VERBS[verb][2])
+    assert service.last["data"]["code"] == code
 
 
 @pytest.mark.parametrize("verb", sorted(VERBS))
-def test_each_verb_is_one_fact_and_the_same_key_gives_it_again(verb: str, story: Story) -> None:
-    release = story.release_in(READY.get(verb, "registered"))
+def test_each_verb_is_one_fact_and_the_same_key_gives_it_again(verb: str, service: LedgerService) -> None:
+    release = service.release_in(READY.get(verb, "registered"))
     who = ONE_WHO_MAY.get(verb, "operator")
-    first = story.act(verb, release, who, seen=True, key=f"{verb}-once")
+    first = service.act(verb, release, who, seen=True, key=f"{verb}-once")
     assert first.status_code == 201, first.text
     record = first.json()
     assert (record["kind"], record["actor"]["name"]) == (VERBS[verb][2], who)
-    again = story.act(verb, release, who, seen=True, key=f"{verb}-once")
+    again = service.act(verb, release, who, seen=True, key=f"{verb}-once")
     assert (again.status_code, again.json()) == (200, record)
-    assert [one["kind"] for one in story.news()] == [VERBS[verb][2]]
-    other = story.act(verb, release, who, seen=True, key=f"{verb}-once", reason="another reason")
-    assert refused(story, other, 409, recorded=1)["code"] == "key_reused"
+    assert [one["kind"] for one in service.news()] == [VERBS[verb][2]]
+    other = service.act(verb, release, who, seen=True, key=f"{verb}-once", reason="another reason")
+    assert refused(service, other, 409, recorded=1)["code"] == "key_reused"
     different = {"review": {"decision": "reject"}, "rollback": {"to": "x@1"}, "retrain": {"folder": "elsewhere"}}
     if verb in different:
-        other = story.act(verb, release, who, seen=True, key=f"{verb}-once", **different[verb])
-        assert refused(story, other, 409, recorded=1)["code"] == "key_reused"
+        other = service.act(verb, release, who, seen=True, key=f"{verb}-once", **different[verb])
+        assert refused(service, other, 409, recorded=1)["code"] == "key_reused"
 
 
-def test_a_service_states_facts_once_a_key(story: Story) -> None:
+def test_a_service_states_facts_once_a_key(service: LedgerService) -> None:
     fact = {"kind": "AlertRaised", "model": MODEL, "data": sample("AlertRaised")}
-    headers = story.headers("controller") | {"Idempotency-Key": "alert-1"}
-    first = story.http.post("/v1/facts", json=fact, headers=headers)
-    again = story.http.post("/v1/facts", json=fact, headers=headers)
+    headers = service.headers("controller") | {"Idempotency-Key": "alert-1"}
+    first = service.http.post("/v1/facts", json=fact, headers=headers)
+    again = service.http.post("/v1/facts", json=fact, headers=headers)
     assert first.json() == again.json()
-    assert len(story.news()) == 1
+    assert len(service.news()) == 1
     other = fact | {"data": sample("AlertRaised", summary="another")}
     assert (
-        refused(story, story.http.post("/v1/facts", json=other, headers=headers), 409, recorded=1)["code"]
+        refused(service, service.http.post("/v1/facts", json=other, headers=headers), 409, recorded=1)["code"]
         == "key_reused"
     )
 
 
 @pytest.mark.parametrize("who", [*PEOPLE, "client"])
-def test_people_do_not_state_facts(who: str, story: Story) -> None:
+def test_people_do_not_state_facts(who: str, service: LedgerService) -> None:
     fact = {"kind": "ReleasePromoted", "model": MODEL, "release": f"{MODEL}@1", "data": {}, "reason": "x" * 50_000}
-    answer = story.http.post("/v1/facts", json=fact, headers=story.headers(who))
-    refused(story, answer, 403, recorded=1)
-    assert len(json.dumps(story.last)) < 6_000, "a refusal does not let anybody fill the log"
+    answer = service.http.post("/v1/facts", json=fact, headers=service.headers(who))
+    refused(service, answer, 403, recorded=1)
+    assert len(json.dumps(service.last)) < 6_000, "a refusal does not let anybody fill the log"
 
 
 @pytest.mark.parametrize("verb", ["review", "promote"])
-def test_who_decides_says_what_was_seen(verb: str, story: Story) -> None:
-    release = story.release_in(READY[verb])
+def test_who_decides_says_what_was_seen(verb: str, service: LedgerService) -> None:
+    release = service.release_in(READY[verb])
     who = ONE_WHO_MAY.get(verb, "operator")
-    assert "If-Match" in refused(story, story.act(verb, release, who), 428)["error"]
-    etag = int(story.etag(release))
-    stale = story.act(verb, release, who, etag=f'"{etag - 1}"')
-    body = refused(story, stale, 412, recorded=1)
+    assert "If-Match" in refused(service, service.act(verb, release, who), 428)["error"]
+    etag = int(service.etag(release))
+    stale = service.act(verb, release, who, etag=f'"{etag - 1}"')
+    body = refused(service, stale, 412, recorded=1)
     assert (body["code"], body["etag"]) == ("stale", etag)
     for bad in ("", "abc", '"1', '"-1"', "*", '"1.5"', 'W/"1"', "9" * 5_000, '"²"'.encode("latin-1")):
-        answer = story.act(verb, release, who, etag=bad)
+        answer = service.act(verb, release, who, etag=bad)
         if bad == '"1':
-            refused(story, answer, 412, recorded=1)
+            refused(service, answer, 412, recorded=1)
         else:
-            refused(story, answer, 422, "If-Match")
-    assert story.act(verb, release, who, etag=f'"{etag}"').status_code == 201
-    story.news()
+            refused(service, answer, 422, "If-Match")
+    assert service.act(verb, release, who, etag=f'"{etag}"').status_code == 201
+    service.news()
 
 
 @pytest.mark.parametrize("verb", ["abort", "rollback"])
-def test_stopping_never_takes_an_etag(verb: str, story: Story) -> None:
-    release = story.release_in(READY[verb])
-    assert story.act(verb, release, "operator").status_code == 201
-    story.news()
+def test_stopping_never_takes_an_etag(verb: str, service: LedgerService) -> None:
+    release = service.release_in(READY[verb])
+    assert service.act(verb, release, "operator").status_code == 201
+    service.news()
 
 
-def test_what_stands_still_does_not_make_a_view_stale(story: Story) -> None:
-    release = story.release_in("review")
-    etag = story.etag(release)
-    story.teller.say("CanaryHeld", release)
-    story.teller.say("DriftMeasured")
-    assert story.etag(release) == etag
-    story.news()
+def test_what_stands_still_does_not_make_a_view_stale(service: LedgerService) -> None:
+    release = service.release_in("review")
+    etag = service.etag(release)
+    service.writer.record("CanaryHeld", release)
+    service.writer.record("DriftMeasured")
+    assert service.etag(release) == etag
+    service.news()
 
 
-def test_the_author_as_validator_is_refused_and_it_is_on_record(story: Story) -> None:
-    release = story.release_in("review", author="validator")
-    body = refused(story, story.act("review", release, "validator", seen=True), 403, recorded=1)
+def test_the_author_as_validator_is_refused_and_it_is_on_record(service: LedgerService) -> None:
+    release = service.release_in("review", author="validator")
+    body = refused(service, service.act("review", release, "validator", seen=True), 403, recorded=1)
     assert body["code"] == "four_eyes"
-    assert story.last["data"]["code"] == "four_eyes"
-    assert story.last["actor"] == {"name": "validator", "role": "validator"}
-    assert story.last["reason"] == "the evidence is sound"
+    assert service.last["data"]["code"] == "four_eyes"
+    assert service.last["actor"] == {"name": "validator", "role": "validator"}
+    assert service.last["reason"] == "the evidence is sound"
 
 
 @dataclass(frozen=True)
@@ -313,127 +315,127 @@ BAD = [
 
 
 @pytest.mark.parametrize("bad", BAD, ids=lambda bad: f"{bad.method} {bad.path[:40]} {bad.field}")
-def test_what_is_wrong_is_named_and_nothing_is_written(bad: Bad, story: Story) -> None:
-    story.release_in("registered", keep=True)
-    headers = {"Content-Type": "application/json"} | story.headers(bad.who) | bad.headers
+def test_what_is_wrong_is_named_and_nothing_is_written(bad: Bad, service: LedgerService) -> None:
+    service.release_in("registered", keep=True)
+    headers = {"Content-Type": "application/json"} | service.headers(bad.who) | bad.headers
     if bad.path.endswith(("/review", "/promote")):
         headers["If-Match"] = '"1"'
     content = bad.raw if bad.raw is not None else None if bad.body is None else json.dumps(bad.body).encode()
-    answer = story.http.request(bad.method, bad.path, content=content, headers=headers)
+    answer = service.http.request(bad.method, bad.path, content=content, headers=headers)
     if bad.status == 422 and bad.field is None:
         assert answer.status_code in (400, 422), answer.text
-        refused(story, answer, answer.status_code)
+        refused(service, answer, answer.status_code)
     else:
-        body = refused(story, answer, bad.status, bad.field)
+        body = refused(service, answer, bad.status, bad.field)
         assert bad.says in body["error"]
         assert len(body["error"]) < 2_000
-    assert story.get("whoami").status_code == 200, "the next good request works"
+    assert service.get("whoami").status_code == 200, "the next good request works"
 
 
-def test_a_body_that_does_not_say_its_length_is_not_read(story: Story) -> None:
+def test_a_body_that_does_not_say_its_length_is_not_read(service: LedgerService) -> None:
     def pieces() -> Iterator[bytes]:
         yield b'{"reason": "x"}'
 
-    refused(story, story.http.post(CANARY, content=pieces(), headers=story.headers("operator")), 413)
+    refused(service, service.http.post(CANARY, content=pieces(), headers=service.headers("operator")), 413)
 
 
-def test_another_host_name_is_refused(story: Story) -> None:
-    answer = story.http.get("/v1/state", headers=story.headers("auditor") | {"Host": "evil.example"})
+def test_another_host_name_is_refused(service: LedgerService) -> None:
+    answer = service.http.get("/v1/state", headers=service.headers("auditor") | {"Host": "evil.example"})
     assert answer.status_code == 400
 
 
-def test_records_are_paged_and_filtered(story: Story) -> None:
-    everything = story.get("records?limit=1000").json()
+def test_records_are_paged_and_filtered(service: LedgerService) -> None:
+    everything = service.get("records?limit=1000").json()
     assert everything["head"] == everything["total"] == len(everything["records"])
-    newest = story.get("records?order=newest&limit=3&offset=1").json()["records"]
+    newest = service.get("records?order=newest&limit=3&offset=1").json()["records"]
     assert newest == everything["records"][-4:-1][::-1]
-    some = story.get("records?kind=ModelTrained,SignedIn&limit=1000").json()["records"]
+    some = service.get("records?kind=ModelTrained,SignedIn&limit=1000").json()["records"]
     assert {record["kind"] for record in some} == {"ModelTrained", "SignedIn"}
-    assert story.get("records?kind=Nonsense").json()["records"] == []
-    assert story.get(f"records?after={10**30}").json()["records"] == []
-    mine = story.get("records?actor=operator").json()["records"]
+    assert service.get("records?kind=Nonsense").json()["records"] == []
+    assert service.get(f"records?after={10**30}").json()["records"] == []
+    mine = service.get("records?actor=operator").json()["records"]
     assert {record["actor"]["name"] for record in mine} <= {"operator"}
 
 
-def test_long_polls_end_with_the_record_they_wait_for(story: Story) -> None:
-    head = story.get("records?limit=1").json()["head"]
-    with story.meanwhile(lambda: story.teller.say("AlertRaised", summary="at last")):
-        found = story.get(f"records?after={head}&kind=AlertRaised&wait=30").json()["records"]
+def test_long_polls_end_with_the_record_they_wait_for(service: LedgerService) -> None:
+    head = service.get("records?limit=1").json()["head"]
+    with service.meanwhile(lambda: service.writer.record("AlertRaised", summary="at last")):
+        found = service.get(f"records?after={head}&kind=AlertRaised&wait=30").json()["records"]
     assert [record["data"]["summary"] for record in found] == ["at last"]
-    assert story.get(f"records?after={head + 1}&wait=0.01").json()["records"] == []
-    story.news()
+    assert service.get(f"records?after={head + 1}&wait=0.01").json()["records"] == []
+    service.news()
 
 
-def test_health_and_metrics_are_open_and_say_nothing_about_anybody(story: Story) -> None:
-    assert story.http.get("/healthz").json()["ok"] is True
-    text = story.http.get("/metrics").text
+def test_health_and_metrics_are_open_and_say_nothing_about_anybody(service: LedgerService) -> None:
+    assert service.http.get("/healthz").json()["ok"] is True
+    text = service.http.get("/metrics").text
     assert "plimsoll_ledger_records" in text
     assert not [name for name in PEOPLE if name in text]
 
 
-def test_signing_in_and_out_is_on_record_and_secrets_are_not(story: Story, settings: Settings) -> None:
-    sent = {"name": "auditor", "password": story.passwords["auditor"]}
-    session = story.http.post("/v1/session", json=sent).json()
-    assert [record["kind"] for record in story.news()] == ["SignedIn"]
+def test_signing_in_and_out_is_on_record_and_secrets_are_not(service: LedgerService, settings: Settings) -> None:
+    sent = {"name": "auditor", "password": service.passwords["auditor"]}
+    session = service.http.post("/v1/session", json=sent).json()
+    assert [record["kind"] for record in service.news()] == ["SignedIn"]
     headers = {"Authorization": f"Bearer {session['token']}"}
-    assert story.http.get("/v1/whoami", headers=headers).json() == {"name": "auditor", "role": "auditor"}
-    assert story.http.delete("/v1/session", headers=headers).json() == {"signed_out": "auditor"}
-    assert story.http.get("/v1/whoami", headers=headers).status_code == 401
-    home = story.settings
+    assert service.http.get("/v1/whoami", headers=headers).json() == {"name": "auditor", "role": "auditor"}
+    assert service.http.delete("/v1/session", headers=headers).json() == {"signed_out": "auditor"}
+    assert service.http.get("/v1/whoami", headers=headers).status_code == 401
+    home = service.settings
     log = b"".join(path.read_bytes() for path in home.log_folder.glob("*.jsonl")).decode()
-    secrets = [*story.passwords.values(), session["token"], *(home.token(name) for name in MACHINES)]
+    secrets = [*service.passwords.values(), session["token"], *(home.token(name) for name in MACHINES)]
     assert not [secret for secret in secrets if secret in log + home.accounts_file.read_text()]
 
 
-def test_a_machine_is_not_signed_out(story: Story) -> None:
-    answer = story.http.delete("/v1/session", headers=story.headers("client"))
-    assert refused(story, answer, 409)["code"] == "machine"
-    assert story.get("whoami", who="client").status_code == 200
+def test_a_machine_is_not_signed_out(service: LedgerService) -> None:
+    answer = service.http.delete("/v1/session", headers=service.headers("client"))
+    assert refused(service, answer, 409)["code"] == "machine"
+    assert service.get("whoami", who="client").status_code == 200
 
 
-def test_the_views_are_those_of_the_fold(story: Story) -> None:
-    release = story.release_in("registered", keep=True)
-    fold = story.get("state").json()
-    assert story.get("state").headers["etag"] == f'"{fold["seq"]}"'
-    assert story.get(f"models/{MODEL}").json() == fold["models"][MODEL] | {"kill_of_all": None}
-    one = story.get(f"releases/{release}").json()
+def test_the_views_are_those_of_the_fold(service: LedgerService) -> None:
+    release = service.release_in("registered", keep=True)
+    fold = service.get("state").json()
+    assert service.get("state").headers["etag"] == f'"{fold["seq"]}"'
+    assert service.get(f"models/{MODEL}").json() == fold["models"][MODEL] | {"kill_of_all": None}
+    one = service.get(f"releases/{release}").json()
     assert {name: one[name] for name in fold["releases"][release]} == fold["releases"][release]
     assert {fact["release"] for fact in one["facts"]} == {release}
-    assert story.get("query/checks").json()["rows"]
-    assert refused(story, story.get(f"reports/{release}"), 404)
+    assert service.get("query/checks").json()["rows"]
+    assert refused(service, service.get(f"reports/{release}"), 404)
 
 
-def test_the_report_is_served_as_it_was_recorded(story: Story) -> None:
-    release = story.release_in("validated", report=b"<p>sound</p>")
-    path = story.settings.reports / f"{release}.html"
+def test_the_report_is_served_as_it_was_recorded(service: LedgerService) -> None:
+    release = service.release_in("validated", report=b"<p>sound</p>")
+    path = service.settings.reports / f"{release}.html"
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(b"<p>sound</p>")
-    assert story.get(f"reports/{release}").content == b"<p>sound</p>"
+    assert service.get(f"reports/{release}").content == b"<p>sound</p>"
     path.write_bytes(b"<p>sounder</p>")
-    assert refused(story, story.get(f"reports/{release}"), 500)["code"] == "tampered"
+    assert refused(service, service.get(f"reports/{release}"), 500)["code"] == "tampered"
 
 
-def test_the_record_verifies_to_the_end(story: Story) -> None:
-    result = story.get("verify").json()
+def test_the_record_verifies_to_the_end(service: LedgerService) -> None:
+    result = service.get("verify").json()
     problems = [problem for problem in result["problems"] if "bundle" not in problem["problem"]]
     wrong = [problem for problem in problems if "no folder" not in problem["problem"]]
     assert wrong == []
-    assert result["records"] == len(story.context.ledger.records)
+    assert result["records"] == len(service.context.ledger.records)
 
 
-def test_every_kind_that_a_service_states_is_taken_or_refused_in_form(story: Story) -> None:
+def test_every_kind_that_a_service_states_is_taken_or_refused_in_form(service: LedgerService) -> None:
     for kind in FACTS:
         fact = {"kind": kind, "model": "new", "release": None, "data": sample(kind)}
-        answer = story.http.post("/v1/facts", json=fact, headers=story.headers("controller"))
+        answer = service.http.post("/v1/facts", json=fact, headers=service.headers("controller"))
         assert answer.status_code in (201, 403, 404, 409, 422), (kind, answer.text)
-    story.news()
+    service.news()
 
 
-def test_reopening_gives_the_same_state(story: Story) -> None:
-    before = story.get("state").json()
-    story.reopen()
-    after = story.get("state").json()
+def test_reopening_gives_the_same_state(service: LedgerService) -> None:
+    before = service.get("state").json()
+    service.reopen()
+    after = service.get("state").json()
     assert after["models"] == before["models"]
     assert after["releases"] == before["releases"]
-    assert [record["kind"] for record in story.news()] == ["LedgerOpened"]
-    assert isinstance(story.http, TestClient)
+    assert [record["kind"] for record in service.news()] == ["LedgerOpened"]
+    assert isinstance(service.http, TestClient)

@@ -1,5 +1,7 @@
-"""Who follows the log sees every record once and in order, from a real process: over server-sent events and long polls,
-in company, across new connections and across the death of the service."""
+"""Followers of the log see every record once and in order: server-sent events and long polls of a real process.
+
+Also with many followers, across new connections and across a kill of the service.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +77,7 @@ class Service:
             base_url=self.settings.ledger_url, headers=self.headers, timeout=_SECONDS, transport=transport
         )
 
-    def say(self, number: int, text: str = "") -> Json:
+    def record(self, number: int, text: str = "") -> Json:
         data = sample("AlertRaised", summary=f"{number} {text}")
         return self.ledger.append("AlertRaised", model=MODEL, data=data, key=f"{number}-{text[:80]}")
 
@@ -151,7 +153,7 @@ def test_a_follower_sees_each_append_once_and_in_order(follow: Follow, again: in
     upto = head + APPENDS
     with ThreadPoolExecutor(1) as pool:
         follower = pool.submit(seen, service, follow, head, upto, again)
-        said = [service.say(number, f"{follow.__name__} {again}") for number in range(APPENDS)]
+        said = [service.record(number, f"{follow.__name__} {again}") for number in range(APPENDS)]
         assert follower.result(_SECONDS) == said
     assert [record["seq"] for record in said] == list(range(head + 1, upto + 1))
 
@@ -161,7 +163,7 @@ def test_a_follower_who_comes_late_sees_what_was_and_then_what_comes(follow: Fol
     before = service.records()
     with ThreadPoolExecutor(1) as pool:
         follower = pool.submit(seen, service, follow, 0, len(before) + 10)
-        said = [service.say(number, f"late {follow.__name__}") for number in range(10)]
+        said = [service.record(number, f"late {follow.__name__}") for number in range(10)]
         assert follower.result(_SECONDS) == before + said
 
 
@@ -173,7 +175,7 @@ def test_many_follow_at_once_and_one_of_them_never_reads(service: Service) -> No
         pool = stack.enter_context(ThreadPoolExecutor(FOLLOWERS))
         follow = [(events, polls)[number % 2] for number in range(FOLLOWERS - 1)]
         followers = [pool.submit(seen, service, way, head, upto) for way in follow]
-        said = [service.say(number, "in company") for number in range(APPENDS)]
+        said = [service.record(number, "in company") for number in range(APPENDS)]
         for follower in followers:
             assert follower.result(_SECONDS) == said
 
@@ -181,7 +183,7 @@ def test_many_follow_at_once_and_one_of_them_never_reads(service: Service) -> No
 def test_who_never_reads_costs_the_service_little_memory(service: Service) -> None:
     large = "x" * 200_000
     for number in range(LARGE):
-        service.say(number, large)
+        service.record(number, large)
     before = psutil.Process(service.process.pid).memory_info().rss
     with ExitStack() as stack:
         for _ in range(IDLE):
@@ -207,7 +209,7 @@ def test_a_follower_goes_on_where_it_was_when_the_service_is_killed(follow: Foll
     with closing(Service(tmp_path / "var")) as service, ThreadPoolExecutor(2) as pool:
         halfway = threading.Event()
         follower = pool.submit(watch, service, follow, halfway)
-        speaker = pool.submit(lambda: [say_until_heard(service, number) for number in range(1, APPENDS + 1)])
+        speaker = pool.submit(lambda: [record_until_delivered(service, number) for number in range(1, APPENDS + 1)])
         assert halfway.wait(_SECONDS)
         service.kill()
         service.start()
@@ -236,13 +238,13 @@ def watch(service: Service, follow: Follow, halfway: threading.Event) -> list[Js
             continue
 
 
-def say_until_heard(service: Service, number: int) -> Json:
+def record_until_delivered(service: Service, number: int) -> Json:
     for _ in range(TRIES):
         try:
-            return service.say(number)
+            return service.record(number)
         except Unavailable:
             service.up.wait(_SECONDS)
-    return service.say(number)
+    return service.record(number)
 
 
 def test_the_newer_of_after_and_last_event_id_counts(service: Service) -> None:

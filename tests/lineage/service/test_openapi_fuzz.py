@@ -1,4 +1,4 @@
-"""Whatever the ledger service is sent: it answers in its one form, and nobody changes what they may not.
+"""Fuzzing the ledger service: every answer has its one form, and no role changes what it may not.
 
 Requests are made up from the service's own OpenAPI schema, fitting and not fitting it, and from real names and facts of
 which one thing is changed. Each is sent as everybody. `LEDGER_FUZZ_EXAMPLES` of each sort are made (25).
@@ -39,7 +39,7 @@ from lineage.state.fold import LedgerState
 from lineage.store.duckdb_store import QUERIES
 from lineage.verify import verify_ledger
 from tests.support.generated_requests import for_each
-from tests.support.sample_facts import MODEL, OPERATOR, SAMPLES, VALIDATOR, Hand, Teller
+from tests.support.sample_facts import MODEL, OPERATOR, SAMPLES, VALIDATOR, FactWriter, ManualClock
 
 Json = dict[str, Any]
 Operation = APIOperation[Any, Any, Any, Any]
@@ -108,7 +108,7 @@ class Service:
     """The application in this process with somebody of every role, and releases in every state."""
 
     def __init__(self, home: Path) -> None:
-        self.settings, clock = Settings(home=home), Hand()
+        self.settings, clock = Settings(home=home), ManualClock()
         self.passwords = Accounts(self.settings, clock=clock).first_start()
         self.app = create_app(self.settings, clock=clock)
         self.context: Context = self.app.state.context
@@ -136,7 +136,7 @@ class Service:
         made = len(self.models)
         for number, state in enumerate(READY):
             model = f"{MODEL}-{made + number}"
-            Teller(self.ledger, model).bring(state)
+            FactWriter(self.ledger, model).bring(state)
             self.models.append(model)
 
     def _let_go(self) -> None:

@@ -24,8 +24,8 @@ from lineage.settings import Settings
 from lineage.store import rows
 from lineage.store.duckdb_store import Store
 from lineage.store.rows import QUERIES, named_queries
-from tests.support.ledger_service import open_story
-from tests.support.sample_facts import AUTHOR, CONTROLLER, MODEL, OPERATOR, VALIDATOR, Hand, Teller, sample
+from tests.support.ledger_service import open_service
+from tests.support.sample_facts import AUTHOR, CONTROLLER, MODEL, OPERATOR, VALIDATOR, FactWriter, ManualClock, sample
 
 Record = dict[str, Any]
 FIRST, SECOND = f"{MODEL}@1", f"{MODEL}@2"
@@ -37,8 +37,8 @@ NEW = {"subject": "f00d", "sealed": b"\x00\x01", "route_version": 7}
 class Segments:
     """Segment files of a ledger, on record or not."""
 
-    def __init__(self, folder: Path, teller: Teller) -> None:
-        self.folder, self.teller = folder, teller
+    def __init__(self, folder: Path, writer: FactWriter) -> None:
+        self.folder, self.writer = folder, writer
 
     def put(
         self, name: str, *, count: int = 2, recorded: bool = True, release: str = FIRST, hour: int = 10, **more: Any
@@ -60,33 +60,35 @@ class Segments:
         pl.DataFrame([*decisions, outcome | {"outcome": 1}], infer_schema_length=None).write_parquet(path)
         if recorded:
             times = {"from": f"2026-11-23T{hour}:00:00.5+00:00", "to": f"2026-11-23T{hour}:30:00.5+00:00"}
-            self.teller.say("DecisionsSealed", segment=name, rows=count, outcomes=1, releases={release: count}, **times)
+            self.writer.record(
+                "DecisionsSealed", segment=name, rows=count, outcomes=1, releases={release: count}, **times
+            )
         return path
 
 
 @pytest.fixture
-def segments(tmp_path: Path, teller: Teller) -> Segments:
-    return Segments(tmp_path / "decisions", teller)
+def segments(tmp_path: Path, writer: FactWriter) -> Segments:
+    return Segments(tmp_path / "decisions", writer)
 
 
 @pytest.fixture
 def records(ledger: Ledger, segments: Segments) -> Sequence[Record]:
     """Two models, champions, a rollback, one of every fact about a model, a refusal, and two decision segments."""
-    teller = Teller(ledger)
+    writer = FactWriter(ledger)
     for _ in range(2):
-        second = teller.register()
-        teller.say("ShadowStarted", second, OPERATOR)
-        teller.promote(teller.rollout(teller.approve(teller.to_review(teller.canary(second)))))
-    teller.say("RollbackOrdered", second, OPERATOR, to=FIRST)
-    Teller(ledger, "other").bring(State.REVIEW)
+        second = writer.register()
+        writer.record("ShadowStarted", second, OPERATOR)
+        writer.promote(writer.rollout(writer.approve(writer.to_review(writer.canary(second)))))
+    writer.record("RollbackOrdered", second, OPERATOR, to=FIRST)
+    FactWriter(ledger, "other").bring(State.REVIEW)
     for kind in ("DriftMeasured", "FairnessMeasured", "AlertRaised", "DatasetPinned", "RouteApplied"):
-        teller.say(kind)
+        writer.record(kind)
     stopped_and_let_go(ledger, MODEL)
     stopped_and_let_go(ledger, None)
     for kind in ("BreakerOpened", "BreakerClosed", "BreakerOpened"):
-        teller.say(kind)
+        writer.record(kind)
     for release in (FIRST, SECOND):
-        teller.say("BreakerOpened", release=release, replica=release)
+        writer.record("BreakerOpened", release=release, replica=release)
     ledger.refuse(Draft("ReviewDecided", AUTHOR, {}, MODEL, FIRST, "mine"), RefusedError("no", code="four_eyes"))
     segments.put("one", **OLD)
     segments.put("two", release=SECOND, hour=11, **NEW)
@@ -193,10 +195,10 @@ def test_the_history_of_a_release_is_every_record_about_it(store: Store, records
 
 
 @pytest.mark.parametrize("state", list(State))
-def test_the_state_of_a_release_is_that_of_the_fold(state: State, teller: Teller, ledger: Ledger) -> None:
-    release = teller.bring(state)
+def test_the_state_of_a_release_is_that_of_the_fold(state: State, writer: FactWriter, ledger: Ledger) -> None:
+    release = writer.bring(state)
     if state in (State.CANARY, State.REVIEW, State.APPROVED, State.ROLLOUT):
-        teller.say("CanaryHeld", release)  # moves nothing
+        writer.record("CanaryHeld", release)  # moves nothing
     store = Store(":memory:", ledger.records)
     told = {row["release"]: row["state"] for row in store.query("releases")}
     assert told == {name: str(view.state) for name, view in ledger.state.releases.items()}
@@ -215,13 +217,13 @@ def test_pages_hold_each_row_once(name: str, store: Store) -> None:
         assert [row for row in whole if row["seq"] < seq] == store.query(name, before_seq=seq, limit=10_000)
 
 
-def test_both_ends_of_a_time_belong_to_it(teller: Teller, clock: Hand) -> None:
+def test_both_ends_of_a_time_belong_to_it(writer: FactWriter, clock: ManualClock) -> None:
     moments = []
     for _ in range(3):
         moments.append(clock())
-        teller.say("AlertRaised")
+        writer.record("AlertRaised")
         clock.later(seconds=1)
-    store = Store(":memory:", teller.ledger.records)
+    store = Store(":memory:", writer.ledger.records)
     assert len(store.query("alerts", since=moments[1])) == 2
     assert len(store.query("alerts", until=moments[1])) == 2
     assert len(store.query("alerts", since=moments[1], until=moments[1])) == 1
@@ -264,19 +266,19 @@ def test_each_query_is_described_and_takes_every_filter() -> None:
 
 
 @pytest.mark.parametrize("text", ["a\0b", "'; DROP TABLE records; --", "\u202e", "x" * 4_000, "🚢"])
-def test_whatever_people_write_is_kept(text: str, teller: Teller) -> None:
-    teller.say("AlertRaised", None, CONTROLLER, text, summary=text)
-    store = Store(":memory:", teller.ledger.records)
+def test_whatever_people_write_is_kept(text: str, writer: FactWriter) -> None:
+    writer.record("AlertRaised", None, CONTROLLER, text, summary=text)
+    store = Store(":memory:", writer.ledger.records)
     assert store.query("alerts")[0]["summary"] == text
     assert store.query("history")[0]["reason"] == text
     assert store.query("alerts", model=text, release=text) == []
     store.close()
 
 
-def test_one_odd_value_does_not_keep_the_others_from_being_read(teller: Teller) -> None:
-    teller.say("DecisionsSealed", **{"from": "yesterday", "to": "", "rows": 2**63})
-    teller.say("DecisionsSealed")
-    store = Store(":memory:", teller.ledger.records)
+def test_one_odd_value_does_not_keep_the_others_from_being_read(writer: FactWriter) -> None:
+    writer.record("DecisionsSealed", **{"from": "yesterday", "to": "", "rows": 2**63})
+    writer.record("DecisionsSealed")
+    store = Store(":memory:", writer.ledger.records)
     assert [row["first_at"] is None for row in store.query("segments")] == [False, True]
     store.close()
 
@@ -310,7 +312,7 @@ def test_only_what_is_on_record_is_shown(segments: Segments, ledger: Ledger) -> 
 
 
 def test_segments_are_found_once_they_are_sealed(segments: Segments, ledger: Ledger) -> None:
-    segments.teller.say("AlertRaised")
+    segments.writer.record("AlertRaised")
     store = Store(":memory:", ledger.records, decisions=segments.folder)
     ledger.follow(store.add)
     assert store.query("decisions") == []
@@ -731,25 +733,25 @@ def test_a_rebuild_mends_a_store_that_takes_nothing_more(tmp_path: Path, records
 # Over HTTP
 
 
-def test_operators_and_auditors_may_have_it_rebuilt(settings: Settings, clock: Hand) -> None:
-    with open_story(settings, clock) as story:
-        story.teller.champion()
-        before = dump(story.context.store)
+def test_operators_and_auditors_may_have_it_rebuilt(settings: Settings, clock: ManualClock) -> None:
+    with open_service(settings, clock) as service:
+        service.writer.champion()
+        before = dump(service.context.store)
         for who in ("operator", "auditor"):
-            answer = story.http.post("/v1/store/rebuild", headers=story.headers(who))
+            answer = service.http.post("/v1/store/rebuild", headers=service.headers(who))
             assert answer.status_code == 200, answer.text
-            assert answer.json()["records"] == len(story.context.ledger.records)
+            assert answer.json()["records"] == len(service.context.ledger.records)
             assert answer.json()["seconds"] >= 0
-        assert dump(story.context.store) == before
-        story.teller.say("AlertRaised", summary="after it")
-        assert story.get("query/alerts").json()["rows"][0]["summary"] == "after it"
+        assert dump(service.context.store) == before
+        service.writer.record("AlertRaised", summary="after it")
+        assert service.get("query/alerts").json()["rows"][0]["summary"] == "after it"
         for who in ("scientist", "validator", "controller"):
-            answer = story.http.post("/v1/store/rebuild", headers=story.headers(who))
+            answer = service.http.post("/v1/store/rebuild", headers=service.headers(who))
             assert (answer.status_code, answer.json()["code"]) == (403, "role")
-            refusal = story.get("query/refusals").json()["rows"][0]
+            refusal = service.get("query/refusals").json()["rows"][0]
             assert (refusal["actor"], refusal["attempted"]) == (who, "StoreRebuild platform")
-        assert story.http.post("/v1/store/rebuild", headers=story.headers("client")).status_code == 403
-        assert story.http.post("/v1/store/rebuild").status_code == 401
+        assert service.http.post("/v1/store/rebuild", headers=service.headers("client")).status_code == 403
+        assert service.http.post("/v1/store/rebuild").status_code == 401
 
 
 def test_facts_of_megabytes_do_not_fill_the_memory_that_the_store_has(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The ledger and its witness: a cut, old or forked log is found out, and nobody else can raise the alarm."""
+"""The ledger and its witness: a cut, old or forked log is detected, and only the witness can raise the alarm."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lineage.log.signed_note import Signer, Verifier
 from lineage.witness.cosigner import Cosigner, OwnLog, check_against_copy, check_against_witness, rest_after
 from lineage.witness.known_logs import register
 from lineage.witness.server import Witness, create_app
-from tests.support.sample_facts import Hand
+from tests.support.sample_facts import ManualClock
 from tests.support.witnessed_log import ShownLog, key_of, listening, serving
 
 TRIALS = 300
@@ -44,7 +44,7 @@ class Side:
 
     def cosigner(self, log: ShownLog | OwnLog | None = None, **given: Any) -> Cosigner:
         own = log if isinstance(log, OwnLog) else (log or self.log).own()
-        given = {"clock": Hand(), "seconds": 20.0, "rng": Random(1)} | given
+        given = {"clock": ManualClock(), "seconds": 20.0, "rng": Random(1)} | given
         return Cosigner(own, self.url, pin=self.pin, cosigned=self.cosigned, **given)
 
     def submit(self, log: ShownLog | None = None) -> dict[str, Any]:
@@ -402,7 +402,7 @@ def test_an_answer_that_drips_without_end_is_given_up(tmp_path: Path) -> None:
 # --- the witness is away, or has forgotten
 
 
-def test_a_witness_that_is_away_holds_nothing_up_and_is_caught_up_with(tmp_path: Path, clock: Hand) -> None:
+def test_a_witness_that_is_away_holds_nothing_up_and_is_caught_up_with(tmp_path: Path, clock: ManualClock) -> None:
     with listening() as (bound, url):
         pass
     side = Side(tmp_path / "ledger", url, "away")

@@ -1,4 +1,4 @@
-"""What a witness remembers outlives crashes, broken disks and any sequence of true and false histories."""
+"""The witness's state survives crashes, broken disks and any sequence of true and false histories."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from lineage.log.checkpoint import open_checkpoint
 from lineage.log.disk import Disk
 from lineage.witness.known_logs import register
 from lineage.witness.server import Witness
-from tests.support.sample_facts import Hand
+from tests.support.sample_facts import ManualClock
 from tests.support.witnessed_log import ShownLog, history, listening, opened, post
 
 ROOT = Path(__file__).parents[3]
@@ -42,18 +42,18 @@ def folder(tmp_path: Path) -> Path:
 # --- what it remembers
 
 
-def test_times_of_cosignatures_never_go_backwards(folder: Path, clock: Hand) -> None:
+def test_times_of_cosignatures_never_go_backwards(folder: Path, clock: ManualClock) -> None:
     moments = []
     for step, seconds in enumerate([0, 60, -3_600, 30, 7_200]):
         clock.later(seconds=seconds)
         with opened(folder, clock=clock) as witness:
             line = witness.add_checkpoint(SHOWN.body(step, step + 1))
             moments.append(witness.verifier.check(SHOWN.note(step + 1) + line))
-    start = int(Hand()().timestamp())
+    start = int(ManualClock()().timestamp())
     assert moments == [start, start + 60, start + 60, start + 60, int(clock().timestamp())]
 
 
-def test_the_same_head_is_cosigned_again_with_a_new_time_and_told_once(folder: Path, clock: Hand) -> None:
+def test_the_same_head_is_cosigned_again_with_a_new_time_and_told_once(folder: Path, clock: ManualClock) -> None:
     with opened(folder, clock=clock) as witness:
         first = witness.add_checkpoint(SHOWN.body(0, 9))
         clock.later(seconds=5)
@@ -322,7 +322,7 @@ class AnyLog(RuleBasedStateMachine):
         self.space = tempfile.TemporaryDirectory()
         self.folder = Path(self.space.name) / "witness"
         register(self.folder, VKEY)
-        self.clock = Hand()
+        self.clock = ManualClock()
         self.witness = Witness(self.folder, clock=self.clock)
         self.branches = [ShownLog()]
         self.cosigned: list[tuple[int, bytes, int]] = [(0, ShownLog().tree.root(), 0)]

@@ -1,4 +1,4 @@
-"""The witness: it never vouches for two histories, whatever a log, a crash or a disk does to it."""
+"""The witness never cosigns two histories, whatever a log, a crash or a disk does."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from lineage.log.signed_note import Signer, split
 from lineage.witness.known_logs import register
 from lineage.witness.protocol import BODY_BYTES
 from lineage.witness.server import create_app
-from tests.support.sample_facts import Hand
+from tests.support.sample_facts import ManualClock
 from tests.support.witnessed_log import ShownLog, history, key_of, listening, opened, post
 
 ROOT = Path(__file__).parents[3]
@@ -40,7 +40,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def http(folder: Path, clock: Hand) -> Iterator[TestClient]:
+def http(folder: Path, clock: ManualClock) -> Iterator[TestClient]:
     with TestClient(create_app(folder, clock=clock), raise_server_exceptions=False) as client:
         yield client
 
@@ -48,7 +48,7 @@ def http(folder: Path, clock: Hand) -> Iterator[TestClient]:
 # --- what it is asked, and what it answers
 
 
-def test_a_cosignature_can_be_checked_by_anybody_who_has_the_key(http: TestClient, clock: Hand) -> None:
+def test_a_cosignature_can_be_checked_by_anybody_who_has_the_key(http: TestClient, clock: ManualClock) -> None:
     answer = post(http, SHOWN.body(0, 7))
     assert (answer.status_code, answer.text[:2]) == (200, "— ")
     verifier = http.app.state.witness.verifier  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""What is wished to run: by deployment, kept until it is forgotten."""
+"""The desired state of each deployment: kept in a file until it is removed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The entrance stays open when HAProxy dies: real HAProxies, started as Ray starts them, and the real standby."""
+"""The standby answers when HAProxy ends: real HAProxies, started as Ray starts them, and the real standby."""
 
 from __future__ import annotations
 

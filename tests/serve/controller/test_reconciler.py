@@ -1,4 +1,4 @@
-"""What is sealed is on record, each model's part as a fact of its own, and a copy for a shadow is no answer."""
+"""Sealing: one fact for each model's segment, and copies for a shadow do not count as answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Publishing and acknowledgement: every replica counts, and a dead one does not hold up the others."""
+"""Publishing and acknowledgement of tables: every live replica counts, and a dead one delays nothing."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from serve.controller.replicas import SILENT_SECONDS, Fleet
-from serve.controller.route_publisher import Publisher
+from serve.controller.replicas import SILENT_SECONDS, ReplicaRegistry
+from serve.controller.route_publisher import RoutePublisher
 from tests.support.sample_routes import table
 
 
@@ -32,13 +32,13 @@ def report(replica: str, order: tuple[int, int] = (0, 0), **changes: Any) -> dic
     } | changes
 
 
-def fleet(alive: bool = True) -> tuple[Fleet, Clock]:
+def registry(alive: bool = True) -> tuple[ReplicaRegistry, Clock]:
     clock = Clock()
-    return Fleet(clock, alive=lambda process: alive, host="here"), clock
+    return ReplicaRegistry(clock, alive=lambda process: alive, host="here"), clock
 
 
 def test_all_replicas_have_to_run_the_table() -> None:
-    known, _ = fleet()
+    known, _ = registry()
     assert not known.has_acked((1, 1))  # nobody is not everybody
     known.note(report("a", (1, 1)))
     known.note(report("b", (1, 0)))
@@ -48,7 +48,7 @@ def test_all_replicas_have_to_run_the_table() -> None:
 
 
 def test_a_dead_process_is_forgotten_and_a_silent_one_is_waited_for() -> None:
-    known, clock = fleet()
+    known, clock = registry()
     known.note(report("a"))
     known.note(report("far", host="elsewhere"))
     clock.now += SILENT_SECONDS + 1
@@ -59,8 +59,8 @@ def test_a_dead_process_is_forgotten_and_a_silent_one_is_waited_for() -> None:
 
 def test_a_watching_replica_hears_of_a_new_table_at_once_and_its_next_question_is_the_ack(tmp_path: Path) -> None:
     async def story() -> None:
-        known, _ = fleet()
-        publisher = Publisher(tmp_path / "routes.json", known)
+        known, _ = registry()
+        publisher = RoutePublisher(tmp_path / "routes.json", known)
         waiting = asyncio.create_task(publisher.watch(report("a")))
         await asyncio.sleep(0)
         assert publisher.publish(table(5, 7)) == ["m"]
@@ -77,12 +77,12 @@ def test_a_watching_replica_hears_of_a_new_table_at_once_and_its_next_question_i
 
 def test_only_changed_routes_are_named_and_the_last_table_survives_a_restart(tmp_path: Path) -> None:
     async def story() -> None:
-        known, _ = fleet()
-        publisher = Publisher(tmp_path / "routes.json", known)
+        known, _ = registry()
+        publisher = RoutePublisher(tmp_path / "routes.json", known)
         publisher.publish(table(5, 7))
         assert publisher.publish(table(5, 8)) == []
         assert publisher.publish(table(5, 9, share=0.5)) == ["m"]
-        restarted = Publisher(tmp_path / "routes.json", known)
+        restarted = RoutePublisher(tmp_path / "routes.json", known)
         assert restarted.table == publisher.table
         assert restarted.publish(table(11, 11, share=0.5)) == []
         assert restarted.table is not None

@@ -1,4 +1,4 @@
-"""The way to the challengers' pool: few at a time, one try while it fails, and never a queue."""
+"""The client of the challenger pool: bounded concurrency, single probes while it fails, and no queue."""
 
 from __future__ import annotations
 

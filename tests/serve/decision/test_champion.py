@@ -1,4 +1,4 @@
-"""The champion's answers, and who answers instead when it is killed, not itself, late or without reasons."""
+"""The champion's answers, and what answers when it is killed, faulty, late or without reasons."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The circuit breaker: what opens it, what closes it, that it is never stuck, and that the ledger hears of it."""
+"""The circuit breaker: what opens and closes it, that it is never stuck, and its events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One decision: who answers, what stands in when something fails, and that it is on record before the reply."""
+"""One decision: which release answers, the fallback on failure, and the record before the reply."""
 
 from __future__ import annotations
 

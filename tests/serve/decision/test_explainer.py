@@ -1,4 +1,4 @@
-"""Explanations in batches of what waits, and the header that carries them."""
+"""Explanations in batches of waiting requests, and the header that carries them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Places in a replica: as many as the limit, a few more for services, and each is given back."""
+"""Admission: as many concurrent requests as the limit, a few more for services, and each slot is returned."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bad HTTP and bad bodies, one case a line, before the real servers: each gets a clear error and changes nothing.
+"""Bad HTTP and bad bodies, one case a line, against the real servers: each gets a clear error and changes nothing.
 
 The cases have the numbers of the project's list of bad input at the inference entrance. Every case is sent twice: to
 uvicorn, as a replica runs it, and to HAProxy before it, as customers meet it. Where one of those answers before the

@@ -1,4 +1,4 @@
-"""Clients as others wrote them, unchanged, against the gateway over HTTP: Triton's two, and what KServe's sends."""
+"""Unchanged third-party clients against the gateway over HTTP: Triton's two, and KServe's requests."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class Work:
         return Response(self.body, headers={"X-Done": str(self.done)})
 
 
-class Hand:
+class ManualClock:
     """A clock whose time we move."""
 
     now = 1_000.0
@@ -111,7 +111,7 @@ def test_who_waited_for_one_that_failed_has_a_try_of_their_own() -> None:
 
 
 def test_answers_are_forgotten_with_time() -> None:
-    clock, work = Hand(), Work()
+    clock, work = ManualClock(), Work()
     repeats = IdempotencyCache(clock, seconds=60.0)
     _ask(repeats, work)
     clock.now += 60.0

@@ -1,4 +1,4 @@
-"""Whatever the gateway is sent: it answers as its OpenAPI document says, and what it refuses it has not recorded.
+"""Fuzzing the gateway: it answers as its OpenAPI document says, and refused requests are not recorded.
 
 Requests are made up from the document, fitting and not fitting it, and from real names and bodies of which a few
 values are changed. Each is sent over HTTP to uvicorn and to HAProxy before it, as everybody, while the route is in

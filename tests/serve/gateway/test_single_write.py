@@ -1,4 +1,4 @@
-"""Replies in one write: the same bytes as uvicorn's own, in fewer writes, and nothing held back for long."""
+"""Replies in one write: the same bytes as uvicorn's own, in fewer writes, without delay."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JSON read strictly: what a lenient parser would change without a word is refused, and nothing else."""
+"""Strict JSON: everything a lenient parser would silently change is refused, and nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tensors as JSON and as bytes: the same values whichever way they come, and nothing that only seems to fit."""
+"""Tensors as JSON and as bytes: equal values either way, and near misses refused."""
 
 from __future__ import annotations
 

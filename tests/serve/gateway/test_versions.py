@@ -1,4 +1,4 @@
-"""Releases named in the path: to name the one that answers is to insist, to name another is refused."""
+"""Releases in the path: only the one that answers is accepted."""
 
 from __future__ import annotations
 

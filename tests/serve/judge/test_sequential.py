@@ -1,4 +1,4 @@
-"""The mathematics: constants from the literature, and what anytime validity promises, by seeded simulation."""
+"""Sequential statistics: constants from the literature, and anytime validity by seeded simulation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The judge: what makes it advance, what makes it stop, and everything that must not make it advance."""
+"""The judge: what makes it advance, what makes it abort, and everything that must not make it advance."""
 
 from __future__ import annotations
 

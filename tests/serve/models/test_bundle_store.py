@@ -1,4 +1,4 @@
-"""Which bundles are in memory: proven before they are parsed, loaded once, within a budget, none disturbing another."""
+"""Bundles in memory: verified before they are parsed, loaded once, within a budget, isolated from each other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever a bundle's bytes do to the process that reads them first, they are refused and the replica lives."""
+"""The sandbox: whatever a bundle's bytes do to it, they are refused and the replica survives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The controller's memory: rebuilt from segments and spools after a restart, with the same numbers."""
+"""The controller's counts: equal after a rebuild from segments and spools."""
 
 from __future__ import annotations
 

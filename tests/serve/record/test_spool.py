@@ -1,4 +1,4 @@
-"""Spools and sealing: nothing lost, nothing sealed twice, whatever is interrupted where."""
+"""Spools and sealing: nothing lost or sealed twice at any interruption."""
 
 from __future__ import annotations
 

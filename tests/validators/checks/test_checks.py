@@ -1,4 +1,4 @@
-"""Every check: a planted fault is found, a clean release passes, a starved one is not evaluated; no fate is lost."""
+"""Every check: finds a planted fault, passes a clean release, and reports too little data as not evaluated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bytes that are parsed are the bytes that were verified, whoever changes the folder meanwhile."""
+"""Parsed bytes are the verified bytes, even when the folder changes meanwhile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demo's story: what each step does and what must be true afterwards, all of it against the running platform."""
+"""Scenario of the demo: its steps against the running platform, each with a check of its result."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ from lineage.state.entities import Model, Release
 from lineage.state.views import model_view, release_view
 from plimsoll import Client, Refused
 
-Act = Callable[[], dict[str, Any]]
-Say = Callable[[str], None]
-_LATE = "PAY_0"  # months that the newest payment is late
+Step = Callable[[], dict[str, Any]]
+Report = Callable[[str], None]
+_LATE = "PAY_0"  # months by which the newest payment is late
 
 
-class StoryError(Exception):
-    """A step did not do what it says."""
+class ScenarioError(Exception):
+    """The check of a step failed."""
 
 
-class Story:
-    """The steps in order; each returns what it saw, or raises `StoryError`."""
+class Scenario:
+    """The steps in order; each returns its results, or raises `ScenarioError`."""
 
-    def __init__(self, settings: Settings, folder: Path, passwords: dict[str, str], say: Say) -> None:
+    def __init__(self, settings: Settings, folder: Path, passwords: dict[str, str], report: Report) -> None:
         from training.spec import load_spec
 
-        self._settings, self._folder, self._say = settings, folder.resolve(), say
+        self._settings, self._folder, self._report = settings, folder.resolve(), report
         self.model = load_spec(self._folder).model.name
-        doors: dict[str, Any] = {"gateway": settings.gateway_url, "ledger": settings.ledger_url}
-        self._people = {name: Client.sign_in(name, password, **doors) for name, password in passwords.items()}
-        self._caller = Client(settings.token("client"), **doors)
+        addresses: dict[str, Any] = {"gateway": settings.gateway_url, "ledger": settings.ledger_url}
+        self._people = {name: Client.sign_in(name, password, **addresses) for name, password in passwords.items()}
+        self._caller = Client(settings.token("client"), **addresses)
         self._head = self._audit().audit(order="newest", limit=1)[0]["seq"]
         self._waiting: deque[dict[str, Any]] = deque()
         self._replay: Replay | None = None
         self._rows: list[Row] = []
-        self._good = ""
+        self._latest = ""
 
-    def steps(self) -> Iterator[tuple[str, Act]]:
-        """Names and acts of the steps."""
+    def steps(self) -> Iterator[tuple[str, Step]]:
+        """Name and function of each step, in order."""
         yield "train, validate and register the first release", lambda: self._train("first", {"trials": 3})
         yield "replay held-out customers at 50 requests/s", self._start_traffic
         yield "release it through canary, review and rollout", self._release
@@ -57,7 +57,7 @@ class Story:
         yield "the requested retraining ends", self._retrained
 
     def stop_traffic(self) -> dict[str, Any]:
-        """End the replay: `{"sent", "failed", …}`."""
+        """Stop the replay and return its counts: `{"sent", "failed", …}`."""
         if self._replay is None:
             return {"sent": 0, "failed": 0}
         tally = self._replay.stop()
@@ -66,7 +66,7 @@ class Story:
         return view | {"roles": dict(tally.roles), "failures": tally.failures[:5]}
 
     def verify(self) -> dict[str, Any]:
-        """Have the record verified."""
+        """Result of the ledger's verification of the whole record."""
         return self._audit().verify()
 
     def release_states(self) -> dict[str, str]:
@@ -76,18 +76,18 @@ class Story:
     def _train(self, which: str, options: dict[str, Any]) -> dict[str, Any]:
         number = len(self._audit().releases(self.model)) + 1
         asked = self._people["scientist"].retrain(
-            self.model, str(self._folder), f"the {which} release of the story", options=options | {"seed": number}
+            self.model, str(self._folder), f"the {which} release of the demo", options=options | {"seed": number}
         )
-        self._say(f"scientist asked for training (record {asked['seq']})")
+        self._report(f"scientist asked for training (record {asked['seq']})")
         finished = self._until("JobFinished", seconds=150, where={"request": asked["seq"]})
         if finished["data"]["status"] != "succeeded":
-            raise StoryError(f"the training job {finished['data']['status']}: {finished['data']['message']}")
+            raise ScenarioError(f"the training job {finished['data']['status']}: {finished['data']['message']}")
         trained = self._audit().audit(after=asked["seq"], kind="ModelTrained")[-1]
-        self._good = trained["release"]
-        release = self._release_view(self._good)
+        self._latest = trained["release"]
+        release = self._release_view(self._latest)
         if release.state != "registered":
-            raise StoryError(f"{self._good} is {release.state}, not registered")
-        return {"release": self._good, "metrics": trained["data"]["metrics"], "fingerprint": release.fingerprint}
+            raise ScenarioError(f"{self._latest} is {release.state}, not registered")
+        return {"release": self._latest, "metrics": trained["data"]["metrics"], "fingerprint": release.fingerprint}
 
     def _start_traffic(self) -> dict[str, Any]:
         from training.holdout import holdout_rows
@@ -95,11 +95,11 @@ class Story:
         self._rows = holdout_rows(self._folder)
         self._replay = Replay(self._caller, self.model, self._rows)
         self._replay.start()
-        self._say(f"{len(self._rows)} held-out customers, from here to the end")
+        self._report(f"{len(self._rows)} held-out customers, from here to the end")
         return {"rows": len(self._rows)}
 
     def _release(self) -> dict[str, Any]:
-        release = self._good
+        release = self._latest
         self._people["operator"].canary(release, "evidence of the validators looks sound")
         self._until_state(release, {"review"}, seconds=120)
         refusal = self._author_is_refused(release)
@@ -108,35 +108,35 @@ class Story:
         self._until_state(release, {"champion"}, seconds=60)
         champion = self._model().champion
         if champion != release:
-            raise StoryError(f"{champion} is the champion, not {release}")
+            raise ScenarioError(f"{champion} is the champion, not {release}")
         return {"release": release, "refused": refusal}
 
     def _author_is_refused(self, release: str) -> str:
         try:
-            self._people["scientist"].review(release, "approve", "I made it, it is good")
+            self._people["scientist"].review(release, "approve", "my own release, approved")
         except Refused as refusal:
-            self._say(f"refused, and on record: {refusal.message}")
+            self._report(f"refused, and on record: {refusal.message}")
             return refusal.message
-        raise StoryError("the author's own approval was accepted")
+        raise ScenarioError("the author's own approval was accepted")
 
     def _abort(self) -> dict[str, Any]:
-        release = self._good
+        release = self._latest
         before = self._model().champion
         self._people["operator"].canary(release, "looks like the others on paper")
         aborted = self._until("CanaryAborted", seconds=120, where={}, release=release)
         view = self._model()
         state = self._release_view(release).state
         if (view.champion, view.share, state) != (before, 0.0, "quarantined"):
-            raise StoryError(f"{view.champion} answers, {release} is {state} with {view.share:.0%}")
+            raise ScenarioError(f"{view.champion} answers, {release} is {state} with {view.share:.0%}")
         return {"release": release, "why": aborted["data"]["why"], "by": aborted["actor"]["name"]}
 
     def _drift(self) -> dict[str, Any]:
         assert self._replay is not None  # noqa: S101  an earlier step started it
         self._catch_up()
-        self._waiting.clear()  # only what is measured from here on counts
+        self._waiting.clear()  # only later measurements count
         late = [row for row in self._rows if row["features"][_LATE] >= 1]
-        self._replay.turn_to(late)
-        self._say(f"the replay turns to {len(late)} customers with late payments")
+        self._replay.switch_to(late)
+        self._report(f"the replay switches to {len(late)} customers with late payments")
         began = time.monotonic()
         drift = self._until("DriftMeasured", seconds=120, where={"verdict": "drift"})
         found = time.monotonic() - began
@@ -148,12 +148,14 @@ class Story:
     def _roll_back(self) -> dict[str, Any]:
         view = self._model()
         sent = datetime.now(UTC)
-        ordered = self._people["operator"].rollback(self.model, "the story rolls back")
+        ordered = self._people["operator"].rollback(self.model, "the demo rolls back")
         reinstated = self._until("ChampionReinstated", seconds=60, where={})
         applied = self._audit().audit(after=ordered["seq"], kind="ReleaseRolledBack")[0]["data"]
         golden = reinstated["data"]["golden"]
         if reinstated["release"] != view.previous or golden["matched"] != golden["count"] or not golden["count"]:
-            raise StoryError(f"{reinstated['release']} came back with {golden['matched']} of {golden['count']} golden")
+            raise ScenarioError(
+                f"{reinstated['release']} came back with {golden['matched']} of {golden['count']} golden"
+            )
         to_record = (instant(ordered["at"]) - sent).total_seconds() * 1000
         rollback_ms = round(to_record + applied["milliseconds"], 1)
         return {"rollback_ms": rollback_ms, "replicas": applied["replicas"], "golden": golden, "to": view.previous}
@@ -162,7 +164,7 @@ class Story:
         requests = self._model().requests
         for request in requests:
             finished = self._until("JobFinished", seconds=120, where={"request": request})
-            self._say(f"training of record {request} {finished['data']['status']}")
+            self._report(f"training of record {request} {finished['data']['status']}")
         return {"requests": len(requests)}
 
     def _model(self) -> Model:
@@ -183,12 +185,12 @@ class Story:
                 return
             if state in ("quarantined", "rejected"):
                 self._catch_up()
-                raise StoryError(f"{release} is {state}: {self._release_view(release).steps[-1]}")
+                raise ScenarioError(f"{release} is {state}: {self._release_view(release).steps[-1]}")
             self._catch_up(wait=1.0)
-        raise StoryError(f"{release} is {state} after {seconds:.0f} s, not {' or '.join(states)}")
+        raise ScenarioError(f"{release} is {state} after {seconds:.0f} s, not {' or '.join(states)}")
 
     def _until(self, kind: str, *, seconds: float, where: dict[str, Any], release: str | None = None) -> dict[str, Any]:
-        """The first record from here on of this kind that matches."""
+        """The next record of this kind that matches `where` and `release`."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             self._catch_up(wait=0.0 if self._waiting else 1.0)
@@ -197,14 +199,14 @@ class Story:
                 same = record["kind"] == kind and release in (None, record["release"])
                 if same and all(record["data"].get(name) == value for name, value in where.items()):
                     return record
-        raise StoryError(f"no {kind} {where or ''} within {seconds:.0f} s")
+        raise ScenarioError(f"no {kind} {where or ''} within {seconds:.0f} s")
 
     def _catch_up(self, wait: float = 0.0) -> None:
         for record in self._audit().audit(after=self._head, wait=wait):
             self._head = record["seq"]
             self._waiting.append(record)
             if line := narrate(record):
-                self._say(line)
+                self._report(line)
 
 
 BAD: dict[str, Any] = {"trials": 1, "fault": "inverted_labels", "shape": "deep"}
