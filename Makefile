@@ -2,10 +2,10 @@
 SHELL := /bin/sh
 BIN := .venv/bin
 
-.PHONY: help install dev demo test check format bench lock down clean
+.PHONY: help install dev demo test test-fast check format bench lock down clean
 
 help:  ## This list
-	@grep -hE '^[a-z]+:.*##' Makefile | sed 's/:.*##/:/' | sort
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*##/:/' | sort
 
 install:  ## Everything that running needs, into .venv
 	@sh .ci/install
@@ -16,9 +16,16 @@ dev:  ## Everything that working on it needs
 demo: install  ## Install, start, tell the whole story on real data, stay up until Ctrl-C
 	@$(BIN)/plimsoll demo $(DEMO)
 
-test: dev  ## All tests: unit, story, acceptance
+# Two workers: the platform of the acceptance tests takes one processor for minutes. Their group begins first.
+# Bytecode is kept, whatever the caller's environment says: tests start some hundred Python processes.
+PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+
+test: dev  ## All tests: unit, story, acceptance; TEST="tests/serve -x" for some only
 	@sh .ci/chromium
-	@$(BIN)/python -m pytest $(TEST)
+	@$(PYTEST) $(TEST)
+
+test-fast: dev  ## The inner loop: no processes, no browser, no Ray, no Feast
+	@$(PYTEST) -m "not slow" $(TEST)
 
 check: dev  ## Style, types, import contracts, lock and environment in step
 	@$(BIN)/ruff check .

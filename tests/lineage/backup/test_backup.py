@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-import socket
 import sqlite3
 import stat
 import subprocess
@@ -49,6 +48,7 @@ from serve.record import decision_log as keeper_module
 from serve.record.decision_log import Keeper
 from serve.record.spool import Spool
 from tests.support.decision_records import NOW, decision
+from tests.support.ports import free_port
 from tests.support.sample_facts import MODEL, Hand, Teller
 from tests.support.witnessed_log import key_of, serving
 
@@ -132,10 +132,7 @@ class House:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    return Settings(home=tmp_path / "var", witness_port=port)
+    return Settings(home=tmp_path / "var", witness_port=free_port())
 
 
 @pytest.fixture
