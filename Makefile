@@ -2,10 +2,10 @@
 SHELL := /bin/sh
 BIN := .venv/bin
 
-.PHONY: help install dev demo test check format bench lock down clean
+.PHONY: help install dev demo test test-fast check format bench lock down clean
 
 help:  ## List the targets
-	@grep -hE '^[a-z]+:.*##' Makefile | sed 's/:.*##/:/' | sort
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*##/:/' | sort
 
 install:  ## Install the runtime packages into .venv
 	@sh .ci/install
@@ -16,9 +16,16 @@ dev:  ## Install the runtime and development packages into .venv
 demo: install  ## Install, start, run the whole life cycle on real data, stay up until Ctrl-C
 	@$(BIN)/plimsoll demo $(DEMO)
 
-test: dev  ## Run all tests: unit, story, acceptance; TEST=… for some
+# Two workers: the platform of the acceptance tests takes one processor for minutes. Their group begins first.
+# Bytecode is kept, whatever the caller's environment says: tests start some hundred Python processes.
+PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+
+test: dev  ## Run all tests: unit, story, acceptance; TEST="tests/serve -x" for some
 	@sh .ci/chromium
-	@$(BIN)/python -m pytest $(TEST)
+	@$(PYTEST) $(TEST)
+
+test-fast: dev  ## Run the fast tests: no processes, no browser, no Ray, no Feast
+	@$(PYTEST) -m "not slow" $(TEST)
 
 check: dev  ## Check style, types and import contracts
 	@$(BIN)/ruff check .

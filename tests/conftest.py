@@ -6,11 +6,34 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from lineage.settings import Settings
+from tests.support.groups import group_of, is_slow
+
+# The same examples in every run, however busy the machine; `--hypothesis-profile search` looks for new ones.
+_UNHURRIED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
+hypothesis_settings.register_profile("steady", derandomize=True, database=None, print_blob=True, **_UNHURRIED)
+hypothesis_settings.register_profile("search", derandomize=False, **_UNHURRIED)
+hypothesis_settings.load_profile("steady")
 
 for _name in [name for name in os.environ if name.startswith(("PLIMSOLL_", "OPENLINEAGE_"))]:
     del os.environ[_name]
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """What `-m "not slow"` would deselect is not even imported."""
+    return True if config.option.markexpr == "not slow" and is_slow(collection_path) else None
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is slow, and what runs in one worker with `--dist loadgroup`."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(group_of(item.path)))
+        if is_slow(item.path):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session", autouse=True)

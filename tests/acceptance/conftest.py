@@ -13,16 +13,16 @@ from tests.support.demo_platform import Platform, end, run_demo
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything here needs the platform; telling the story takes minutes, so no single test is timed against it."""
+    """Everything here needs the platform, and the story takes minutes; what needs it ended comes after the rest."""
     for item in items:
         if "tests/acceptance" in str(item.path):
             item.add_marker(pytest.mark.acceptance)
             item.add_marker(pytest.mark.timeout(1_000))
+    items.sort(key=lambda item: "ended_platform" in getattr(item, "fixturenames", ()))
 
 
 @pytest.fixture(scope="session")
-def platform() -> Iterator[Platform]:
-    """The platform after its story."""
+def _told() -> Iterator[Platform]:
     folder = Path(tempfile.mkdtemp(prefix="pa-"))  # short: Unix sockets lie below it
     told: Platform | None = None
     try:
@@ -33,3 +33,17 @@ def platform() -> Iterator[Platform]:
             end(told)
             told.command("down")
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def platform(_told: Platform) -> Platform:
+    """The platform after its story, running."""
+    assert _told.demo.poll() is None, "the platform was ended before a test that needs it running"
+    return _told
+
+
+@pytest.fixture
+def ended_platform(_told: Platform) -> Platform:
+    """The platform after Ctrl-C."""
+    end(_told)
+    return _told

@@ -15,7 +15,7 @@ from lineage.digest import canonical, digest_bytes, digest_file, digest_folder, 
 from lineage.errors import InvalidError, UnavailableError
 
 
-@settings(max_examples=50, deadline=None, derandomize=True)
+@settings(max_examples=50)
 @given(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), st.integers(0, 9) | st.none()))
 def test_the_order_of_keys_is_no_content(value: dict[str, int | None]) -> None:
     turned = dict(reversed(value.items()))

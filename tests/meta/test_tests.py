@@ -6,6 +6,8 @@ import ast
 import re
 from pathlib import Path
 
+from tests.support.groups import SLOW, TOGETHER
+
 ROOT = Path(__file__).parents[2]
 TESTS = ROOT / "tests"
 #: Folders with no counterpart in the tree: stories and running platforms cross all rooms, the rest is about the tests.
@@ -42,3 +44,7 @@ def test_no_test_imports_a_test() -> None:
 
 def test_no_test_lies_in_support() -> None:
     assert [path.as_posix() for path in FILES if path.parts[0] == "support" and path.name.startswith("test_")] == []
+
+
+def test_what_is_named_as_slow_or_as_sharing_is_there() -> None:
+    assert [name for name in (*SLOW, *TOGETHER) if not (TESTS / name).exists()] == []

@@ -61,7 +61,9 @@ def test_what_is_no_frame(thing: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "values", [[1, None], [1.0, float("nan")], ["a", 1], [True, False], [object()], [[1]]], ids=str
+    "values",
+    [[1, None], [1.0, float("nan")], ["a", 1], [True, False], [object()], [[1]]],
+    ids=["[1, None]", "[1.0, nan]", "['a', 1]", "[True, False]", "[object]", "[[1]]"],  # the same in every process
 )
 def test_values_that_are_no_features(values: list[Any]) -> None:
     with pytest.raises(Invalid) as caught:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from lineage.service.app import create_app
 from lineage.settings import Settings
 from plimsoll.ledger import Ledger
 from tests.support.console_history import history_writer, open_accounts, write_history
+from tests.support.ports import free_port
 
 SignIn = Callable[[str], TestClient]
 
@@ -32,12 +32,6 @@ class Home:
     def head(self) -> int:
         """The number of the newest record."""
         return int(self.ledger.records(limit=1)["head"])
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

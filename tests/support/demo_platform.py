@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ import orjson
 from console.terminal.preflight import ports_in_use
 from lineage.settings import Settings
 from plimsoll import Client
+from tests.support.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
 STORY_SECONDS = 780  # the demo takes far less; a busy machine may take longer
@@ -50,17 +50,6 @@ class Platform:
         command = [str(Path(sys.executable).with_name("plimsoll")), *words]
         environment = self.environment | more
         return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nothing listens on now."""
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 def environment_of(home: Path) -> dict[str, str]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from hypothesis import HealthCheck, Phase, given
-from hypothesis import settings as hypothesis_settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 Made = TypeVar("Made")
@@ -15,14 +14,7 @@ Made = TypeVar("Made")
 def for_each(strategy: st.SearchStrategy[Made], examples: int, check: Callable[[Made], None]) -> None:
     """Check `examples` of them; failures are not shrunk, because that would send further requests."""
 
-    @hypothesis_settings(
-        max_examples=examples,
-        derandomize=True,
-        database=None,
-        deadline=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
+    @settings(max_examples=examples, phases=[Phase.generate])
     @given(strategy)
     def each(made: Made) -> None:
         check(made)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from lineage.facts.eras import LATEST
-from lineage.rules.draft import Draft, model_of, parsed, permitted
+from lineage.rules.draft import Draft, check_permitted, model_of, parsed_data
 from lineage.rules.proposal import Actor
 from lineage.state.fold import LedgerState
 
@@ -24,8 +24,8 @@ class MemoryLedger:
 
     def append(self, draft: Draft) -> Record:
         """Record a draft that no rule refuses."""
-        data = parsed(draft, self.state.era)
-        permitted(draft, data, self.state)
+        data = parsed_data(draft, self.state.era)
+        check_permitted(draft, data, self.state)
         seq = self.state.seq + 1
         at = (START + timedelta(seconds=seq)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         model = model_of(draft)

@@ -32,6 +32,10 @@ class Written:
     routed: str
     unrouted: str
 
+    def moved(self, port: int, to: int) -> Written:
+        """The same with the replica that was written at one port at another: to ask Ray again takes seconds."""
+        return Written(self.routed.replace(str(port), str(to)), self.unrouted)
+
 
 def ray_writes(settings: Settings, ports: Sequence[int]) -> Written:
     """Both files, for replicas at these ports.

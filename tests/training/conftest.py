@@ -14,6 +14,7 @@ from lineage.settings import Settings
 from lineage.signing import make_keys
 from plimsoll.ledger import Ledger
 from tests.support.model_folder import write_folder
+from tests.support.ports import free_port
 from training.spec import Spec, load_spec
 
 
@@ -37,9 +38,7 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Settings, Ledger]]:
     """A real ledger service on a port of its own, and the trainer's client."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     settings = Settings(home=tmp_path_factory.mktemp("served"), ledger_port=port)
     Accounts(settings).first_start()
     server = uvicorn.Server(uvicorn.Config(create_app(settings), host="127.0.0.1", port=port, log_level="error"))

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lineage.errors import InvalidError, UnavailableError
@@ -98,7 +98,7 @@ def test_reasons_that_are_not_whole_are_refused(text: str, field: str, told: str
 scalars = st.none() | st.booleans() | st.integers(-3, 3) | st.floats() | st.text(max_size=5) | st.just([])
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from([f"{table}.{key}" for table in ("model", "data", "decision", "training") for key in SPEC[table]]),
     scalars,

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-import socket
 import sqlite3
 import stat
 import subprocess
@@ -27,7 +26,7 @@ from console.terminal import backup as backup_terminal
 from lineage.accounts import Accounts
 from lineage.backup import create as backup_module
 from lineage.backup.create import BackupSummary, create
-from lineage.backup.manifest import MANIFEST, alone, read_manifest
+from lineage.backup.manifest import MANIFEST, backup_lock, read_manifest
 from lineage.backup.restore import rehearse, restore, start_new_log
 from lineage.digest import canonical, digest_folder, digest_of
 from lineage.errors import InvalidError, RefusedError, TamperedError, UnavailableError, UnknownError
@@ -50,6 +49,7 @@ from serve.record import decision_log as decision_log_module
 from serve.record.decision_log import DecisionLog
 from serve.record.spool import Spool
 from tests.support.decision_records import NOW, decision
+from tests.support.ports import free_port
 from tests.support.sample_facts import MODEL, FactWriter, ManualClock
 from tests.support.witnessed_log import key_of, serving
 
@@ -133,10 +133,7 @@ class House:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    return Settings(home=tmp_path / "var", witness_port=port)
+    return Settings(home=tmp_path / "var", witness_port=free_port())
 
 
 @pytest.fixture
@@ -531,7 +528,7 @@ def test_another_log_or_an_older_one_is_not_written_over_a_backup(
 
 def test_two_backups_into_one_folder_do_not_mix(house: House, settings: Settings, dest: Path) -> None:
     create(settings, dest)
-    with alone(dest / "lock"), pytest.raises(RefusedError, match="under way"):
+    with backup_lock(dest / "lock"), pytest.raises(RefusedError, match="under way"):
         create(settings, dest)
 
 

@@ -329,13 +329,13 @@ def restored(folder: Path, files: dict[str, bytes]) -> None:
 def test_every_mutation_is_found_and_the_first_bad_record_is_named(kind: str, tmp_path: Path) -> None:
     rng = Random(kind)
     cases, missed, misnamed = 0, Counter[str](), Counter[str]()
-    for log in range(12):
+    for log in range(3):  # `make bench BENCH=faults.mutations` does 100,000 of these to some hundred logs
         records, old = rng.randint(2, 24), rng.choice([0, 0, 0, 1, 5])
         maker = a_log(tmp_path / str(log), seed=log, records=records, old=min(old, records - 1))
         if log % 3 == 0:
             maker.cosign()
         files = {path.name: path.read_bytes() for path in maker.folder.iterdir()}
-        for _ in range(50):
+        for _ in range(25):
             done, expected = mutate(maker.folder, rng, kind=kind)
             found = first_bad("log", maker.folder)
             cases += 1
@@ -378,7 +378,8 @@ def test_each_bit_of_every_file_counts(records: int, tmp_path: Path) -> None:
     maker = a_log(tmp_path / "log", seed=3, records=records, segment_bytes=900)
     for path in [*segments_in(maker.folder), maker.folder / "checkpoint", maker.folder / "vkey"]:
         data = path.read_bytes()
-        for at in range(records % 3, len(data), 1 if len(data) < 600 else 7):
+        each = 1 if records == 9 and len(data) < 600 else 7  # notes are alike, whatever the length of the log
+        for at in range(records % each, len(data), each):
             path.write_bytes(data[:at] + bytes([data[at] ^ 1 << at % 8]) + data[at + 1 :])
             number = int(path.stem) + data[:at].count(b"\n") if path.suffix else 0
             assert first_bad("log", maker.folder) == number, (path.name, at)

@@ -104,7 +104,7 @@ def test_an_unknown_kind_is_not_a_default() -> None:
     assert "ReleasePromoted," in caught.value.message
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150)
 @given(st.sampled_from(sorted(FACTS)), st.data())
 def test_whatever_is_put_in_comes_out_as_json_or_is_refused(kind: str, data: st.DataObject) -> None:
     given_data = sample(kind)

@@ -366,7 +366,7 @@ def random_history(ledger: Ledger, clock: ManualClock, random: Random, count: in
             continue
 
 
-@hypothesis_settings(max_examples=12, deadline=None, derandomize=True)
+@hypothesis_settings(max_examples=12)
 @given(seed=st.integers(0, 2**32))
 def test_at_every_record_of_any_history_it_is_what_the_fold_says(seed: int) -> None:
     nothing = mock.Mock(return_value=None)

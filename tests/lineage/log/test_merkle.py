@@ -49,7 +49,7 @@ def test_roots_are_those_of_certificate_transparency() -> None:
     assert tree.root(0) == EMPTY_ROOT
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=8), st.data())
 def test_any_growth_gives_the_same_roots_and_proofs(groups: list[int], data: st.DataObject) -> None:
     leaves, tree = [], Tree()

@@ -49,7 +49,7 @@ VALUES = st.recursive(
 DATA = st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), VALUES, max_size=4)
 
 
-@settings(max_examples=20, deadline=None, derandomize=True)
+@settings(max_examples=20)
 @given(st.lists(DATA, max_size=12), st.integers(1, 2_000))
 def test_any_records_are_the_same_after_reopening(contents: list[dict[str, Any]], segment_bytes: int) -> None:
     with tempfile.TemporaryDirectory() as place:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import socket
 import ssl
 import stat
 import subprocess
@@ -36,6 +35,7 @@ from lineage.log.index import Records
 from lineage.log.reader import Entry, Line
 from lineage.openlineage.events import Translator, encode
 from lineage.openlineage.outbox import FileTarget, HttpTarget, Outbox, read_receiver
+from tests.support.ports import free_port
 from tests.support.sample_facts import MODEL, FactWriter, ManualClock
 
 ROOT = Path(__file__).parents[3]
@@ -137,12 +137,6 @@ def drain(outbox: Outbox) -> None:
     """Deliver until everything is told; a failure is an error here."""
     while (wait := outbox.step()) is not None:
         assert wait == 0.0, outbox.state()
-
-
-def free_port() -> int:
-    with socket.socket() as opened:
-        opened.bind(("127.0.0.1", 0))
-        return int(opened.getsockname()[1])
 
 
 def dead_letters(outbox: Outbox) -> list[dict[str, Any]]:

@@ -86,7 +86,7 @@ def test_what_was_not_sealed_for_this_decision_does_not_open(vault: Vault, chang
         vault.open([wrong[change]])
 
 
-@hypothesis_settings(max_examples=60, deadline=None, derandomize=True)
+@hypothesis_settings(max_examples=60)
 @given(st.lists(st.tuples(st.text(min_size=1, max_size=30), st.binary(max_size=60)), min_size=1, max_size=8))
 def test_any_name_and_any_data_come_back(tmp_path_factory: pytest.TempPathFactory, rows: Any) -> None:
     vault = Vault(Settings(home=tmp_path_factory.mktemp("vault")))

@@ -26,6 +26,7 @@ from lineage.accounts import Accounts
 from lineage.settings import Settings
 from plimsoll.errors import Unavailable
 from plimsoll.ledger import Ledger
+from tests.support.ports import free_port
 from tests.support.sample_facts import MODEL, sample
 
 Json = dict[str, Any]
@@ -38,10 +39,7 @@ class Service:
     """The ledger service in its own process."""
 
     def __init__(self, home: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        self.settings = Settings(home=home, ledger_port=port)
+        self.settings = Settings(home=home, ledger_port=free_port())
         Accounts(self.settings).first_start()
         self.headers = {"Authorization": f"Bearer {self.settings.token('controller')}"}
         self.ledger = Ledger(self.settings.ledger_url, self.settings.token("controller"), timeout=_SECONDS)

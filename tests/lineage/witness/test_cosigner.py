@@ -22,7 +22,7 @@ from lineage.witness.server import Witness, create_app
 from tests.support.sample_facts import ManualClock
 from tests.support.witnessed_log import ShownLog, key_of, listening, serving
 
-TRIALS = 300
+TRIALS = 30  # of each kind of damage; `make bench BENCH=faults.rewinds` has 2,000
 
 
 @pytest.fixture(scope="module")

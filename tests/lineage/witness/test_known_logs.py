@@ -391,4 +391,4 @@ class AnyLog(RuleBasedStateMachine):
 
 
 TestAnyLog = AnyLog.TestCase
-TestAnyLog.settings = depth(max_examples=150, stateful_step_count=30, deadline=None, derandomize=True)
+TestAnyLog.settings = depth(max_examples=150, stateful_step_count=30)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import cache
 from multiprocessing.connection import wait
 from pathlib import Path
 from socket import socket
@@ -30,6 +32,7 @@ from tests.support.holding_replica import Replica
 from tests.support.real_haproxy import Written, guarded, ray_writes
 
 _LIMITS = limits_for(32)
+_NOWHERE = 30_003
 _LONG = 20_000  # milliseconds: nobody is refused because a test is slow
 
 
@@ -56,9 +59,14 @@ def replica() -> Iterator[tuple[Replica, int]]:
         replica.go()
 
 
+@cache
+def _before_nothing() -> Written:
+    with tempfile.TemporaryDirectory() as folder:
+        return ray_writes(Settings(home=Path(folder) / "var", ray_tmp=Path(folder) / "r"), [_NOWHERE])
+
+
 def _front(stack: ExitStack, at: int, tmp_path: Path, limits: Limits) -> int:
-    written = ray_writes(Settings(home=tmp_path / "var", ray_tmp=tmp_path / "r"), [at])
-    return stack.enter_context(guarded(written, tmp_path, limits))
+    return stack.enter_context(guarded(_before_nothing().moved(_NOWHERE, at), tmp_path, limits))
 
 
 def _patient(**changes: int) -> Limits:

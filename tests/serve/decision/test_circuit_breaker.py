@@ -264,7 +264,7 @@ class AnyHistory(RuleBasedStateMachine):
         assert is_open == (self.bench.breaker.state != "closed")
 
 
-AnyHistory.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+AnyHistory.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
 TestAnyHistory = AnyHistory.TestCase
 
 

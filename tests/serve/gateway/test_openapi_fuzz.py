@@ -213,7 +213,7 @@ def test_what_the_models_own_schema_takes_is_decided_and_nothing_else(gateway: G
     takes = jsonschema.Draft202012Validator(whole)
     met: set[bool] = set()
 
-    @hypothesis_settings(max_examples=50 * EXAMPLES, derandomize=True, database=None, deadline=None)
+    @hypothesis_settings(max_examples=50 * EXAMPLES)
     @given(st.sampled_from(_right(path)).flatmap(lambda right: st.just(right) | changed(right)))
     def each(content: Json) -> None:
         answer = send(gateway.port, raw_request(json.dumps(content).encode(), path, token=SERVICE))

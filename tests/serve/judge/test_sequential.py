@@ -75,7 +75,7 @@ def _chunks(first: np.ndarray, second: np.ndarray) -> list[tuple[np.ndarray, np.
     return list(zip(np.array_split(first, 40), np.array_split(second, 40), strict=True))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(n=st.integers(1, 3000), data=st.data())
 def test_intervals_hold_the_observed_rate_and_stay_in_the_unit_interval(n: int, data: st.DataObject) -> None:
     events = data.draw(st.integers(0, n))
@@ -84,7 +84,7 @@ def test_intervals_hold_the_observed_rate_and_stay_in_the_unit_interval(n: int, 
     assert events / n - 1e-6 <= upper <= 1.0
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(ours=st.integers(0, 500), others=st.integers(0, 500), share=st.floats(0.01, 0.99), limit=st.floats(1.0, 5.0))
 def test_both_sides_are_never_proven_at_once(ours: int, others: int, share: float, limit: float) -> None:
     above = log_e_ratio_above(ours, others, share, limit, 100.0)

@@ -143,7 +143,7 @@ def test_false_aborts_stay_below_alpha_when_watched_all_the_time() -> None:
     assert aborted <= 3
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(errors=st.integers(0, 400), wrong=st.integers(0, 400), n=st.integers(1, 400))
 def test_more_harm_never_turns_a_verdict_better(errors: int, wrong: int, n: int) -> None:
     def verdict(bad: int, mistaken: int) -> int:

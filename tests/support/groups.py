@@ -1,0 +1,56 @@
+"""Which tests are slow, and which run together in one worker: by folder and file, so that nothing need be imported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+TESTS = Path(__file__).parents[1]
+#: Folders whose tests share what takes long to make (a platform, a bank, a console): one worker makes it, once.
+TOGETHER = ("acceptance", "console", "stories")
+#: Folders and files that `make test-fast` leaves out: they start processes, a browser, HAProxy, Feast or a ledger
+#: service for each test, train models, or look at thousands of cases.
+SLOW = (
+    "acceptance",
+    "benchmarks",
+    "console/terminal/test_features.py",
+    "console/test_browser.py",
+    "console/test_live_updates.py",
+    "console/test_restart.py",
+    "console/test_server.py",
+    "earlier",
+    "lineage/backup",
+    "lineage/examiner",
+    "lineage/history/test_dossier.py",
+    "lineage/openlineage/test_outbox.py",
+    "lineage/privacy/test_erasure.py",
+    "lineage/service/test_follow.py",
+    "lineage/service/test_openapi_fuzz.py",
+    "lineage/service/test_safety.py",
+    "lineage/store",
+    "lineage/witness",
+    "serve/cluster/test_haproxy_config.py",
+    "serve/cluster/test_standby.py",
+    "serve/decision/test_feature_client.py",
+    "serve/gateway/test_bad_http.py",
+    "serve/gateway/test_clients.py",
+    "serve/gateway/test_openapi_fuzz.py",
+    "serve/gateway/test_versions.py",
+    "serve/models",
+    "serve/record/test_spool.py",
+    "stories",
+    "training/test_materialize.py",
+    "training/test_pipeline.py",
+    "validators/test_drift.py",
+    "validators/test_replay.py",
+)
+
+
+def group_of(path: Path) -> str:
+    """The tests of a group run in one worker: those of a folder of TOGETHER, otherwise those of one file."""
+    place = path.relative_to(TESTS)
+    return place.parts[0] if place.parts[0] in TOGETHER else place.as_posix()
+
+
+def is_slow(path: Path) -> bool:
+    """Whether SLOW names this file or a folder that it is in."""
+    return any(TESTS / name in (path, *path.parents) for name in SLOW)
