@@ -73,8 +73,9 @@ def _in_browser(settings: Settings, password: str, ledger: psutil.Process, conso
         yield f"{_changes(facts, page, 'one tab')}; {_load()}"
         tabs = [context.new_page() for _ in range(TABS - 1)]
         for tab, path in zip(tabs, list(PAGES.values()) * TABS, strict=False):
-            tab.goto(settings.console_url + path)
-            tab.wait_for_selector(_READY, timeout=60_000)
+            tab.goto(settings.console_url + path, timeout=180_000)
+            tab.wait_for_selector(_READY, state="attached", timeout=180_000)
+        page.bring_to_front()
         yield _busy(facts, page, ledger, console)
         browser.close()
     facts.close()

@@ -26,7 +26,7 @@ THEME: dict[str, Any] = {
 }
 
 #: Dash checks the layout once at start, before any person can be signed in; that one is never sent.
-NOBODY = Person("", "", "", "", "")
+NO_PERSON = Person("", "", "", "", "")
 
 clientside_callback(
     ClientsideFunction("plimsoll", "beat"),
@@ -47,7 +47,7 @@ clientside_callback(
 
 def layout() -> Any:
     """The shell for the person of this request."""
-    person = WHO.get() or NOBODY
+    person = WHO.get() or NO_PERSON
     stores = [
         dcc.Store(id="beat"),
         dcc.Store(id="news"),

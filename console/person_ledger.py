@@ -114,7 +114,7 @@ def person_ledger() -> PersonLedger:
     """The ledger for the person of this request.
 
     Raises:
-        LookupError: nobody is signed in.
+        LookupError: the request has no session.
     """
     return PersonLedger(CLIENT.get(), signed_in())
 

@@ -1,4 +1,6 @@
-"""The console as one ASGI application: Dash on its FastAPI backend, behind the gate. `python -m console.server`.
+"""The console as one ASGI application: Dash on its FastAPI backend, behind the access middleware.
+
+Run it with `python -m console.server`.
 
 One worker: the follower of the ledger and the open sockets live in this process. All other state is in the browser's
 cookie or in the ledger.

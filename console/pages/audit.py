@@ -36,8 +36,8 @@ _COLUMNS = [
     {"field": "reason", "headerName": "Reason", "flex": 1, "minWidth": 160},
 ]
 
-#: The rows of the grid: its gate has the grid ask for its blocks again.
-ROWS = LivePart("audit-rows", "gate_grid")
+#: The rows of the grid: at news the script has the grid ask for its blocks again.
+ROWS = LivePart("audit-rows", "schedule_grid")
 
 clientside_callback(
     ClientsideFunction("plimsoll", "filter_audit"),

@@ -29,7 +29,7 @@ from lineage.state.views import ReleasesPage
 
 PAGE = {"path": "/", "name": "Overview", "title": "Overview · Plimsoll", "icon": "hand", "order": 0}
 Json = dict[str, Any]
-PART, CHARTS = LivePart("overview"), LivePart("overview-charts", "gate_slowly")
+PART, CHARTS = LivePart("overview"), LivePart("overview-charts", "schedule_slowly")
 _LINES, _FLIGHT, _WAITING = 9, 12, 50
 #: Releases that answer, or may soon.
 _OPEN = ",".join(sorted(OPEN))

@@ -24,7 +24,7 @@ from console.parts.release_text import state_words, why
 from console.parts.safety_banner import switch_panel
 from console.parts.widgets import empty, facts, lines_of, page_head, panel, release_link, tone_icon
 from console.person_ledger import PersonLedger, ReleaseFile, person_ledger
-from lineage.lifecycle import State as Life
+from lineage import lifecycle
 from lineage.state.entities import Release
 
 PAGE = {"path_template": "/release/<name>", "name": "Release", "title": "Release · Plimsoll"}
@@ -100,9 +100,9 @@ def happened(file: ReleaseFile) -> list[Any]:
     tone, text = line(last)
     said = f"“{last['reason']}”" if last.get("reason") else None
     because = {
-        Life.QUARANTINED: f"Why: {why(release)}",
-        Life.REJECTED: f"Why: {why(release)}",
-        Life.REVIEW: f"The judge: {why(release)}",
+        lifecycle.State.QUARANTINED: f"Why: {why(release)}",
+        lifecycle.State.REJECTED: f"Why: {why(release)}",
+        lifecycle.State.REVIEW: f"The judge: {why(release)}",
     }.get(release.state)
     held = f"Held since {clock(release.hold.at)}: {release.hold.why}" if release.hold else None
     head = html.P([tone_icon(tone), " ", html.Span(text[:1].upper() + text[1:], className="strong")])
@@ -114,7 +114,7 @@ def happened(file: ReleaseFile) -> list[Any]:
 def true_now(release: Release, now: ModelNow, hourly: float | None) -> list[tuple[str, Any]]:
     """Which release answers, on what grounds, since when."""
     pairs: list[tuple[str, Any]] = [("Traffic", lines_of(traffic(now, hourly)))]
-    if release.state is Life.REVIEW and release.review:
+    if release.state is lifecycle.State.REVIEW and release.review:
         due, asked = clock(release.review.due_at), clock(release.review.requested_at)
         pairs.append(("Review due", f"{due} UTC, asked for {asked}"))
     for approval in release.approvals:
@@ -130,7 +130,7 @@ def doing(release: Release, offered: Sequence[Button]) -> list[Any]:
         state = str(release.state).replace("_", " ")
         return [empty("Nothing to do here.", f"A release that is {state} moves by itself or not at all.")]
     first = next((button.verb for button in offered if button.why_not is None and button.verb in SAFE), None)
-    return [action_buttons(offered, filled=None if release.state is Life.REVIEW else first)]
+    return [action_buttons(offered, filled=None if release.state is lifecycle.State.REVIEW else first)]
 
 
 def origin(file: ReleaseFile) -> html.Dl:

@@ -21,7 +21,7 @@ from console.parts.safety_banner import answering
 from console.parts.search import search_box
 from console.parts.widgets import empty, page_head, panel, release_link, table
 from console.person_ledger import PersonLedger, person_ledger
-from lineage.lifecycle import State as Life
+from lineage import lifecycle
 from lineage.state.entities import ReleaseSummary
 from lineage.state.views import ReleasesPage
 
@@ -52,7 +52,7 @@ def layout(
 
 def filters(chosen: Json) -> html.Div:
     """Model, state and a part of the name."""
-    states = [{"value": str(state), "label": state_words(state)} for state in Life]
+    states = [{"value": str(state), "label": state_words(state)} for state in lifecycle.State]
     boxes = [
         search_box("releases-model", "Model", chosen.get("model")),
         dmc.Select(

@@ -1,8 +1,8 @@
 """A part of a page that reads the ledger again when something that it shows has moved.
 
-The script holds a gate for each part: at most one read in flight, and one more if news came meanwhile. So an answer
-that comes late is shown, and never thrown away because the next question was asked before it. The answer carries a
-version, the newest record that it includes: an answer older than what is shown is dropped, and news that an answer
+A script schedules the reads: of each part at most one is in flight, and one more follows if news came meanwhile. So an
+answer that comes late is shown, and never thrown away because the next question was asked before it. The answer carries
+a version, the newest record that it includes: an answer older than what is shown is dropped, and news that an answer
 already includes asks nothing.
 """
 
@@ -41,14 +41,15 @@ NOTHING = Interest(frozenset())
 
 
 class LivePart:
-    """The stores and the gate of one part; made once, when its module is imported.
+    """The stores and the schedule of one part; made once, when its module is imported.
 
     Args:
         id_: the id of the element that is filled.
-        gate: the script's function: `gate` starts a read by setting `turn`, `gate_slowly` at most every five seconds.
+        schedule: the script's function: `schedule` starts a read by setting `turn`, `schedule_slowly` at most every
+            five seconds.
     """
 
-    def __init__(self, id_: str, gate: str = "gate") -> None:
+    def __init__(self, id_: str, schedule: str = "schedule") -> None:
         self.id = id_
         self.turn = Input(f"{id_}-turn", "data")
         self.shown = State(f"{id_}-shown", "data")
@@ -56,8 +57,8 @@ class LivePart:
         #: For `running=` of the callback that reads.
         self.running = [(Output(f"{id_}-busy", "data"), True, False)]
         clientside_callback(
-            ClientsideFunction("plimsoll", gate),
-            Output(f"{id_}-gate", "data"),
+            ClientsideFunction("plimsoll", schedule),
+            Output(f"{id_}-scheduled", "data"),
             Input("news", "data"),
             Input(f"{id_}-busy", "data"),
             Input(f"{id_}-shown", "data"),
@@ -65,8 +66,8 @@ class LivePart:
         )
 
     def stores(self) -> list[dcc.Store]:
-        """The stores that the gate works with."""
-        return [dcc.Store(id=f"{self.id}-{name}") for name in ("turn", "busy", "shown", "gate")]
+        """The stores that the script works with."""
+        return [dcc.Store(id=f"{self.id}-{name}") for name in ("turn", "busy", "shown", "scheduled")]
 
     def frame(self, *more: Any) -> html.Div:
         """The part before it is filled; `more` are the page's own stores."""
@@ -75,10 +76,10 @@ class LivePart:
     async def fill(
         self, at: PersonLedger, shown: Json | None, make: Callable[[PersonLedger], Awaitable[Made]]
     ) -> tuple[Any, Json]:
-        """What `make` builds, with what the gate needs of it; a refusal of the ledger in its own words.
+        """What `make` builds, with what the script needs of it; a refusal of the ledger in its own words.
 
         Args:
-            shown: what the gate has of the answer on screen; None at first.
+            shown: what the script has of the answer on screen; None at first.
 
         Raises:
             PreventUpdate: the answer is older than what is shown, or the ledger does not answer: the old view stays,
@@ -99,7 +100,7 @@ class LivePart:
 
 
 def described(version: int, shows: Interest | tuple[Interest, ...]) -> Json:
-    """What the gate in the browser has of an answer."""
+    """What the script in the browser has of an answer."""
     interests = (shows,) if isinstance(shows, Interest) else shows
     return {
         "version": version,

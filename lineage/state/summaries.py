@@ -80,8 +80,10 @@ def releases_page(
         search: a part of the release's name, in any case.
     """
 
+    part = search.lower()
+
     def wanted(release: Release) -> bool:
-        return (not states or release.state in states) and search.lower() in release.release.lower()
+        return (not states or release.state in states) and (not part or part in release.release.lower())
 
     return _page(_releases(state, models), wanted, _last_moved, release_summary, offset, limit)
 

@@ -1,4 +1,4 @@
-// Gates of the parts of a page: when a part reads the ledger again. At most one read of a part is in flight, and one
+// Schedules when the parts of a page read the ledger again. At most one read of a part is in flight, and one
 // more follows if news came meanwhile that its answer does not include. So a late answer is shown, never thrown away.
 (function () {
   var SLOW = 2000;          // milliseconds that a read may take before the chip says so
@@ -74,7 +74,7 @@
     try { window.dash_ag_grid.getApi('audit-grid').refreshInfiniteCache(); } catch (e) { /* it is not up yet */ }
   }
 
-  function gate(start, pause) {
+  function schedule(start, pause) {
     return function (news, busy, shown, turn) {
       var name = turn.replace(/-turn$/, '');
       var fired = {};
@@ -115,9 +115,9 @@
 
   window.dash_clientside = Object.assign({}, window.dash_clientside);
   window.dash_clientside.plimsoll = Object.assign({}, window.dash_clientside.plimsoll, {
-    gate: gate(ask, 0),
-    gate_slowly: gate(ask, CALM),
-    gate_grid: gate(regrid, 1000),
+    schedule: schedule(ask, 0),
+    schedule_slowly: schedule(ask, CALM),
+    schedule_grid: schedule(regrid, 1000),
   });
   window.plimsollReads = { slow: slow };
 })();
