@@ -44,7 +44,7 @@ class Archive:
 
     @property
     def subjects(self) -> Subjects:
-        return self.story.office.subjects
+        return self.story.context.subjects
 
     def decide(self, number: int, **changes: Any) -> str:
         now = self.story.clock()
@@ -59,7 +59,7 @@ class Archive:
         facts = []
         for segment in self.keeper.next_segments():
             draft = Draft("DecisionsSealed", CONTROLLER, segment.data, segment.model, key=segment.name)
-            facts.append(self.story.office.ledger.append(draft))
+            facts.append(self.story.context.ledger.append(draft))
         self.keeper.sealed(lambda process: self.alive)
         return facts
 
@@ -73,7 +73,7 @@ class Archive:
         pl.DataFrame([{one: row.get(one) for one in schema} for row in rows], schema=schema).write_parquet(path)
         data = {"segment": name, "uri": f"decisions/{MODEL}/{path.name}", "digest": digest_file(path)}
         data |= {"rows": len(rows), "outcomes": 0, "from": rows[0]["at"], "to": rows[-1]["at"], "releases": {}}
-        self.story.office.ledger.append(Draft("DecisionsSealed", CONTROLLER, data, MODEL))
+        self.story.context.ledger.append(Draft("DecisionsSealed", CONTROLLER, data, MODEL))
         return path
 
     def show(self, decision_id: str, who: str = "auditor", status: int = 200) -> Json:
