@@ -35,7 +35,8 @@ from lineage.ledger import Ledger
 from lineage.log.index import Records
 from lineage.log.reader import Entry, Line
 from lineage.openlineage.events import Translator, encode
-from lineage.openlineage.outbox import FileTarget, HttpTarget, Outbox, read_receiver
+from lineage.openlineage.outbox import Outbox
+from lineage.openlineage.receiver import FileTarget, HttpTarget, read_receiver
 from tests.support.sample_facts import MODEL, Hand, Teller
 
 ROOT = Path(__file__).parents[3]
@@ -443,7 +444,8 @@ import sys
 from pathlib import Path
 from tests.support.sample_facts import Teller
 from lineage.ledger import Ledger
-from lineage.openlineage.outbox import HttpTarget, Outbox
+from lineage.openlineage.outbox import Outbox
+from lineage.openlineage.receiver import HttpTarget
 
 folder, url, name = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 ledger = Ledger(folder / "log")
