@@ -16,7 +16,7 @@ from benchmarks.faults.power_loss import memory
 from lineage.ledger import Ledger
 from lineage.log.signing_key import signer_at
 from lineage.store.duckdb_store import Store
-from tests.support.sample_facts import Teller
+from tests.support.sample_facts import FactWriter
 
 TRIALS = 2_000
 _HEADERS = 12_288  # bytes: what DuckDB reads first, and a small part of the file
@@ -52,11 +52,11 @@ def dump(store: Store) -> dict[str, list[Any]]:
 
 def _records(place: Path) -> Sequence[Record]:
     ledger = Ledger(place / "log", signer=signer_at(place / "log.key"))
-    teller = Teller(ledger)
+    writer = FactWriter(ledger)
     for _ in range(2):
-        teller.champion()
+        writer.champion()
     for kind in ("DriftMeasured", "FairnessMeasured", "AlertRaised", "DatasetPinned", "RouteApplied"):
-        teller.say(kind)
+        writer.record(kind)
     records = ledger.records[:]
     ledger.close()
     return records

@@ -12,7 +12,8 @@ import typer
 
 from console.terminal.output import errors_reported, out, print_json
 from lineage.backup.create import BackupSummary, create
-from lineage.backup.restore import Restored, rehearse, remove, restore, start_new_log
+from lineage.backup.new_log import start_new_log
+from lineage.backup.restore import Restored, rehearse, remove, restore
 from lineage.clock import Clock, now
 from lineage.errors import UnavailableError
 from lineage.ledger import Ledger

@@ -14,29 +14,25 @@ from typing import Any
 import orjson
 
 from lineage.backup.manifest import (
-    COSIGNED,
     CURSOR,
     PENDING,
     REASON,
-    Entry,
     Manifest,
     as_unavailable,
     bytes_of,
     chunks_of,
     copy_log,
-    is_open,
     is_segment,
     read_manifest,
 )
+from lineage.backup.new_log import read_log, start_new_log, verifier_of
 from lineage.clock import Clock, now
 from lineage.errors import InvalidError, RefusedError, TamperedError, UnavailableError
 from lineage.ledger import Ledger
-from lineage.log.checkpoint import Checkpoint, to_sector
 from lineage.log.disk import Disk
 from lineage.log.merkle import Tree
-from lineage.log.reader import CHECKPOINT, VKEY, Chain, segments, verifier_in
-from lineage.log.signed_note import Verifier
-from lineage.log.signing_key import signer_at, verifier_at
+from lineage.log.reader import segments
+from lineage.log.signing_key import signer_at
 from lineage.privacy.key_vault import Vault
 from lineage.rules.draft import REASON_CHARACTERS, Draft
 from lineage.rules.proposal import Actor
@@ -120,7 +116,7 @@ def restore(
             _require_accepted_loss(home, manifest, found, accept_loss)
             if records_gone:
                 found.continues = start_new_log(home)
-                found.log = _verifier(home).name
+                found.log = verifier_of(home).name
             _record_loss(home, found, f"of {manifest['at']}: {'; '.join(found.lost)}", str(accept_loss), clock)
         return found
 
@@ -138,33 +134,6 @@ def rehearse(source: Path, settings: Settings) -> Restored:
     with as_unavailable("nothing was restored"), _staging(settings.root) as staging:
         _write_files(source, manifest, staging, Disk())
         return _verify_home(_settings_of(settings, staging), manifest)[0]
-
-
-def start_new_log(settings: Settings) -> str:
-    """Continue the records of a log under a new name and key; return the old name. The log must not be open.
-
-    The old log's last checkpoint and public key are kept in `ledger/ended/`; its private key is deleted, so that
-    nothing can be signed in its name here. To a witness the new log is another log.
-
-    Raises:
-        RefusedError: a ledger service has the log open.
-        TamperedError: the log does not verify.
-    """
-    log, old = settings.log_folder, _verifier(settings)
-    if is_open(log):
-        raise RefusedError(f"a ledger service has {log} open; stop it first", code="already_open")
-    tree, _ = _read_log(log, old)
-    ended = log.parent / "ended" / old.name.rpartition("/")[2]
-    ended.mkdir(parents=True, mode=0o700)
-    for name in (CHECKPOINT, VKEY, COSIGNED):
-        if (log / name).exists():
-            (log / name).rename(ended / name)
-    for path in (settings.log_key, settings.log_key.with_suffix(".vkey")):
-        path.unlink(missing_ok=True)
-    signer, disk = signer_at(settings.log_key), Disk()
-    disk.replace(log / VKEY, f"{signer.verifier.vkey}\n".encode())
-    disk.replace(log / CHECKPOINT, to_sector(Checkpoint(signer.name, len(tree), tree.root()).sign(signer)))
-    return old.name
 
 
 def remove(folder: Path) -> None:
@@ -228,14 +197,14 @@ def _write_files(source: Path, manifest: Manifest, target: Path, disk: Disk) -> 
 
 def _replace_log(log: Path, home: Settings, disk: Disk) -> None:
     """Replace the backup's log by a newer copy of it."""
-    verifier, log = _verifier(home), log.expanduser().resolve()
+    verifier, log = verifier_of(home), log.expanduser().resolve()
     if not segments(log):
         raise InvalidError(f"{log} holds no log; expected a folder with segments and a checkpoint", field="log")
-    known, _ = _read_log(home.log_folder, verifier)
+    known, _ = read_log(home.log_folder, verifier)
     newer = home.log_folder.with_name("newer")
     newer.mkdir(mode=0o700)
     copy_log(log, newer, verifier, disk, {}, len(known))
-    tree, _ = _read_log(newer, verifier)
+    tree, _ = read_log(newer, verifier)
     if tree.root(len(known)) != known.root():
         raise TamperedError(f"the log in {log} is another history than the backup's, under the same key", field="log")
     remove(home.log_folder)
@@ -255,8 +224,8 @@ def _rename_spools(home: Settings) -> None:
 
 def _verify_home(home: Settings, manifest: Manifest) -> tuple[Restored, Tree]:
     """Verify a home whose files were written, and repeat the erasures on record."""
-    verifier = _verifier(home)
-    tree, erased = _read_log(home.log_folder, verifier)
+    verifier = verifier_of(home)
+    tree, erased = read_log(home.log_folder, verifier)
     result = verify_ledger(home)
     if result.records < len(tree):
         first = result.problems[0]
@@ -273,7 +242,7 @@ def _verify_home(home: Settings, manifest: Manifest) -> tuple[Restored, Tree]:
 
 def _compare_with_witness(settings: Settings, home: Settings, tree: Tree, found: Restored) -> bool:
     """Compare with the witness, or with its folder on this machine; return whether records it cosigned are missing."""
-    own, url = _verifier(home), settings.witness_url or settings.own_witness_url
+    own, url = verifier_of(home), settings.witness_url or settings.own_witness_url
     try:
         try:
             head = check_against_witness(url, home.witness_pin, own, len(tree), tree.root)
@@ -327,20 +296,6 @@ def _record_loss(home: Settings, found: Restored, what: str, reason: str, clock:
         found.records = len(ledger.records)
     finally:
         ledger.close()
-
-
-def _read_log(folder: Path, verifier: Verifier) -> tuple[Tree, list[Entry]]:
-    """The Merkle tree over a whole log, and its erasure records; raises TamperedError if it does not verify."""
-    whole = Chain(folder, verifier)
-    erased = [entry.record for entry in whole if entry.record["kind"] == "SubjectErased"]
-    return whole.tree, erased
-
-
-def _verifier(home: Settings) -> Verifier:
-    verifier = verifier_at(home.log_key) or verifier_in(home.log_folder)
-    if verifier is None:
-        raise TamperedError("nothing names the key of the log", field="keys")
-    return verifier
 
 
 def _settings_of(settings: Settings, home: Path) -> Settings:

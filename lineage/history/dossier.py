@@ -14,7 +14,6 @@ import base64
 import hashlib
 import io
 import zipfile
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -26,6 +25,7 @@ from lineage.digest import canonical, digest_bytes, digest_file, digest_folder
 from lineage.errors import PlimsollError, TamperedError, UnavailableError, UnknownError
 from lineage.facts.registry import FACTS, subject_of
 from lineage.history.dossier_contents import CONTENTS, MISSING, README, SUMS
+from lineage.history.dossier_records import about
 from lineage.ledger import Ledger
 from lineage.log.index import Record, Records
 from lineage.settings import Settings
@@ -35,7 +35,6 @@ Files = dict[str, bytes]
 #: Largest number of measurements of each kind in a dossier; they come every few seconds while a release answers.
 MOST_ROUTINE = 5_000
 _SPEC_BYTES = 256 * 1024
-_NAMING = ("release", "about", "champion", "challenger", "to", "replaced", "replaced_by", "control")
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first moment that a zip can name
 
 
@@ -97,55 +96,6 @@ def to_zip(files: Files) -> bytes:
             entry.create_system, entry.external_attr = 3, 0o100644 << 16  # as made on Unix, wherever it is made
             archive.writestr(entry, files[name])
     return made.getvalue()
-
-
-def about(records: Records, release: str, upto: int) -> list[int]:
-    """Numbers, rising, of the records up to `upto` that are about a release or about its training.
-
-    Raises:
-        UnknownError: the release was not trained by then.
-    """
-    born = records.numbers(upto=upto, kinds=["ModelTrained"], release=release)
-    if not len(born):
-        raise UnknownError(f"there is no release {release!r} at record {upto}", field="release")
-    first = int(born[0])
-    trained = records[first]
-    found = set(_origin(records, trained, upto))
-    needle = f'{release}"'.encode()  # in every line that names the release; cheaper than parsing each line
-    for index in map(int, records.numbers(after=first, upto=upto, model=trained["model"])):
-        if needle in records.line(index + 1) and _names(records[index], release):
-            found.add(index + 1)
-    kinds = ["AlertRaised", "RetrainRequested"]
-    for fact in records.find(after=first, upto=upto, kinds=kinds, model=trained["model"]).records:
-        if fact["data"]["evidence"] in found:  # caused by a measurement of the release
-            found.add(fact["seq"])
-    return sorted(found)
-
-
-def _origin(records: Records, trained: Record, upto: int) -> Iterator[int]:
-    """Numbers of the training record, its request with the evidence for that, its job, and its data set."""
-    model, data = trained["model"], trained["data"]
-    yield trained["seq"]
-    pinned = records.find(upto=trained["seq"], kinds=["DatasetPinned"], model=model, newest_first=True).records
-    wanted = (data["dataset"].get("digest"), data["dataset"].get("version"))
-    yield from [one["seq"] for one in pinned if (one["data"]["digest"], one["data"]["version"]) == wanted][:1]
-    request = data["request"]
-    if request is None or not 1 <= request <= upto:
-        return
-    yield request
-    evidence = records[request - 1]["data"].get("evidence")
-    if evidence is not None and 1 <= evidence <= upto:
-        yield evidence
-    jobs = records.find(after=request, upto=upto, kinds=["JobStarted", "JobFinished"], model=model).records
-    yield from [job["seq"] for job in jobs if job["data"]["request"] == request]
-
-
-def _names(record: Record, release: str) -> bool:
-    data = record["data"]
-    if record["release"] == release or release in [data.get(name) for name in _NAMING]:
-        return True
-    counted = data.get("releases")
-    return (isinstance(counted, dict) and release in counted) or str(data.get("attempted")).endswith(f" {release}")
 
 
 def _case(records: Records, release: str, upto: int, seqs: list[int]) -> _Case:

@@ -15,19 +15,30 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from lineage.digest import canonical, digest_of
 from lineage.log.index import Records
+from lineage.openlineage.facets import (
+    PRODUCER,
+    Event,
+    Json,
+    add_assertions,
+    check_assertions,
+    dataset_name,
+    drift_assertions,
+    error_facet,
+    event_of,
+    facet,
+    fairness_assertions,
+    golden_assertions,
+    owner_facet,
+    tags_facet,
+    without_none,
+)
 
-Json = dict[str, Any]
 Record = dict[str, Any]
-Event = dict[str, Any]
 NAMESPACE = "plimsoll"
-PRODUCER = "pkg:generic/plimsoll"
-SPEC = "https://openlineage.io/spec"
-_MESSAGE_CHARACTERS = 2_000
-_PATHS = ("file", "hdfs", "dbfs")  # schemes whose names begin with a slash
 #: The jobs of a model, each named `<model>.<job>`, and what they do.
 JOBS = {
     "retrain": "Answer a request for a new candidate: train, validate, register.",
@@ -73,18 +84,18 @@ class Translator:
         return str(uuid.uuid5(self._ledger, f"{self.namespace} {model}.{job} {about}"))
 
     def _pinned(self, record: Record, data: Json) -> Iterable[Event]:
-        yield _event("DatasetEvent", record["at"], dataset=self._data(data, data))
+        yield event_of("DatasetEvent", record["at"], dataset=self._data(data, data))
 
     def _job_started(self, record: Record, data: Json) -> Iterable[Event]:
         request = self._before(record, ["RetrainRequested"], after=data["request"] - 1, upto=data["request"])
-        owner = _owner(request["data"]["author"]) if request else None
-        requested_at = _facet("1-0-1/NominalTimeRunFacet", nominalStartTime=request["at"]) if request else None
+        owner = owner_facet(request["data"]["author"]) if request else None
+        requested_at = facet("1-0-1/NominalTimeRunFacet", nominalStartTime=request["at"]) if request else None
         about = ("retrain", data["request"], {"job_id": data["job_id"]})
         yield self._run("START", record, *about, run={"nominalTime": requested_at}, job={"ownership": owner})
 
     def _job_finished(self, record: Record, data: Json) -> Iterable[Event]:
         state = _ENDS[data["status"]]
-        error = None if state == "COMPLETE" else _error(data["message"])
+        error = None if state == "COMPLETE" else error_facet(data["message"])
         trained = self._before(record, ["ModelTrained"], model=record["model"], after=data["request"])
         if error and trained and trained["data"].get("request") == data["request"]:
             newest = self._before(record, ["CheckCompleted", *_VERDICTS], release=trained["release"])
@@ -99,17 +110,17 @@ class Translator:
             pin = None  # of a concurrent run of the same model
         source = self._data(data["dataset"], pin["data"] if pin else None)
         if pin:
-            rows = _facet("1-0-0/InputStatisticsInputDatasetFacet", rowCount=pin["data"]["rows"])
+            rows = facet("1-0-0/InputStatisticsInputDatasetFacet", rowCount=pin["data"]["rows"])
             source["inputFacets"] = {"inputStatistics": rows}
         made = self._model(record, record["release"], digest=data["digest"])
         settings = {**data["params"], "family": data["family"], "seed": data["seed"], "threshold": data["threshold"]}
         listed = [{"key": key, "value": str(value)} for key, value in sorted(settings.items())]
-        given = _facet("1-0-0/ExecutionParametersRunFacet", parameters=listed)
-        engine = _facet("1-1-1/ProcessingEngineRunFacet", name="Plimsoll", version=data["environment_digest"])
+        given = facet("1-0-0/ExecutionParametersRunFacet", parameters=listed)
+        engine = facet("1-1-1/ProcessingEngineRunFacet", name="Plimsoll", version=data["environment_digest"])
         run = {"parent": self._parent(record, data), "processing_engine": engine, "executionParameters": given}
         code = data["code_digest"]
-        code = _facet("1-1-0/SourceCodeLocationJobFacet", type="digest", url=f"urn:{code}", version=code)
-        job = {"ownership": _owner(data["author"]), "sourceCodeLocation": code}
+        code = facet("1-1-0/SourceCodeLocationJobFacet", type="digest", url=f"urn:{code}", version=code)
+        job = {"ownership": owner_facet(data["author"]), "sourceCodeLocation": code}
         tags = {"mlflow_run_id": data["run_id"], "fingerprint": data["fingerprint"]}
         tags |= {f"metric.{name}": value for name, value in data["metrics"].items()}
         about = (record, "train", record["release"], tags)
@@ -124,13 +135,13 @@ class Translator:
         release, failed = record["release"], data.get("failed", [])
         if not self._checks(release, record["seq"]):
             yield self._validation("START", record, release, None)
-        error = _error(f"did not pass: {', '.join(failed)}") if failed else None
+        error = error_facet(f"did not pass: {', '.join(failed)}") if failed else None
         report = self._set(f"{record['model']}.report", "FILE", release, digest=data["report_digest"])
         yield self._validation("FAIL" if failed else "COMPLETE", record, release, error, report)
 
     def _registered(self, record: Record, data: Json) -> Iterable[Event]:
         tags = {name: data[name] for name in ("digest", "fingerprint", "mlflow_version")}
-        yield _event("DatasetEvent", record["at"], dataset=self._model(record, record["release"], **tags))
+        yield event_of("DatasetEvent", record["at"], dataset=self._model(record, record["release"], **tags))
 
     def _rolled_out(self, record: Record, data: Json) -> Iterable[Event]:
         kind, why = record["kind"], data.get("why")
@@ -140,11 +151,11 @@ class Translator:
             kind, why = "CanaryAborted", "rejected in review"
         state = {"CanaryStarted": "START", "CanaryAborted": "ABORT", "ReleasePromoted": "COMPLETE"}.get(kind, "RUNNING")
         release = self._model(record, record["release"], digest=data.get("digest"))
-        _assert(release, _golden(data))
+        add_assertions(release, golden_assertions(data))
         route = self._set(f"{record['model']}.route", "SERVICE", record["release"] if state == "COMPLETE" else None)
         tags = {name: data.get(name) for name in ("share", "control", "replaced")}
         about = (record, "rollout", record["release"], tags)
-        run = {"errorMessage": _error(why) if state == "ABORT" else None}
+        run = {"errorMessage": error_facet(why) if state == "ABORT" else None}
         yield self._run(state, *about, run=run, inputs=[release], outputs=[route])
 
     def _rolled_back(self, record: Record, data: Json) -> Iterable[Event]:
@@ -155,7 +166,7 @@ class Translator:
 
     def _reinstated(self, record: Record, data: Json) -> Iterable[Event]:
         release = self._model(record, record["release"])
-        _assert(release, _golden(data))
+        add_assertions(release, golden_assertions(data))
         route = self._set(f"{record['model']}.route", "SERVICE", record["release"])
         yield from self._one_fact_run(record, "reinstate", {}, inputs=[release], outputs=[route])
 
@@ -163,11 +174,11 @@ class Translator:
         model, releases = record["model"], sorted(data["releases"].items())
         segment = self._set(f"{model}.decisions", "FILE", data["segment"], digest=data["digest"], uri=data["uri"])
         rows = data["rows"] + data["outcomes"]  # a segment holds both
-        written = _facet("1-0-2/OutputStatisticsOutputDatasetFacet", rowCount=rows, fileCount=1)
+        written = facet("1-0-2/OutputStatisticsOutputDatasetFacet", rowCount=rows, fileCount=1)
         segment["outputFacets"] = {"outputStatistics": written}
         answered = self._model(record, releases[0][0] if len(releases) == 1 else None)
         inputs = [*([answered] if releases else []), self._set(f"{model}.route", "SERVICE")]
-        span = _facet("1-0-1/NominalTimeRunFacet", nominalStartTime=data["from"], nominalEndTime=data["to"])
+        span = facet("1-0-1/NominalTimeRunFacet", nominalStartTime=data["from"], nominalEndTime=data["to"])
         tags = {"decisions": data["rows"], "outcomes": data["outcomes"]}
         tags |= {f"answered.{release}": count for release, count in releases}
         yield from self._one_fact_run(
@@ -178,7 +189,8 @@ class Translator:
         if data.get("stage") == "validation":  # it is among the checks
             return
         decisions = self._set(f"{record['model']}.decisions", "FILE")
-        _assert(decisions, _drift(data) if record["kind"] == "DriftMeasured" else _fairness(data))
+        lines = drift_assertions(data) if record["kind"] == "DriftMeasured" else fairness_assertions(data)
+        add_assertions(decisions, lines)
         inputs = [decisions, self._model(record, data["release"])]
         yield from self._one_fact_run(record, "monitor", {"verdict": data["verdict"]}, inputs=inputs)
 
@@ -188,7 +200,7 @@ class Translator:
         candidate = self._model(record, release, digest=trained["data"]["digest"] if trained else None)
         ended = state not in ("START", "RUNNING")
         checks = self._checks(release, record["seq"], since=0 if ended else record["seq"] - 1)
-        _assert(candidate, [line for check in checks for line in _check(check["data"])])
+        add_assertions(candidate, [line for check in checks for line in check_assertions(check["data"])])
         run = {"parent": self._parent(record, trained["data"] if trained else {}), "errorMessage": error}
         return self._run(state, record, "validate", release, {}, run=run, inputs=[candidate], outputs=outputs)
 
@@ -207,13 +219,13 @@ class Translator:
 
     def _run(self, state: str, record: Record, name: str, about: object, tags: Json, **more: Any) -> Event:
         """An event of a run; `more`: facets in `run` and `job`, `inputs`, `outputs`, and `at` if not the record's."""
-        kind = _facet("2-0-4/JobTypeJobFacet", processingType="BATCH", integration="PLIMSOLL", jobType=name.upper())
-        text = _facet("1-1-0/DocumentationJobFacet", description=JOBS[name])
-        job = _without_none({"jobType": kind, "documentation": text} | more.get("job", {}))
+        kind = facet("2-0-4/JobTypeJobFacet", processingType="BATCH", integration="PLIMSOLL", jobType=name.upper())
+        text = facet("1-1-0/DocumentationJobFacet", description=JOBS[name])
+        job = without_none({"jobType": kind, "documentation": text} | more.get("job", {}))
         where = {"seq": record["seq"], "fact": record["kind"]}
-        run = _without_none({"tags": _tags("1-0-0/TagsRunFacet", where | tags)} | more.get("run", {}))
+        run = without_none({"tags": tags_facet("1-0-0/TagsRunFacet", where | tags)} | more.get("run", {}))
         sets = {side: list(more.get(side, ())) for side in ("inputs", "outputs")}
-        event = _event("RunEvent", str(more.get("at", record["at"])), eventType=state, **sets)
+        event = event_of("RunEvent", str(more.get("at", record["at"])), eventType=state, **sets)
         event["run"] = {"runId": self.run_id(record["model"], name, about), "facets": run}
         return event | {"job": {"namespace": self.namespace, "name": f"{record['model']}.{name}", "facets": job}}
 
@@ -223,15 +235,15 @@ class Translator:
             return None
         run = {"runId": self.run_id(record["model"], "retrain", trained["request"])}
         parent = {"run": run, "job": {"namespace": self.namespace, "name": f"{record['model']}.retrain"}}
-        return _facet("1-2-0/ParentRunFacet", **parent, root=parent)
+        return facet("1-2-0/ParentRunFacet", **parent, root=parent)
 
     def _set(self, name: str, kind: str, version: str | None = None, **tags: Any) -> Json:
         facets = {
-            "datasetType": _facet("1-0-1/DatasetTypeDatasetFacet", datasetType=kind),
-            "version": _facet("1-0-1/DatasetVersionDatasetFacet", datasetVersion=version) if version else None,
-            "tags": _tags("1-0-0/TagsDatasetFacet", tags),
+            "datasetType": facet("1-0-1/DatasetTypeDatasetFacet", datasetType=kind),
+            "version": facet("1-0-1/DatasetVersionDatasetFacet", datasetVersion=version) if version else None,
+            "tags": tags_facet("1-0-0/TagsDatasetFacet", tags),
         }
-        return {"namespace": self.namespace, "name": name, "facets": _without_none(facets)}
+        return {"namespace": self.namespace, "name": name, "facets": without_none(facets)}
 
     def _model(self, record: Record, release: str | None, **tags: Any) -> Json:
         """The bytes of a model; a version is a release, or the baseline that stands in for one."""
@@ -239,19 +251,17 @@ class Translator:
 
     def _data(self, place: Json, pin: Json | None) -> Json:
         """A version of a training table, named by its location (OpenLineage's naming rules), with our name as alias."""
-        namespace, name = _place(place["uri"], self.namespace)
+        namespace, name = dataset_name(place["uri"], self.namespace)
         table = self._set(name, "TABLE", str(place["version"]), digest=place["digest"]) | {"namespace": namespace}
-        stored = _facet("1-0-1/StorageDatasetFacet", storageLayer="delta", fileFormat="parquet")
+        stored = facet("1-0-1/StorageDatasetFacet", storageLayer="delta", fileFormat="parquet")
         facets = table["facets"] | {"storage": stored}
         uri = place["uri"] if urlsplit(place["uri"]).scheme else None
         if pin:
             fields = [{"name": column} for column in pin["columns"]]
             alias = {"namespace": self.namespace, "name": pin["dataset"], "type": "TABLE"}
-            facets["schema"] = _facet("1-2-0/SchemaDatasetFacet", fields=fields)
-            facets["symlinks"] = _facet("1-0-1/SymlinksDatasetFacet", identifiers=[alias])
-        facets["dataSource"] = _facet(
-            "1-0-1/DatasourceDatasetFacet", name=pin["dataset"] if pin else namespace, uri=uri
-        )
+            facets["schema"] = facet("1-2-0/SchemaDatasetFacet", fields=fields)
+            facets["symlinks"] = facet("1-0-1/SymlinksDatasetFacet", identifiers=[alias])
+        facets["dataSource"] = facet("1-0-1/DatasourceDatasetFacet", name=pin["dataset"] if pin else namespace, uri=uri)
         return table | {"facets": facets}
 
 
@@ -274,81 +284,3 @@ _EVENTS_BY_KIND: Mapping[str, Callable[[Translator, Record, Json], Iterable[Even
     ("CanaryStarted", "CanaryStepped", "CanaryAborted", "ReviewDecided", "RolloutStepped", "ReleasePromoted"),
     Translator._rolled_out,
 )
-
-
-def _event(kind: str, at: str, **about: Any) -> Event:
-    return {"eventTime": at, "producer": PRODUCER, "schemaURL": f"{SPEC}/2-0-2/OpenLineage.json#/$defs/{kind}"} | about
-
-
-def _facet(schema: str, **fields: Any) -> Json:
-    """A standard facet: `schema` is the version of its schema and its name; fields that are None are left out."""
-    url = f"{SPEC}/facets/{schema}.json#/$defs/{schema.partition('/')[2]}"
-    return {"_producer": PRODUCER, "_schemaURL": url} | _without_none(fields)
-
-
-def _without_none(fields: Json) -> Json:
-    return {name: value for name, value in fields.items() if value is not None}
-
-
-def _tags(schema: str, tags: Json) -> Json | None:
-    listed = [{"key": key, "value": str(value), "source": "PLIMSOLL"} for key, value in _without_none(tags).items()]
-    return _facet(schema, tags=listed) if listed else None
-
-
-def _owner(author: str) -> Json:
-    return _facet("1-0-1/OwnershipJobFacet", owners=[{"name": f"user:{author}", "type": "AUTHOR"}])
-
-
-def _error(message: str | None) -> Json:
-    return _facet(
-        "1-0-1/ErrorMessageRunFacet", message=(message or "")[-_MESSAGE_CHARACTERS:], programmingLanguage="python"
-    )
-
-
-def _place(uri: str, namespace: str) -> tuple[str, str]:
-    parts = urlsplit(uri)
-    if not parts.scheme:
-        return namespace, uri
-    if parts.scheme == "file" and not parts.netloc:
-        return "file", unquote(parts.path)
-    host = parts.netloc if parts.password is None else parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{host}", parts.path if parts.scheme in _PATHS else parts.path.lstrip("/")
-
-
-def _assert(dataset: Json, lines: Iterable[Json]) -> None:
-    """Add assertions and their results to an input data set."""
-    if given := list(lines):
-        text = _facet("1-1-0/DataQualityAssertionsDatasetFacet", assertions=given)
-        dataset["inputFacets"] = {"dataQualityAssertions": text}
-
-
-def _line(what: str, success: bool, expected: object, actual: object, **more: Any) -> Json:
-    return {"assertion": what, "success": success, "expected": str(expected), "actual": str(actual)} | _without_none(
-        more
-    )
-
-
-def _check(data: Json) -> Iterable[Json]:
-    """The verdict of a check, then each of its findings. What could not be evaluated is not a success."""
-    yield _line(data["check"], data["status"] == "pass", "pass", data["status"], name=data["title"])
-    for one in data["findings"]:
-        limit = f"{one.get('relation')} {one.get('limit')}"
-        yield _line(data["check"], bool(one.get("ok")), limit, one.get("observed"), name=one.get("name"))
-
-
-def _golden(data: Json) -> Iterable[Json]:
-    if golden := data.get("golden"):
-        count, matched = golden["count"], golden["matched"]
-        yield _line("golden_rows", 0 < count == matched, count, matched)
-
-
-def _drift(data: Json) -> Iterable[Json]:
-    yield _line("drift", data["verdict"] == "ok", f"share < {data['limit']}", data["share_drifted"])
-    for one in data["features"]:
-        limit = f"{one['method']} < {one['limit']}"
-        yield _line("drift", not one["drifted"], limit, one["score"], column=one["feature"])
-
-
-def _fairness(data: Json) -> Iterable[Json]:
-    ok, limit = data["verdict"] == "ok", f"ratio >= {data['limit']}"
-    yield _line("fairness", ok, limit, data["ratio"], column=data["attribute"])

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import re
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-import polars as pl
 import structlog
 
 from lineage.clock import Clock, instant, now
 from lineage.errors import InvalidError, RefusedError, UnavailableError, UnknownError
 from lineage.ledger import Ledger
+from lineage.privacy.affected_data import AffectedData, pins_of, rows_of_subject
 from lineage.privacy.decisions import PLAIN, Decisions, Found
 from lineage.privacy.key_vault import Vault
 from lineage.rules.draft import Draft, Record
@@ -55,28 +55,6 @@ class SubjectRequest:
     def scoped(self) -> str | None:
         """The idempotency key on record: prefixed by its actor, since the ledger itself states the fact."""
         return None if self.key is None else f"{self.actor.name}:{self.key}"
-
-
-@dataclass
-class AffectedData:
-    """Data about a person. `plain`: decisions sealed before keys existed, which stay readable."""
-
-    decisions: list[str] = field(default_factory=list)
-    plain: list[str] = field(default_factory=list)
-    segments: list[str] = field(default_factory=list)
-    decided_by: list[str] = field(default_factory=list)
-    datasets: list[dict[str, Any]] = field(default_factory=list)
-    trained_on: list[str] = field(default_factory=list)
-
-    def counts(self) -> dict[str, int]:
-        """The counts in the fact."""
-        names = ("decisions", "segments", "plain", "datasets")
-        return {name: len(vars(self)[name]) for name in names} | {"releases": len({*self.decided_by, *self.trained_on})}
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON form, with the names of the models."""
-        models = {name.rpartition("@")[0] for name in (*self.decided_by, *self.trained_on)}
-        return {**vars(self), "models": sorted(models)}
 
 
 class Subjects:
@@ -287,7 +265,7 @@ class Subjects:
         datasets = self._datasets(subject)
         pins = {(one["uri"], one["version"]) for one in datasets}
         trained = self._ledger.read(
-            lambda state: [name for name, release in state.releases.items() if _pins_of(release.dataset) & pins]
+            lambda state: [name for name, release in state.releases.items() if pins_of(release.dataset) & pins]
         )
         return AffectedData(
             decisions=[one.row["decision_id"] for one in found],
@@ -303,8 +281,8 @@ class Subjects:
         pinned = self._ledger.records.find(kinds=["DatasetPinned"]).records
         tables = {(record["data"]["uri"], record["data"]["version"]) for record in pinned}
         states = self._ledger.read(lambda state: [release.dataset for release in state.releases.values()])
-        tables |= {pin for dataset in states for pin in _pins_of(dataset)}
-        held = [_rows_of_subject(self._settings, uri, version, subject) for uri, version in sorted(tables)]
+        tables |= {pin for dataset in states for pin in pins_of(dataset)}
+        held = [rows_of_subject(self._settings, uri, version, subject) for uri, version in sorted(tables)]
         return [one for one in held if one is not None]
 
 
@@ -314,33 +292,6 @@ def _unfinished(record: Record, error: UnavailableError) -> UnavailableError:
         "Send the same request again, or restart the ledger service",
         field="vault",
     )
-
-
-def _pins_of(dataset: dict[str, Any]) -> set[tuple[str, int]]:
-    """The tables that a release was trained and tested on."""
-    pins = {(dataset["uri"], dataset["version"])}
-    if "protected" in dataset:
-        pins.add((f"{dataset['uri']}-protected", dataset["protected"]["version"]))
-    return pins
-
-
-def _rows_of_subject(settings: Settings, uri: str, version: int, subject: str) -> dict[str, Any] | None:
-    """The number of a person's rows in a pinned table; None if there are none."""
-    from deltalake import DeltaTable  # slow to import, rarely used
-    from deltalake.exceptions import DeltaError
-
-    place = uri if "://" in uri else str(settings.root / uri)
-    keys = f"{place.removesuffix('-protected')}-protected"  # there the entity is the first column
-    described = {"dataset": uri.rstrip("/").rpartition("/")[2], "uri": uri, "version": version}
-    try:
-        table = DeltaTable(place, version=version)
-        named = DeltaTable(keys) if DeltaTable.is_deltatable(keys) else table
-        entity = named.schema().fields[0].name
-        frame = pl.DataFrame(table.to_pyarrow_table(columns=[entity]))
-    except (DeltaError, OSError, ValueError) as error:
-        return described | {"rows": None, "unreadable": str(error)[:200]}
-    rows = int((frame[entity].cast(pl.String) == subject).sum())
-    return described | {"rows": rows} if rows else None
 
 
 def _check(request: SubjectRequest, kind: str) -> None:

@@ -27,7 +27,8 @@ from lineage.accounts import Accounts
 from lineage.backup import create as backup_module
 from lineage.backup.create import BackupSummary, create
 from lineage.backup.manifest import MANIFEST, backup_lock, read_manifest
-from lineage.backup.restore import rehearse, restore, start_new_log
+from lineage.backup.new_log import start_new_log
+from lineage.backup.restore import rehearse, restore
 from lineage.digest import canonical, digest_folder, digest_of
 from lineage.errors import InvalidError, RefusedError, TamperedError, UnavailableError, UnknownError
 from lineage.ledger import Draft, Ledger

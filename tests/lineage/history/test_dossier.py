@@ -23,7 +23,8 @@ from lineage.accounts import Accounts
 from lineage.digest import digest_bytes, digest_folder, digest_of
 from lineage.errors import RefusedError, TamperedError, UnknownError
 from lineage.history import dossier as dossier_module
-from lineage.history.dossier import MISSING, README, SUMS, about, build_dossier, to_zip
+from lineage.history.dossier import MISSING, README, SUMS, build_dossier, to_zip
+from lineage.history.dossier_records import about
 from lineage.ledger import Draft, Ledger
 from lineage.log.signing_key import signer_at
 from lineage.rules.proposal import Actor

@@ -16,7 +16,8 @@ from jsonschema import Draft202012Validator, FormatChecker
 
 from lineage.ledger import Ledger
 from lineage.lifecycle import State
-from lineage.openlineage.events import NAMESPACE, Event, Translator, encode
+from lineage.openlineage.events import NAMESPACE, Translator, encode
+from lineage.openlineage.facets import Event
 from lineage.settings import Settings
 from tests.support.sample_facts import MODEL, SAMPLES, VALIDATOR, FactWriter, ManualClock, record_of, sample
 from validators.check import Finding

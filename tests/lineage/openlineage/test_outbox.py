@@ -34,7 +34,8 @@ from lineage.ledger import Ledger
 from lineage.log.index import Records
 from lineage.log.reader import Entry, Line
 from lineage.openlineage.events import Translator, encode
-from lineage.openlineage.outbox import FileTarget, HttpTarget, Outbox, read_receiver
+from lineage.openlineage.outbox import Outbox
+from lineage.openlineage.receiver import FileTarget, HttpTarget, read_receiver
 from tests.support.ports import free_port
 from tests.support.sample_facts import MODEL, FactWriter, ManualClock
 
@@ -439,7 +440,8 @@ import sys
 from pathlib import Path
 from tests.support.sample_facts import FactWriter
 from lineage.ledger import Ledger
-from lineage.openlineage.outbox import HttpTarget, Outbox
+from lineage.openlineage.outbox import Outbox
+from lineage.openlineage.receiver import HttpTarget
 
 folder, url, name = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 ledger = Ledger(folder / "log")

@@ -12,7 +12,8 @@ import polars as pl
 import pytest
 
 from lineage.errors import UnavailableError
-from lineage.privacy.erasure import RETENTION_DAYS, AffectedData
+from lineage.privacy.affected_data import AffectedData
+from lineage.privacy.erasure import RETENTION_DAYS
 from lineage.privacy.key_vault import Vault
 from lineage.settings import Settings
 from lineage.verify import verify_ledger
