@@ -62,15 +62,21 @@ class House:
     def __init__(self, settings: Settings, clock: Hand, segment_bytes: int = 4_096) -> None:
         self.settings, self.clock, self.segment_bytes = settings, clock, segment_bytes
         self.open()
+        if not settings.accounts_file.exists():
+            self._furnish()
+        self.bundle = self.ledger.state.releases[f"{MODEL}@1"].digest
+        self.spool, self.keeper, self.decided = Spool(settings.spool, "r1"), Keeper(settings), 0
+
+    def _furnish(self) -> None:
+        settings = self.settings
         self.say()
-        Accounts(settings, clock=clock).first_start()
+        Accounts(settings, clock=self.clock).first_start()
         make_keys(settings)
-        self.bundle = self._bundle()
-        self.teller = Teller(self.ledger)
-        release = self.teller.train(digest=self.bundle)
-        self.teller.check(release)
-        self.teller.say("CandidateValidated", release)
-        self.teller.say("ReleaseRegistered", release, digest=self.bundle)
+        bundle, teller = self._bundle(), Teller(self.ledger)
+        release = teller.train(digest=bundle)
+        teller.check(release)
+        teller.say("CandidateValidated", release)
+        teller.say("ReleaseRegistered", release, digest=bundle)
         settings.reports.mkdir()
         (settings.reports / f"{release}.html").write_text("<title>report</title>")
         pl.DataFrame({"ID": [1, 2], "default": [0, 1]}).write_delta(str(settings.datasets / MODEL))
@@ -84,7 +90,6 @@ class House:
         for name in ("run/ledger.process", "logs/ledger.log", "ledger/lineage.duckdb", "secrets/session.json"):
             (settings.root / name).parent.mkdir(exist_ok=True)
             (settings.root / name).write_bytes(b"not state: " + name.encode())
-        self.spool, self.keeper, self.decided = Spool(settings.spool, "r1"), Keeper(settings), 0
 
     def open(self) -> None:
         signer = signer_at(self.settings.log_key)
@@ -135,8 +140,17 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(home=tmp_path / "var", witness_port=free_port())
 
 
+@pytest.fixture(scope="module")
+def _furnished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    house = House(Settings(home=tmp_path_factory.mktemp("furnished") / "var"), Hand())
+    house.ledger.close()
+    shutil.rmtree(house.settings.spool)  # each house opens one of its own
+    return house.settings.root
+
+
 @pytest.fixture
-def house(settings: Settings, clock: Hand, quick: None) -> Iterator[House]:
+def house(settings: Settings, clock: Hand, quick: None, _furnished: Path) -> Iterator[House]:
+    shutil.copytree(_furnished, settings.root)
     house = House(settings, clock)
     house.decide(3)
     house.seal()
