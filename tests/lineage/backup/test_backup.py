@@ -64,15 +64,21 @@ class House:
     def __init__(self, settings: Settings, clock: ManualClock, segment_bytes: int = 4_096) -> None:
         self.settings, self.clock, self.segment_bytes = settings, clock, segment_bytes
         self.open()
+        if not settings.accounts_file.exists():
+            self._furnish()
+        self.bundle = self.ledger.state.releases[f"{MODEL}@1"].digest
+        self.spool, self.decision_log, self.decided = Spool(settings.spool, "r1"), DecisionLog(settings), 0
+
+    def _furnish(self) -> None:
+        settings = self.settings
         self.record()
-        Accounts(settings, clock=clock).first_start()
+        Accounts(settings, clock=self.clock).first_start()
         make_keys(settings)
-        self.bundle = self._bundle()
-        self.writer = FactWriter(self.ledger)
-        release = self.writer.train(digest=self.bundle)
-        self.writer.check(release)
-        self.writer.record("CandidateValidated", release)
-        self.writer.record("ReleaseRegistered", release, digest=self.bundle)
+        bundle, writer = self._bundle(), FactWriter(self.ledger)
+        release = writer.train(digest=bundle)
+        writer.check(release)
+        writer.record("CandidateValidated", release)
+        writer.record("ReleaseRegistered", release, digest=bundle)
         settings.reports.mkdir()
         (settings.reports / f"{release}.html").write_text("<title>report</title>")
         pl.DataFrame({"ID": [1, 2], "default": [0, 1]}).write_delta(str(settings.datasets / MODEL))
@@ -86,7 +92,6 @@ class House:
         for name in ("run/ledger.process", "logs/ledger.log", "ledger/lineage.duckdb", "secrets/session.json"):
             (settings.root / name).parent.mkdir(exist_ok=True)
             (settings.root / name).write_bytes(b"not state: " + name.encode())
-        self.spool, self.decision_log, self.decided = Spool(settings.spool, "r1"), DecisionLog(settings), 0
 
     def open(self) -> None:
         signer = signer_at(self.settings.log_key)
@@ -137,8 +142,17 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(home=tmp_path / "var", witness_port=free_port())
 
 
+@pytest.fixture(scope="module")
+def _furnished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    house = House(Settings(home=tmp_path_factory.mktemp("furnished") / "var"), ManualClock())
+    house.ledger.close()
+    shutil.rmtree(house.settings.spool)  # each house opens one of its own
+    return house.settings.root
+
+
 @pytest.fixture
-def house(settings: Settings, clock: ManualClock, quick: None) -> Iterator[House]:
+def house(settings: Settings, clock: ManualClock, quick: None, _furnished: Path) -> Iterator[House]:
+    shutil.copytree(_furnished, settings.root)
     house = House(settings, clock)
     house.decide(3)
     house.seal()

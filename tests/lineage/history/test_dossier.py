@@ -369,8 +369,10 @@ def test_the_zip_says_nothing_of_where_and_when_it_was_made(release: Release) ->
 # --- over HTTP
 
 
-@pytest.fixture
-def served(settings: Settings, clock: ManualClock, quick: None) -> Iterator[TestClient]:
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """A service that is only read."""
+    settings, clock = Settings(home=tmp_path_factory.mktemp("served") / "var"), ManualClock()
     people = Accounts(settings, clock=clock).first_start()
     app = create_app(settings, clock=clock)
     app.include_router(routes_dossier.router)
@@ -381,7 +383,7 @@ def served(settings: Settings, clock: ManualClock, quick: None) -> Iterator[Test
         yield http
 
 
-def test_the_service_gives_the_same_zip_to_everybody_who_may_read(served: TestClient, settings: Settings) -> None:
+def test_the_service_gives_the_same_zip_to_everybody_who_may_read(served: TestClient) -> None:
     release: Release = served.app.state.release  # type: ignore[attr-defined]
     path = f"/v1/releases/{release.name}/dossier"
     answer = served.get(path)
@@ -390,7 +392,7 @@ def test_the_service_gives_the_same_zip_to_everybody_who_may_read(served: TestCl
     assert answer.content == to_zip(release.build())
     stands = content(release.build(), "release.json")["steps"][3]["seq"]
     assert served.get(path, params={"upto": stands}).content == to_zip(release.build(stands))
-    assert served.get(path, headers={"Authorization": f"Bearer {settings.token('client')}"}).status_code == 403
+    assert served.get(path, headers={"Authorization": f"Bearer {release.settings.token('client')}"}).status_code == 403
     assert served.get(path, headers={"Authorization": "Bearer nobody"}).status_code == 401
 
 
