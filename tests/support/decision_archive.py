@@ -44,7 +44,7 @@ class Archive:
 
     @property
     def subjects(self) -> Subjects:
-        return self.service.office.subjects
+        return self.service.context.subjects
 
     def decide(self, number: int, **changes: Any) -> str:
         now = self.service.clock()
@@ -59,7 +59,7 @@ class Archive:
         facts = []
         for segment in self.decision_log.next_segments():
             draft = Draft("DecisionsSealed", CONTROLLER, segment.data, segment.model, key=segment.name)
-            facts.append(self.service.office.ledger.append(draft))
+            facts.append(self.service.context.ledger.append(draft))
         self.decision_log.sealed(lambda process: self.alive)
         return facts
 
@@ -73,7 +73,7 @@ class Archive:
         pl.DataFrame([{one: row.get(one) for one in schema} for row in rows], schema=schema).write_parquet(path)
         data = {"segment": name, "uri": f"decisions/{MODEL}/{path.name}", "digest": digest_file(path)}
         data |= {"rows": len(rows), "outcomes": 0, "from": rows[0]["at"], "to": rows[-1]["at"], "releases": {}}
-        self.service.office.ledger.append(Draft("DecisionsSealed", CONTROLLER, data, MODEL))
+        self.service.context.ledger.append(Draft("DecisionsSealed", CONTROLLER, data, MODEL))
         return path
 
     def show(self, decision_id: str, who: str = "auditor", status: int = 200) -> Json:
