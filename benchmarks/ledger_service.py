@@ -74,7 +74,8 @@ def _in_process(settings: Settings, rng: random.Random) -> Iterator[str]:
 def _over_http(settings: Settings, records: int, rng: random.Random) -> Iterator[str]:
     headers = {"Authorization": f"Bearer {settings.token('controller')}"}
     with httpx.Client(base_url=settings.ledger_url, headers=headers, timeout=60.0, trust_env=False) as client:
-        releases = list(client.get("/v1/state").json()["releases"])
+        found = client.get("/v1/releases", params={"limit": 500}).json()["releases"]
+        releases = [release["release"] for release in found]
 
         def page(**asked: Any) -> Callable[[], object]:
             return lambda: client.get("/v1/records", params={"limit": 100, **asked}).raise_for_status()

@@ -214,6 +214,23 @@ def parse_policy(content: Mapping[str, Any]) -> Policy:
     return _parsed(orjson.dumps(content, option=orjson.OPT_SORT_KEYS))
 
 
+#: What the rules of release read: the first era accepted anything elsewhere in a policy.
+_RULED = {"validation": ("checks",), "canary": ("steps",), "review": ("required",), "rollout": ("steps",)}
+
+
+def parse_ruled(content: Mapping[str, Any]) -> Policy:
+    """A policy on record, of which only checks, steps and the need for a review are read.
+
+    Raises:
+        InvalidError: one of these cannot be read.
+    """
+    return parse_policy({name: _part(content[name], keys) for name, keys in _RULED.items() if name in content})
+
+
+def _part(table: Any, keys: tuple[str, ...]) -> Any:
+    return {key: table[key] for key in keys if key in table} if isinstance(table, Mapping) else table
+
+
 @lru_cache(maxsize=4096)  # many releases share a few policies
 def _parsed(content: bytes) -> Policy:
     try:

@@ -7,7 +7,7 @@ or a rule, adds an era: the old shape moves here, the old rules to `lineage.rule
 | era | since version | what is new |
 |---|---|---|
 | 1 | 0.1.0 | |
-| 2 | 0.2.0 | `AlertRaised.release`, `AlertClosed`, `EnvironmentReproduced` |
+| 2 | 0.2.0 | `AlertRaised.release`, `AlertClosed`, `EnvironmentReproduced`; the whole policy has to be readable |
 """
 
 from __future__ import annotations

@@ -147,5 +147,5 @@ def _pulled(state: LedgerState, model: str | None) -> Kill:
 
 def _next_share(release: Release, section: Literal["canary", "rollout"]) -> float:
     """The next share of the policy; a share that the rules refuse when there is none."""
-    steps = release.terms.steps(section)
+    steps = release.ruled.steps(section)
     return release.next_share(section) or (steps[-1] if steps else 1.0)

@@ -29,7 +29,7 @@ def is_next_era(p: Proposal) -> None:
 
 #: Version 0.1.0.
 _ERA_1: Rules = {
-    "ModelTrained": (release.is_not_barred, release.author_matches_request, release.policy_is_readable),
+    "ModelTrained": (release.is_not_barred, release.author_matches_request, release.ruled_policy_is_readable),
     "CheckCompleted": (release.policy_matches,),
     "CandidateValidated": (release.every_check_passed,),
     "ReleaseRegistered": (release.is_not_barred, release.digest_matches),
@@ -82,8 +82,11 @@ _ERA_1: Rules = {
     "KillSwitchReleased": (safety.is_pulled, safety.is_requested, safety.confirms_as_second_person),
     "RulesActivated": (is_next_era,),
 }
-#: Version 0.2.0: alerts that no measurement closes are closed by a fact.
-_ERA_2: Rules = _ERA_1 | {"AlertClosed": (alerts.is_open, alerts.is_closed_by_statement)}
+#: Version 0.2.0: the whole policy has to be readable; alerts that no measurement closes are closed by a fact.
+_ERA_2: Rules = _ERA_1 | {
+    "ModelTrained": (release.is_not_barred, release.author_matches_request, release.policy_is_readable),
+    "AlertClosed": (alerts.is_open, alerts.is_closed_by_statement),
+}
 _BY_ERA = {1: _ERA_1, 2: _ERA_2}
 RULES = _BY_ERA[LATEST]
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from lineage.errors import RefusedError, UnknownError
 from lineage.lifecycle import State
-from lineage.policy import parse_policy
+from lineage.policy import parse_policy, parse_ruled
 from lineage.rules.proposal import Proposal, Rule
 
 Section = Literal["canary", "rollout"]
@@ -47,11 +47,20 @@ def request_is_known(p: Proposal) -> None:
         raise UnknownError(f"record {request} is no request for a training run of this model", field="request")
 
 
-def policy_is_readable(p: Proposal) -> None:
-    """Refuse a candidate unless its policy can be parsed.
+def ruled_policy_is_readable(p: Proposal) -> None:
+    """Refuse a policy whose checks, steps or review cannot be read.
 
     Raises:
-        InvalidError: it cannot.
+        InvalidError: names the value.
+    """
+    parse_ruled(p.data["policy"])
+
+
+def policy_is_readable(p: Proposal) -> None:
+    """Refuse a policy of which any value cannot be read.
+
+    Raises:
+        InvalidError: names the value.
     """
     parse_policy(p.data["policy"])
 
@@ -68,7 +77,7 @@ def policy_matches(p: Proposal) -> None:
 
 def every_check_passed(p: Proposal) -> None:
     """Refuse validation unless the policy names checks and every one of them has passed."""
-    wanted = p.release.terms.validation.checks
+    wanted = p.release.ruled.validation.checks
     if not wanted:
         raise RefusedError("the policy names no checks; an empty list is not a pass", code="checks")
     outcomes = {name: outcome.status for name, outcome in p.release.checks.items()}
@@ -130,7 +139,7 @@ def next_share(section: Section) -> Rule:
     def rule(p: Proposal) -> None:
         expected = p.release.next_share(section)
         if p.data["share"] != expected:
-            steps = list(p.release.terms.steps(section))
+            steps = list(p.release.ruled.steps(section))
             raise RefusedError(
                 f"the next step of {section} is {expected}, not {p.data['share']}; policy steps are {steps}",
                 code="share",
@@ -143,7 +152,7 @@ def steps_complete(section: Section) -> Rule:
     """The rule that refuses the fact unless the release carries the last share of the policy's section."""
 
     def rule(p: Proposal) -> None:
-        steps = p.release.terms.steps(section)
+        steps = p.release.ruled.steps(section)
         if not steps or p.release.share < steps[-1]:
             raise RefusedError(
                 f"{p.release.release} carries {p.release.share:.0%}; {section} ends at {list(steps[-1:])}", code="share"
@@ -160,7 +169,7 @@ def judged_advance(p: Proposal) -> None:
 
 def is_approved(p: Proposal) -> None:
     """Refuse a rollout unless a second person approved the release, where the policy requires a review."""
-    if p.release.state is State.ROLLOUT or not p.release.terms.review.required:
+    if p.release.state is State.ROLLOUT or not p.release.ruled.review.required:
         return
     if not any(a.decision == "approve" and a.by != p.release.author for a in p.release.approvals):
         raise RefusedError(f"{p.release.release} has no approval by a second person", code="approval")

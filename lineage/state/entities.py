@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from lineage.lifecycle import State
-from lineage.policy import Policy, parse_policy
+from lineage.policy import Policy, parse_policy, parse_ruled
 from lineage.state.alerts import Alert
 from lineage.state.safety import Breaker, Kill, stricter
 
@@ -118,9 +118,18 @@ class Release(ReleaseSummary):
         """
         return parse_policy(self.policy)
 
+    @property
+    def ruled(self) -> Policy:
+        """The checks, steps and need for a review in that policy, whatever else it holds.
+
+        Raises:
+            InvalidError: one of these cannot be read.
+        """
+        return parse_ruled(self.policy)
+
     def next_share(self, section: Literal["canary", "rollout"]) -> float | None:
         """The next step of `canary` or `rollout` in its policy; None after the last one."""
-        steps = self.terms.steps(section)
+        steps = self.ruled.steps(section)
         return next((step for step in steps if step > self.share), None)
 
 

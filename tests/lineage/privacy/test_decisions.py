@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 import orjson
@@ -51,12 +52,12 @@ def test_a_sealed_decision_is_shown_with_the_record_that_proves_it(archive: Arch
 
 def test_who_had_put_the_release_there_is_named_as_of_the_route_in_force(archive: Archive) -> None:
     release = archive.service.context.ledger.state.releases[archive.champion]
-    promoted = next(step for step in release.steps if step["kind"] == "ReleasePromoted")
-    started = next(step for step in release.steps if step["kind"] == "CanaryStarted")
-    archive.decide(1, route_version=promoted["seq"])
-    archive.decide(2, route_version=started["seq"])
+    promoted = next(step for step in release.steps if step.kind == "ReleasePromoted")
+    started = next(step for step in release.steps if step.kind == "CanaryStarted")
+    archive.decide(1, route_version=promoted.seq)
+    archive.decide(2, route_version=started.seq)
     shown = archive.show("d1")["released"]
-    assert shown["by"] == promoted
+    assert shown["by"] == asdict(promoted)
     assert [one["by"] for one in shown["approvals"]] == ["validator"]
     assert shown["author"] == "scientist"
     assert archive.show("d2")["released"]["by"]["actor"] == "operator"

@@ -123,3 +123,17 @@ def test_rules_of_a_later_version_are_refused_with_what_to_do(settings: Settings
 
 def test_kinds_name_an_era_that_exists() -> None:
     assert {fact.introduced for fact in FACTS.values()} <= set(range(1, LATEST + 1))
+
+
+def test_a_policy_that_an_earlier_era_accepted_goes_on_to_verify(settings: Settings, quick: None) -> None:
+    ledger = Ledger(settings.log_folder, clock=ManualClock(), signer=signer_at(settings.log_key))
+    writer = FactWriter(ledger)
+    writer.policy = writer.policy | {"records": {"retention_days": "25 months"}, "serving": {"cache": "yes"}}
+    release = writer.champion()
+    activate(ledger)
+    with pytest.raises(InvalidError, match=r"policy\.serving\.cache|policy\.records"):
+        writer.train()
+    assert ledger.state.models[MODEL].champion == release
+    ledger.close()
+    problems = [one for one in verify_ledger(settings).problems if "bundle" not in one["problem"]]
+    assert [one for one in problems if "no folder" not in one["problem"]] == []
