@@ -6,6 +6,7 @@ Registry, online store and source file live in PLIMSOLL_HOME; the folder with th
 from __future__ import annotations
 
 import fcntl
+import importlib.machinery
 import importlib.util
 import os
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 import polars as pl
@@ -124,8 +125,16 @@ def _locked(home: Path) -> Iterator[None]:
         yield
 
 
+class _FromSource(importlib.machinery.SourceFileLoader):
+    """Compiles a file each time: bytecode in a cache counts as current where size and second of the change agree."""
+
+    def get_code(self, fullname: str) -> CodeType:  # noqa: ARG002  the loader's signature
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
 def _load(path: Path) -> ModuleType:
-    wanted = importlib.util.spec_from_file_location(f"{path.parent.parent.name}_features", path)
+    name = f"{path.parent.parent.name}_features"
+    wanted = importlib.util.spec_from_file_location(name, path, loader=_FromSource(name, str(path)))
     if wanted is None or wanted.loader is None:
         raise UnavailableError(f"cannot import {path}", field="features.repository")
     module = importlib.util.module_from_spec(wanted)

@@ -137,7 +137,7 @@ def test_its_releases_can_go_on(bank: Bank) -> None:
 
 async def prove_here(bank: Bank) -> None:
     """What the controller does in its ticks, until nothing is under way."""
-    reconciler = Reconciler(bank.settings, bank.controller, SimpleNamespace(), bank.keeper, bank.jobs)  # type: ignore[arg-type]
+    reconciler = Reconciler(bank.settings, bank.controller, SimpleNamespace(), bank.decision_log, bank.jobs)  # type: ignore[arg-type]
     environments = Environments(reconciler)
     for _ in range(3):
         reconciler.view = bank.view

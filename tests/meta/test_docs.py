@@ -211,7 +211,10 @@ def test_files_that_are_named_exist(page: Path) -> None:
     named = set(re.findall(rf"`((?:{places})/[\w/.-]*)`", FENCE.sub("", page.read_text())))
     named = {name for name in named if "VERSION" not in name}
     assert named or page not in (ARCHITECTURE, GLOSSARY)
-    assert sorted(name for name in named if not (ROOT / name).exists() and not (ROOT / f"{name}.py").exists()) == []
+    missing = [name for name in named if not (ROOT / name).exists() and not (ROOT / f"{name}.py").exists()]
+    if page.name.startswith("add-a-"):  # names the file that its reader writes into a folder that exists
+        missing = [name for name in missing if not (ROOT / name).parent.is_dir()]
+    assert sorted(missing) == []
 
 
 def test_the_state_folders_are_named() -> None:

@@ -41,7 +41,7 @@ class Bench:
         self.settings = settings
         self.first, self.second = (make_bundle(settings, f"loan@{n}", n) for n in (1, 2))
         self.store = BundleStore(settings)
-        self.store.hold([self.first, self.second])
+        self.store.load([self.first, self.second])
         self.lines: list[dict[str, Any]] = []
         self.pool = pool or Pool(self.honest)
         self.decider = decider_of(self.store, self.lines.append, self.pool)

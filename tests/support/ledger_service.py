@@ -118,6 +118,8 @@ class LedgerService:
     ) -> str:
         """A release in this state: an existing one, else a new one, for which releases in flight are aborted."""
         fold = self.context.ledger.state
+        if State(state) is State.REGISTERED and not keep:
+            self._abort_flights()
         for release in fold.releases.values():
             fits = release.model == MODEL and release.state == state and release.author == author
             champion = fold.models[MODEL].champion
@@ -125,14 +127,19 @@ class LedgerService:
                 return release.release
         if keep and fold.releases:
             return next(iter(fold.releases))
-        for release in list(fold.releases.values()):
-            if release.model == MODEL and release.state in IN_FLIGHT and State(state) in {*IN_FLIGHT, State.CHAMPION}:
-                self.writer.record("CanaryAborted", release.release)
+        if State(state) in {*IN_FLIGHT, State.CHAMPION}:
+            self._abort_flights()
         by_author = partial(self.writer.train, author=author)
         with mock.patch.object(self.writer, "train", by_author):
             made = self._with_report(report) if report is not None else self.writer.bring(State(state))
         self.news()
         return made
+
+    def _abort_flights(self) -> None:
+        for release in list(self.context.ledger.state.releases.values()):
+            if release.model == MODEL and release.state in IN_FLIGHT:
+                self.writer.record("CanaryAborted", release.release)
+        self.news()
 
     def _with_report(self, report: bytes) -> str:
         release = self.writer.train()
