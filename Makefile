@@ -16,16 +16,21 @@ dev:  ## Install the runtime and development packages into .venv
 demo: install  ## Install, start, run the whole life cycle on real data, stay up until Ctrl-C
 	@$(BIN)/plimsoll demo $(DEMO)
 
-# Two workers: the platform of the acceptance tests takes one processor for minutes. Their group begins first.
+# The acceptance tests share one Ray cluster, so they run in one process, first; the rest in two workers.
 # Bytecode is kept, whatever the caller's environment says: tests start some hundred Python processes.
-PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
 
 test: dev  ## Run all tests: unit, story, acceptance; TEST="tests/serve -x" for some
 	@sh .ci/chromium
+ifdef TEST
 	@$(PYTEST) $(TEST)
+else
+	@$(PYTEST) tests/acceptance
+	@$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/acceptance tests
+endif
 
 test-fast: dev  ## Run the fast tests: no processes, no browser, no Ray, no Feast
-	@$(PYTEST) -m "not slow" $(TEST)
+	@$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder -m "not slow" $(TEST)
 
 check: dev  ## Check style, types and import contracts
 	@$(BIN)/ruff check .

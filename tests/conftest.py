@@ -10,7 +10,7 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
 from lineage.settings import Settings
-from tests.support.groups import group_of, is_slow
+from tests.support.groups import is_slow
 
 # The same examples in every run, however busy the machine; `--hypothesis-profile search` looks for new ones.
 _UNHURRIED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
@@ -27,11 +27,9 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if config.option.markexpr == "not slow" and is_slow(collection_path) else None
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is slow, and what runs in one worker with `--dist loadgroup`."""
+    """Mark what is slow."""
     for item in items:
-        item.add_marker(pytest.mark.xdist_group(group_of(item.path)))
         if is_slow(item.path):
             item.add_marker(pytest.mark.slow)
 

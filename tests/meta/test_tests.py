@@ -6,7 +6,7 @@ import ast
 import re
 from pathlib import Path
 
-from tests.support.groups import SLOW, TOGETHER
+from tests.support.groups import SLOW
 
 ROOT = Path(__file__).parents[2]
 TESTS = ROOT / "tests"
@@ -47,4 +47,4 @@ def test_no_test_lies_in_support() -> None:
 
 
 def test_what_is_named_as_slow_or_as_sharing_is_there() -> None:
-    assert [name for name in (*SLOW, *TOGETHER) if not (TESTS / name).exists()] == []
+    assert [name for name in SLOW if not (TESTS / name).exists()] == []

@@ -1,12 +1,10 @@
-"""Which tests are slow, and which run together in one worker: by folder and file, so that nothing need be imported."""
+"""Which tests are slow: by folder and file, so that nothing need be imported."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
-#: Folders whose tests share what takes long to make (a platform, a bank, a console): one worker makes it, once.
-TOGETHER = ("acceptance", "console", "stories")
 #: Folders and files that `make test-fast` leaves out: they start processes, a browser, HAProxy, Feast or a ledger
 #: service for each test, train models, or look at thousands of cases.
 SLOW = (
@@ -43,12 +41,6 @@ SLOW = (
     "validators/test_drift.py",
     "validators/test_replay.py",
 )
-
-
-def group_of(path: Path) -> str:
-    """The tests of a group run in one worker: those of a folder of TOGETHER, otherwise those of one file."""
-    place = path.relative_to(TESTS)
-    return place.parts[0] if place.parts[0] in TOGETHER else place.as_posix()
 
 
 def is_slow(path: Path) -> bool:
