@@ -38,7 +38,7 @@ LOG, WITNESS = 1, 4  # kinds of key
 PREV = b'"prev":"'
 LEAF, NODE = hashlib.sha256(b"\x00").copy, hashlib.sha256(b"\x01").copy  # RFC 9162 2.1.1: no leaf passes for a node
 Key = tuple[int, str, bytes, bytes]  # kind, name, id, Ed25519 public key
-Checkpoint = dict[str, Any]  # origin, size, root in base64; which witness saw it and when, if that was asked for
+Checkpoint = dict[str, Any]  # origin, size, root in base64; with a witness key also its name and the time
 Peaks = list[list[bytes]]  # a Merkle tree so far: at [h] the root of a complete subtree of 2**h leaves, or nothing
 
 
@@ -87,11 +87,11 @@ def open_note(note: bytes, what: str, key: Key) -> tuple[str, str]:
 
 
 def open_checkpoint(note: bytes, what: str, key: Key, witness: Key | None = None) -> Checkpoint:
-    said = re.fullmatch(r"(.+)\n(0|[1-9][0-9]{0,14})\n(\S+)", open_note(note, what, key)[0])
-    if not said or said[1] != key[1] or len(unbase64(said[3])) != 32 or (said[2] == "0") != (said[3] == root_of([])):
+    head = re.fullmatch(r"(.+)\n(0|[1-9][0-9]{0,14})\n(\S+)", open_note(note, what, key)[0])
+    if not head or head[1] != key[1] or len(unbase64(head[3])) != 32 or (head[2] == "0") != (head[3] == root_of([])):
         raise Finding(0, f"the {what} does not state number and root of the records of {key[1]}")
     seen = {"witness": witness[1], "at": open_note(note, what, witness)[1]} if witness else {}
-    return {"origin": said[1], "size": int(said[2]), "root": said[3], **seen}
+    return {"origin": head[1], "size": int(head[2]), "root": head[3], **seen}
 
 
 def hashes(fresh: Any, entries: Iterable[bytes]) -> list[bytes]:
@@ -275,24 +275,24 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Exit status: 0 verified, 1 not verified, 2 usage or unreadable")
     parser.add_argument("command", choices=["log", "record", "extends"])
     parser.add_argument("paths", nargs="+", type=Path, help="FOLDER, or PROOF.json, or CHECKPOINT FOLDER")
-    parser.add_argument("--vkey", type=lambda key: parse_key(key, LOG) and key, help="of the log, from whom you trust")
-    parser.add_argument("--witness", type=lambda key: parse_key(key, WITNESS), help="who has to have cosigned")
+    parser.add_argument("--vkey", type=lambda key: parse_key(key, LOG) and key, help="key of the log")
+    parser.add_argument("--witness", type=lambda key: parse_key(key, WITNESS), help="require its cosignature")
     parser.add_argument("--json", action="store_true")
-    asked = parser.parse_args(arguments)
+    given = parser.parse_args(arguments)
     kinds = {("log", 1): verify_log, ("record", 1): verify_record, ("extends", 2): verify_log}
-    verify: Any = kinds.get((asked.command, len(asked.paths))) or parser.error("too few or too many paths; see --help")
-    said, vouched = "VERIFIED", "as given" if asked.vkey else "as the log itself says: nobody vouched for it"
-    answer: dict[str, Any] = {"ok": True, "problems": [], "checkpoint": {}, "witnessed": {}, "key": vouched}
+    verify: Any = kinds.get((given.command, len(given.paths))) or parser.error("too few or too many paths; see --help")
+    verdict, source = "VERIFIED", "as given" if given.vkey else "from the log itself: not confirmed by another source"
+    answer: dict[str, Any] = {"ok": True, "problems": [], "checkpoint": {}, "witnessed": {}, "key": source}
     try:
-        verify(answer, asked.vkey, asked.witness, *reversed(asked.paths))
+        verify(answer, given.vkey, given.witness, *reversed(given.paths))
     except Finding as finding:
         record, problem = finding.args
         answer |= {"ok": False, "problems": [{"record": record, "problem": problem}]}
-        said = f"NOT VERIFIED: {f'record {record} ' if record else ''}{problem}"
+        verdict = f"NOT VERIFIED: {f'record {record} ' if record else ''}{problem}"
     except (OSError, ValueError) as error:
-        parser.error(f"{asked.paths[-1]} cannot be verified: {error}")
-    plain = "\n".join([said, *(f"{name}: {answer[name] or 'none'}" for name in list(answer)[2:])])
-    sys.stdout.write((json.dumps(answer) if asked.json else plain) + "\n")
+        parser.error(f"{given.paths[-1]} cannot be verified: {error}")
+    plain = "\n".join([verdict, *(f"{name}: {answer[name] or 'none'}" for name in list(answer)[2:])])
+    sys.stdout.write((json.dumps(answer) if given.json else plain) + "\n")
     return 0 if answer["ok"] else 1
 
 

@@ -282,13 +282,13 @@ see that `facts.jsonl` holds the lines that were proved, and no others:
 The other JSON files repeat what those records say; each entry names its `record`.
 
 A proof shows that a record is in the log, not that no other record is about this release. For that take the whole log:
-`python verify.py extends checkpoint LOGFOLDER` shows that it still holds what `checkpoint` signed. Whether somebody
-outside saw this history is told by the witness's cosignature on a later checkpoint, which
-`plimsoll audit checkpoint --cosigned` prints.
+`python verify.py extends checkpoint LOGFOLDER` shows that it still holds what `checkpoint` signed. The witness's
+cosignature on a later checkpoint shows that this history was seen outside; `plimsoll audit checkpoint --cosigned`
+prints it.
 
 ## Left out on purpose
 
 - `golden.json` and `reference.parquet` of the bundle, the training data and the decision segments: they hold rows of
-  customers. Their digests are here; whoever may see them can compare.
+  customers. Their digests are here, so that authorised readers can compare.
 - The model files: they are the owner's. `bundle/FILES` has their digests.
 """

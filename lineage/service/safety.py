@@ -21,8 +21,8 @@ _ONE, _ALL = "/v1/models/{model}/kill", "/v1/kill"
 @router.get(_ALL, dependencies=[Depends(reader)])
 def killed(request: Request) -> Response:
     """The kill switches: `kill` (of all models, or null), its `etag`, and `models` (the pulled ones by model)."""
-    etag, told = context_of(request).ledger.read(_killed)
-    return Response(told, headers={"ETag": f'"{etag}"'}, media_type="application/json")
+    etag, body = context_of(request).ledger.read(_killed)
+    return Response(body, headers={"ETag": f'"{etag}"'}, media_type="application/json")
 
 
 @router.post(_ONE, status_code=201, responses=REPEATED)

@@ -104,9 +104,9 @@ def _about(record: Record) -> str | None:
     if record["release"] is not None:
         return str(record["release"])
     for name in ("release", "about"):  # of a measurement; of an alert, which may be about something else
-        told = record["data"].get(name)
-        if isinstance(told, str) and told.startswith(f"{record['model']}@"):
-            return told
+        value = record["data"].get(name)
+        if isinstance(value, str) and value.startswith(f"{record['model']}@"):
+            return value
     return None
 
 
@@ -123,7 +123,7 @@ def _mentions(record: Record) -> str | None:
 
 def plain(names: Sequence[str], json_columns: set[str], row: Sequence[Any]) -> dict[str, Any]:
     """A row of an answer as JSON values by column: instants as RFC 3339, bytes as hexadecimal digits."""
-    told = {}
+    answer = {}
     for name, value in zip(names, row, strict=True):
         if name in json_columns and isinstance(value, str):
             value = orjson.loads(value)
@@ -131,8 +131,8 @@ def plain(names: Sequence[str], json_columns: set[str], row: Sequence[Any]) -> d
             value = value.hex()
         elif hasattr(value, "isoformat"):
             value = value.isoformat().replace("+00:00", "Z")
-        told[name] = value
-    return told
+        answer[name] = value
+    return answer
 
 
 def batch_of(records: Sequence[Record], start: int) -> list[Record]:

@@ -156,9 +156,9 @@ def test_it_runs_by_itself_and_answers_in_words_and_in_json(tmp_path: Path) -> N
     said = alone("log", maker.folder)
     assert (said.returncode, said.stderr) == (0, "")
     assert said.stdout.startswith("VERIFIED\n")
-    assert "nobody vouched for it" in said.stdout
+    assert "not confirmed by another source" in said.stdout
     vouched = alone("log", maker.folder, "--vkey", OWNER.verifier.vkey)
-    assert "nobody vouched for it" not in vouched.stdout
+    assert "not confirmed by another source" not in vouched.stdout
     answer = orjson.loads(alone("log", maker.folder, "--json").stdout)
     root = base64.b64encode(maker.tree.root()).decode()
     assert answer["checkpoint"] == {"origin": OWNER.name, "size": 12, "root": root}
