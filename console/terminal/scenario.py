@@ -70,8 +70,9 @@ class Scenario:
         return self._audit().verify()
 
     def release_states(self) -> dict[str, str]:
-        """State of every release."""
-        return {release["release"]: release["state"] for release in reversed(self._audit().releases(self.model))}
+        """State of every release by its name, the first release first."""
+        releases = sorted(self._audit().releases(self.model), key=lambda release: int(release["number"]))
+        return {release["release"]: release["state"] for release in releases}
 
     def _train(self, which: str, options: dict[str, Any]) -> dict[str, Any]:
         number = len(self._audit().releases(self.model)) + 1
