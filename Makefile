@@ -2,7 +2,7 @@
 SHELL := /bin/sh
 BIN := .venv/bin
 
-.PHONY: help install dev demo test test-fast check format bench lock down clean
+.PHONY: help install dev demo test test-fast browser fuzz check format bench lock down clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*##/:/' | sort
@@ -31,6 +31,14 @@ endif
 
 test-fast: dev  ## Run the fast tests: no processes, no browser, no Ray, no Feast
 	@$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder -m "not slow" $(TEST)
+
+browser: dev  ## Run the browser tests in every size and colour scheme
+	@sh .ci/chromium
+	@$(PYTEST) -m "" tests/console/test_browser.py tests/console/test_browser_late.py
+
+fuzz: dev  ## Send made-up requests to ledger and gateway, many more than `make test` does
+	@LEDGER_FUZZ_EXAMPLES=25 GATEWAY_FUZZ_EXAMPLES=50 $(PYTEST) \
+		tests/lineage/service/test_openapi_fuzz.py tests/serve/gateway/test_openapi_fuzz.py
 
 check: dev  ## Check style, types and import contracts
 	@$(BIN)/ruff check .
