@@ -49,12 +49,21 @@ def browser() -> Iterator[Any]:
         yield opened
 
 
+@pytest.fixture(scope="module")
+def _sessions() -> dict[str, Any]:
+    """Cookies of each person's first sign-in."""
+    return {}
+
+
 @pytest.fixture
-def seat(browser: Any, served: str, home: Home) -> Iterator[Any]:
+def seat(browser: Any, served: str, home: Home, _sessions: dict[str, Any]) -> Iterator[Any]:
     seats: list[Seat] = []
 
-    def take(name: str, **options: Any) -> Seat:
-        seats.append(Seat(browser, served, home, name, **options))
+    def take(name: str, *, own_session: bool = False, **options: Any) -> Seat:
+        cookies = None if own_session else _sessions.get(name)
+        seats.append(Seat(browser, served, home, name, cookies, **options))
+        if not own_session:
+            _sessions.setdefault(name, seats[-1].context.cookies())
         return seats[-1]
 
     yield take
@@ -160,7 +169,7 @@ def test_the_palette_leads_to_a_release_by_keyboard(seat: Any) -> None:
 
 
 def test_signing_out_elsewhere_ends_this_tab(seat: Any) -> None:
-    auditor = seat("auditor")
+    auditor = seat("auditor", own_session=True)
     page = auditor.open("/")
     other = auditor.context.new_page()
     other.goto(auditor.base + "/releases")

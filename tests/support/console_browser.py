@@ -55,9 +55,14 @@ def chromium() -> Iterator[Any]:
 
 
 class Seat:
-    """A signed-in person's tab that notes every request and every complaint of the browser."""
+    """A signed-in person's tab that notes every request and every complaint of the browser.
 
-    def __init__(self, browser: Any, base: str, home: Home, name: str, **options: Any) -> None:
+    Args:
+        cookies: of a session that the person has already; without, the person signs in.
+        options: of the browser's context.
+    """
+
+    def __init__(self, browser: Any, base: str, home: Home, name: str, cookies: Any = None, **options: Any) -> None:
         self.base = base
         self.context = browser.new_context(**({"viewport": WIDE} | options))
         self.page = self.context.new_page()
@@ -67,9 +72,15 @@ class Seat:
         self.page.on("websocket", lambda socket: self.requests.append(socket.url))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("console", lambda m: self.complaints.append(m.text) if m.type == "error" else None)
-        self.page.goto(f"{base}/sign-in")
+        if cookies:
+            self.context.add_cookies(cookies)
+        else:
+            self._sign_in(name, home.passwords[name])
+
+    def _sign_in(self, name: str, password: str) -> None:
+        self.page.goto(f"{self.base}/sign-in")
         self.page.fill("#name", name)
-        self.page.fill("#password", home.passwords[name])
+        self.page.fill("#password", password)
         self.page.click("button[type=submit]")
         self.page.wait_for_selector("#chip")
 

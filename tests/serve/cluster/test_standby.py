@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from tests.support.holding_replica import Replica
 from tests.support.real_haproxy import Written, ray_writes
 
 _PATIENCE = 20.0
+_NOWHERE = 30_003  # the port in what Ray writes, before it is moved
 
 
 @dataclass
@@ -66,20 +68,29 @@ class Ingress:
         self.running.remove(process)
 
 
-@pytest.fixture
-def ingress() -> Iterator[Ingress]:
-    replica = Replica()
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))  # short: there are Unix sockets in it
-        at = stack.enter_context(served(replica.app))
-        send(at, raw_request(path="/v2"))
-        replica.go()
+@pytest.fixture(scope="module")
+def _written() -> Iterator[tuple[Settings, Written]]:
+    """What Ray writes for a replica at `_NOWHERE`: to ask it takes seconds."""
+    with tempfile.TemporaryDirectory() as name:  # short: there are Unix sockets in it
+        folder = Path(name)
         with _listener() as free:
             port = free.getsockname()[1]
         ray_port = 6399 + os.getpid() % 40  # other ports for HAProxy's own listeners than another run's
         settings = Settings(home=folder / "var", ray_tmp=folder / "ray", gateway_port=port, ray_port=ray_port)
         prepare(settings)
-        written = ray_writes(settings, [at])
+        yield settings, ray_writes(settings, [_NOWHERE])
+
+
+@pytest.fixture
+def ingress(_written: tuple[Settings, Written]) -> Iterator[Ingress]:
+    replica, (settings, written) = Replica(), _written
+    shutil.rmtree(ingress_config(settings).folder)
+    prepare(settings)
+    with ExitStack() as stack:
+        at = stack.enter_context(served(replica.app))
+        written = written.moved(_NOWHERE, at)
+        send(at, raw_request(path="/v2"))
+        replica.go()
         made = Ingress(ingress_config(settings), written, wrapper_file(settings), Standby(ingress_config(settings)))
         try:
             yield made

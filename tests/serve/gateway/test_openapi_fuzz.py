@@ -48,7 +48,7 @@ from tests.support.generated_requests import for_each
 
 Json = dict[str, Any]
 Operation = APIOperation[Any, Any, Any, Any]
-EXAMPLES = int(os.environ.get("GATEWAY_FUZZ_EXAMPLES", "4"))
+EXAMPLES = int(os.environ.get("GATEWAY_FUZZ_EXAMPLES", "3"))
 CHECKS = [status_code_conformance, content_type_conformance, response_headers_conformance, response_schema_conformance]
 SENDERS = {"anonymous": None, "stranger": "token-of-nobody", "client": CLIENT, "service": SERVICE}
 MODELS = ["loan", "loan", "loan", "lone"]
