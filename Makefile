@@ -16,7 +16,7 @@ dev:  ## Install the runtime and development packages into .venv
 demo: install  ## Install, start, run the whole life cycle on real data, stay up until Ctrl-C
 	@$(BIN)/plimsoll demo $(DEMO)
 
-# Two workers. The acceptance tests, which share one Ray cluster, begin on one of them; see tests/conftest.py.
+# The acceptance tests share one Ray cluster, so they run in one process, first; the rest in two workers.
 # Bytecode is kept, whatever the caller's environment says: tests start some hundred Python processes.
 PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
 
@@ -25,11 +25,12 @@ test: dev  ## Run all tests: unit, story, acceptance; TEST="tests/serve -x" for 
 ifdef TEST
 	@$(PYTEST) $(TEST)
 else
-	@$(PYTEST) -n 2 --no-loadscope-reorder tests
+	@$(PYTEST) tests/acceptance
+	@$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/acceptance tests
 endif
 
 test-fast: dev  ## Run the fast tests: no processes, no browser, no Ray, no Feast
-	@$(PYTEST) -n 2 --no-loadscope-reorder -m "not slow" $(TEST)
+	@$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder -m "not slow" $(TEST)
 
 browser: dev  ## Run the browser tests in every size and colour scheme
 	@sh .ci/chromium

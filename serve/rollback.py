@@ -7,6 +7,7 @@ the gateway until every replica has answered with it.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -17,6 +18,8 @@ from lineage.state.entities import Model, Release, Rollback
 from serve.intent import Intention
 
 BASELINE = "baseline"
+#: A busy machine may be late with an explanation; a row that is late more often counts as wrong.
+_TIMEOUTS_MOST = 3
 
 
 @dataclass
@@ -28,6 +31,7 @@ class Replay:
         matched: numbers of the rows whose answer was the recorded one.
         wrong: number -> what was answered instead.
         replicas: ids of the replicas that answered with the release.
+        timeouts: number -> how often the baseline answered because an explanation was late.
     """
 
     count: int
@@ -36,16 +40,30 @@ class Replay:
     wrong: dict[int, str] = field(default_factory=dict)
     replicas: set[str] = field(default_factory=set)
     answers: dict[int, str] = field(default_factory=dict)
+    timeouts: Counter[int] = field(default_factory=Counter)
 
     def note(self, number: int, row: dict[str, Any], reply: dict[str, Any], replica: str) -> None:
-        """Compare one reply with the golden row."""
+        """Compare one reply with the golden row; a late explanation says nothing about it, and it is to be asked again.
+
+        Args:
+            number: of the row.
+            row: `{"score": hexadecimal, "decision"}`.
+            reply: `{"release", "score", "decision", "fallback"}`; with a fallback the baseline answered.
+            replica: id of the replica that answered.
+        """
+        fallback = reply.get("fallback")
+        if fallback == "explanation_timeout":
+            self.timeouts[number] += 1
+            if self.timeouts[number] <= _TIMEOUTS_MOST:
+                return
         answer = f"{float(reply['score']).hex()} {reply['decision']}"
         self.answers[number] = answer
-        if reply["release"] == self.release and answer == f"{row['score']} {row['decision']}":
+        if not fallback and reply["release"] == self.release and answer == f"{row['score']} {row['decision']}":
             self.matched.add(number)
             self.replicas.add(replica)
         else:
-            self.wrong[number] = f"row {number}: {reply['release']} answered {answer}"
+            by = f"the baseline of {reply['release']} ({fallback})" if fallback else reply["release"]
+            self.wrong[number] = f"row {number}: {by} answered {answer}"
 
     @property
     def complete(self) -> bool:

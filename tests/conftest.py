@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
-from xdist.scheduler.loadfile import LoadFileScheduling
 
 from lineage.settings import Settings
 from tests.support.groups import is_slow
-
-ACCEPTANCE = "tests/acceptance/"
 
 # The same examples in every run, however busy the machine; `--hypothesis-profile search` looks for new ones.
 _UNHURRIED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
@@ -36,19 +32,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if is_slow(item.path):
             item.add_marker(pytest.mark.slow)
-
-
-class ByFile(LoadFileScheduling):
-    """A file goes to one worker; the acceptance tests share one platform, so all of them go to one."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        file = super()._split_scope(nodeid)
-        return ACCEPTANCE if file.startswith(ACCEPTANCE) else file
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
-    """The scheduler of `pytest -n`."""
-    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)

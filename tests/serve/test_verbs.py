@@ -154,6 +154,29 @@ def test_golden_rows_that_do_not_come_back_page_somebody(answers: list[Any]) -> 
     assert (alert.kind, alert.data["severity"]) == ("AlertRaised", "page")
 
 
+def _fall_back(replay: Replay, fallback: str) -> None:
+    """The baseline answers with the very score and decision of the golden row."""
+    reply = {"release": "m@1", "score": 0.25, "decision": "approve", "fallback": fallback}
+    replay.note(0, ROW, reply, "r1")
+
+
+def test_a_late_explanation_has_the_golden_row_asked_again() -> None:
+    replay = _replay()
+    _fall_back(replay, "explanation_timeout")
+    assert (replay.complete, replay.wrong) == (False, {})
+    replay.note(0, ROW, {"release": "m@1", "score": 0.25, "decision": "approve", "fallback": None}, "r1")
+    assert (replay.complete, replay.golden()["matched"]) == (True, 1)
+
+
+@pytest.mark.parametrize(("fallback", "times"), [("champion_failed", 1), ("explanation_timeout", 4)])
+def test_what_the_baseline_answers_never_proves_the_champion(fallback: str, times: int) -> None:
+    replay = _replay()
+    for _ in range(times):
+        _fall_back(replay, fallback)
+    assert (replay.complete, replay.golden()["matched"]) == (True, 0)
+    assert f"the baseline of m@1 ({fallback})" in replay.wrong[0]
+
+
 class Jobs:
     """Ray's jobs in memory."""
 

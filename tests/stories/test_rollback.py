@@ -19,12 +19,8 @@ def replay_through_the_door(bank: Bank, release: str) -> Replay:
     replay, door = Replay(len(rows), release), bank.gateway_client("controller")
     for number, row in enumerate(rows):
         answer = door.decide(MODEL, row["features"], key=f"golden-{number}", purpose="verification")
-        replay.note(
-            number,
-            row,
-            {"release": answer.release, "score": answer.score, "decision": answer.decision},
-            str(answer.replica),
-        )
+        reply = {"release": answer.release, "score": answer.score, "decision": answer.decision}
+        replay.note(number, row, reply | {"fallback": answer.fallback}, str(answer.replica))
     return replay
 
 
