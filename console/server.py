@@ -22,6 +22,7 @@ import structlog
 import uvicorn
 from dash import Dash
 from fastapi import FastAPI, Query
+from fastapi.middleware.gzip import GZipMiddleware
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 
 from console import layout, live_updates, pages, signin
@@ -66,6 +67,8 @@ def build(settings: Settings, *, transport: httpx.AsyncBaseTransport | None = No
     held.append(app)
     pages.register()
     live_updates.register(feed)
+    # Dash's own `compress` takes level 9: 4.5 MB of plotly.js then hold all tabs up for twice as long, for 0.3 % less.
+    server.add_middleware(GZipMiddleware, minimum_size=500, compresslevel=6)
     server.add_middleware(AccessMiddleware, sessions=sessions, client=client, hashes=lambda: list(app.csp_hashes()))
     return server
 
@@ -82,7 +85,6 @@ def _dash(server: FastAPI) -> Dash:
         update_title=None,
         include_pages_meta=False,
         suppress_callback_exceptions=True,
-        compress=True,
         on_error=report_error,
         websocket_callbacks=False,
         websocket_inactivity_timeout=0,

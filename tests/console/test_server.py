@@ -93,6 +93,14 @@ def test_security_headers(sign_in: SignIn) -> None:
     assert headers["cache-control"] == "no-store"
 
 
+def test_scripts_go_compressed(console: TestClient) -> None:
+    whole = console.get("/assets/clientside.js", headers={"Accept-Encoding": "identity"})
+    small = console.get("/assets/clientside.js", headers={"Accept-Encoding": "gzip"})
+    assert small.headers["content-encoding"] == "gzip"
+    assert int(small.headers["content-length"]) < len(whole.content) / 2
+    assert small.content == whole.content
+
+
 def test_a_wrong_password_is_refused_in_the_ledgers_words(console: TestClient) -> None:
     console.cookies.clear()
     console.get("/sign-in")
