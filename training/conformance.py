@@ -29,7 +29,7 @@ from validators.plugins import SCORING_FAMILIES
 from validators.scoring.port import Parse, Rows, Scorer
 from validators.statistics.auc import auc
 
-_ROWS, _WIDTH, _SEED = 600, 4, 5
+_ROWS, _WIDTH, _SEED = 600, 9, 5  # from 8 columns on numpy may sum rows of a batch in another order
 _LEAST_AUC = 0.65  # on examples that a straight line separates well
 _TOLERANCE = 1e-3  # log-odds: families may compute in float32
 
@@ -38,7 +38,7 @@ _HOSTILE_PICKLE = b"\x80\x04cos\nopen\nX%b%bK\x40\x86R."
 
 
 def sample_examples(seed: int = 1, rows: int = _ROWS) -> Examples:
-    """Synthetic examples whose outcome depends on the first two of four features along a straight line."""
+    """Synthetic examples whose outcome depends on the first two of nine features along a straight line."""
     source = np.random.default_rng(seed)
     values = source.normal(size=(rows, _WIDTH))
     return Examples(values, source.random(rows) < 1 / (1 + np.exp(-2 * (values[:, 0] - values[:, 1]))))
@@ -191,6 +191,8 @@ def _scorer_problems(scorer: Scorer, train: Examples) -> Iterator[str]:
         yield "a row in a batch and the same row alone get other scores"
     if parts.tobytes() != _one_by_one(scorer.contributions, rows):
         yield "a row in a batch and the same row alone get other contributions"
+    if scorer.score(np.asfortranarray(rows)).tobytes() != scores.tobytes():
+        yield "rows stored by column get other scores than the same rows stored by row"
     if scorer.score(rows).tobytes() != scores.tobytes():
         yield "the same rows get other scores the second time"
     if scorer.score(rows[:0]).shape != (0,):
