@@ -14,7 +14,7 @@ from console.terminal.replay import Replay, Row
 from lineage.clock import instant
 from lineage.settings import Settings
 from lineage.state.entities import Model, Release
-from lineage.state.views import model_view, release_view
+from lineage.state.views import model_view, release_view, releases_view
 from plimsoll import Client, Refused
 
 Step = Callable[[], dict[str, Any]]
@@ -71,8 +71,9 @@ class Scenario:
 
     def release_states(self) -> dict[str, str]:
         """State of every release by its name, the first release first."""
-        releases = sorted(self._audit().releases(self.model), key=lambda release: int(release["number"]))
-        return {release["release"]: release["state"] for release in releases}
+        found = self._audit().releases(self.model)
+        page = releases_view({"releases": found, "total": len(found)})
+        return {one.release: str(one.state) for one in sorted(page.releases, key=lambda one: one.number)}
 
     def _train(self, which: str, options: dict[str, Any]) -> dict[str, Any]:
         number = len(self._audit().releases(self.model)) + 1

@@ -133,7 +133,7 @@ def known_stops(settings: Settings) -> list[str] | None:
 def show_stops(lines: list[str] | None) -> None:
     """Print them; where they cannot be known, how to know."""
     if lines is None:
-        out.print("Whether a model is killed is told to whoever is signed in: `plimsoll login NAME`.")
+        out.print("Whether a model is killed is shown only after a sign-in: `plimsoll login NAME`.")
     for line in lines or ():
         out.print(plain(line, "bold red"), soft_wrap=True)
 

@@ -87,7 +87,7 @@ class House:
         self.decision_log.sealed(lambda process: True)
 
     def erase(self, subject: str) -> None:
-        """What the ledger service does when somebody is erased."""
+        """What the ledger service does to erase a person."""
         with closing(Vault(self.settings)) as vault:
             name = vault.existing_pseudonym(subject) or ""
             counts = dict.fromkeys(("decisions", "segments", "plain", "datasets", "releases"), 0)

@@ -191,7 +191,7 @@ def test_behind_the_checkpoint_of_a_log_that_is_written_nothing_is_taken(
     last.write_bytes(whole)
 
 
-def test_behind_the_checkpoint_of_a_log_that_nobody_writes_whole_records_count(
+def test_behind_the_checkpoint_of_a_log_at_rest_whole_records_count(
     house: House, settings: Settings, dest: Path
 ) -> None:
     stale = (settings.log_folder / "checkpoint").read_bytes()

@@ -147,7 +147,7 @@ def test_an_accepted_loss_begins_a_log_that_names_the_old_one_and_leaves_the_wit
     )
 
 
-def test_another_history_is_refused_whoever_accepts_it(
+def test_another_history_is_refused_even_where_the_loss_is_accepted(
     house: House, watched: Settings, dest: Path, clock: ManualClock
 ) -> None:
     create(watched, dest / "old")

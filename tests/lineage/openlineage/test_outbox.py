@@ -232,7 +232,7 @@ def test_a_slow_receiver_is_given_up_for_now(writer: FactWriter, receiver: Recei
     assert receiver.bodies == [first, first, second], "whether it took the first is not known, so it is sent again"
 
 
-def test_an_endless_reply_holds_nobody_up(writer: FactWriter, receiver: Receiver, folder: Path) -> None:
+def test_an_endless_reply_is_given_up(writer: FactWriter, receiver: Receiver, folder: Path) -> None:
     writer.train()
     receiver.reply = b"x" * 50_000_000
     outbox = Outbox(writer.ledger.records, folder, HttpTarget(receiver.url))

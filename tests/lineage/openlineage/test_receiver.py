@@ -22,7 +22,7 @@ from tests.support.ports import free_port
 from tests.support.sample_facts import FactWriter
 
 
-def test_nothing_is_sent_where_nobody_is_named(writer: FactWriter, folder: Path) -> None:
+def test_without_a_receiver_nothing_is_sent(writer: FactWriter, folder: Path) -> None:
     writer.champion()
     outbox = Outbox.of_user(writer.ledger.records, folder)
     before = threading.active_count()

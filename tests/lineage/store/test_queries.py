@@ -25,9 +25,9 @@ def test_every_named_query_answers(store: Store) -> None:
         assert store.query(name, limit=1) == found[:1]
         mine = store.query(name, model=MODEL)
         assert mine
-        everybody = [None] if name == "kills" else []  # whoever stops all models stops each
-        assert all(row.get("model", MODEL) in [MODEL, *everybody] for row in mine)
-        assert all(row["model"] in everybody for row in store.query(name, model="nobody"))
+        of_all = [None] if name == "kills" else []  # the switch of all models stops each of them
+        assert all(row.get("model", MODEL) in [MODEL, *of_all] for row in mine)
+        assert all(row["model"] in of_all for row in store.query(name, model="unknown"))
 
 
 def test_what_the_queries_say(store: Store) -> None:

@@ -83,7 +83,7 @@ def test_a_rebuilt_store_is_the_same(kept: tuple[Path, dict[str, list[Any]]], re
 EDITS = {
     "a value": "UPDATE records SET data = replace(data, 'approve', 'reject') WHERE kind = 'ReviewDecided'",
     "a decision": "UPDATE records SET decision = 'reject' WHERE decision = 'approve'",
-    "a name": "UPDATE records SET actor = 'somebody' WHERE seq = 3",
+    "a name": "UPDATE records SET actor = 'mallory' WHERE seq = 3",
     "a time": 'UPDATE records SET "at" = "at" + INTERVAL 1 MICROSECOND WHERE seq = 3',
     "nothing for something": "UPDATE records SET release = NULL WHERE seq = 4",
     "two values swapped": "UPDATE records SET prev = (SELECT r.prev FROM records r WHERE r.seq = 9 - records.seq) "
@@ -103,7 +103,7 @@ EDITS = {
 
 
 @pytest.mark.parametrize("edit", list(EDITS))
-def test_whoever_edits_the_file_changes_nothing(
+def test_an_edit_of_the_file_changes_nothing(
     edit: str, kept: tuple[Path, dict[str, list[Any]]], records: Sequence[Record]
 ) -> None:
     path, content = kept
