@@ -8,6 +8,7 @@ or a rule, adds an era: the old shape moves here, the old rules to `lineage.rule
 |---|---|---|
 | 1 | 0.1.0 | |
 | 2 | 0.2.0 | `AlertRaised.release`, `AlertClosed`, `EnvironmentReproduced`; the whole policy has to be readable |
+| 3 | 0.3.0 | accounts are people on record, privileges by role of a machine, policies are approved |
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Literal
 
 from lineage.facts.base import Fact, Json, ModelFact
 
-LATEST = 2
+LATEST = 3
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,9 @@ _ERA_2: Rules = _ERA_1 | {
     "ModelTrained": (release.is_not_barred, release.author_matches_request, release.policy_is_readable),
     "AlertClosed": (alerts.is_open, alerts.is_closed_by_statement),
 }
-_BY_ERA = {1: _ERA_1, 2: _ERA_2}
+#: Version 0.3.0: people by account, machines by role, approved policies.
+_ERA_3: Rules = _ERA_2 | {}
+_BY_ERA = {1: _ERA_1, 2: _ERA_2, 3: _ERA_3}
 RULES = _BY_ERA[LATEST]
 
 

@@ -25,12 +25,12 @@ from serve.controller.live_fairness import disparities
 from serve.intent import Intention
 from serve.monitor import drift_intentions, fairness_intentions, window_frame
 from tests.support.bank import FIRST, MODEL, SECOND, THIRD, Bank, folder_of_a_model, open_bank
+from tests.support.earlier_versions import PLACE
 from tests.support.model_folder import customers
 from training.tracking import Tracker
 from validators.drift.measure import measure_drift
 from validators.replay import replay
 
-PLACE = Path(__file__).parent
 #: Made from the log, or of one machine, and large.
 LEFT_OUT = ("mlflow", "feast", "lineage.duckdb*", "lock", "*.lock")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
+
 import pytest
 
 from lineage.errors import InvalidError, RefusedError
@@ -14,9 +16,10 @@ from lineage.rules.eras import RULES, activation, rulebook_digest, rules_of
 from lineage.service.context import PLATFORM_ACTOR, Context
 from lineage.settings import Settings
 from lineage.verify import verify_ledger
+from tests.support.earlier_versions import VERSIONS
 from tests.support.sample_facts import CONTROLLER, MODEL, SAMPLES, FactWriter, ManualClock, sample
 
-#: What each era that was ever released allows. A difference means that a rule was changed without a new era.
+#: What each era of a released version allows. A difference means that a rule was changed without a new era.
 DIGESTS = {
     1: "sha256:1b6fd2a85ceff9d2f34982225303e39c048442963a02349181422ba597c23db2",
     2: "sha256:9b435244475dc28ee7e815a3ec8db7a36de4286c4a7882bd661bd815043fbccc",
@@ -28,13 +31,14 @@ def activate(ledger: Ledger, era: int = LATEST) -> None:
         ledger.append(Draft("RulesActivated", PLATFORM_ACTOR, activation(number)))
 
 
-@pytest.mark.parametrize("era", range(1, LATEST + 1))
+@pytest.mark.parametrize("era", DIGESTS)
 def test_the_rules_of_an_era_are_those_that_were_released(era: int) -> None:
     assert rulebook_digest(era) == DIGESTS[era]
 
 
 def test_every_era_has_its_rules_and_the_last_one_is_in_force() -> None:
-    assert list(DIGESTS) == list(range(1, LATEST + 1))
+    released = [era for era in range(1, LATEST + 1) if era != LATEST or version("plimsoll") in VERSIONS]
+    assert list(DIGESTS) == released, "an era of a released version has its digest here"
     assert rules_of(LATEST) is RULES
 
 
