@@ -1,7 +1,7 @@
 """Generate the asynchronous Python client from the synchronous one. `--check` only compares.
 
 Every method that sends a request becomes `async def`, and every call of one is awaited; nothing else changes. Sources
-are `plimsoll/client.py` and `plimsoll/wire.py`, results `plimsoll/async_*.py`.
+are `plimsoll/admin.py`, `plimsoll/client.py` and `plimsoll/wire.py`, results `plimsoll/async_*.py`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 PLIMSOLL = Path(__file__).parent.parent / "plimsoll"
-RENAMED = {"Client": "AsyncClient", "Wire": "AsyncWire"}
+RENAMED = {"Admin": "AsyncAdmin", "Client": "AsyncClient", "Wire": "AsyncWire"}
 MODULES = {"plimsoll.client": "plimsoll.async_client", "plimsoll.wire": "plimsoll.async_wire"}
 DUNDERS = {"__enter__": "__aenter__", "__exit__": "__aexit__"}
 POOLS = {"_gateway", "_ledger", "_http"}  # attributes that hold connections
@@ -90,13 +90,18 @@ class ToAsync(ast.NodeTransformer):
         return [ast.ImportFrom(module, names, 0) for module, names in split if names]
 
     def visit_Constant(self, node: ast.Constant) -> ast.AST:
-        if isinstance(node.value, str) and "`Client" in node.value:
-            node.value = node.value.replace("`Client", "`AsyncClient")
+        if isinstance(node.value, str):
+            for name, renamed in RENAMED.items():
+                node.value = node.value.replace(f"`{name}", f"`{renamed}")
         return node
 
 
 #: Names that the asynchronous module imports from its source.
-SHARED: dict[str, tuple[str, ...]] = {"client": (), "wire": ("part", "pause_before_again", "_content", "_json_of")}
+SHARED: dict[str, tuple[str, ...]] = {
+    "admin": (),
+    "client": (),
+    "wire": ("part", "pause_before_again", "_content", "_json_of"),
+}
 
 
 def async_text(name: str) -> str:

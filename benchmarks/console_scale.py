@@ -21,7 +21,7 @@ import httpx
 import psutil
 
 from benchmarks import million
-from lineage.accounts import Accounts
+from lineage.accounts.credentials import Credentials
 from lineage.settings import Settings
 from plimsoll.ledger import Ledger
 
@@ -48,7 +48,7 @@ def run() -> Iterator[str]:
     with tempfile.TemporaryDirectory(dir=".") as place:
         settings = Settings(home=Path(place) / "var", ledger_port=_free_port(), console_port=_free_port())
         million.build(settings, records, RELEASES)
-        passwords = Accounts(settings).first_start()
+        passwords = Credentials(settings).first_start()
         releases = million.MODELS * RELEASES
         yield f"{records:,} records of {million.MODELS} models and {releases:,} releases"
         ledger_, console_ = ("lineage.service", settings.ledger_url), ("console.server", settings.console_url)

@@ -24,7 +24,7 @@ import orjson
 import psutil
 
 from benchmarks import million
-from lineage.accounts import Accounts
+from lineage.accounts.credentials import Credentials
 from lineage.ledger import Ledger
 from lineage.log.signing_key import signer_at
 from lineage.settings import Settings
@@ -40,7 +40,7 @@ def run(records: int = RECORDS) -> Iterator[str]:
         size = million.build(settings, records)
         yield f"{records} records of {million.MODELS} models, {size / 1e6:.0f} MB"
         yield from _in_process(settings, random.Random(1))
-        Accounts(settings).first_start()
+        Credentials(settings).first_start()
         began = time.perf_counter()
         with _service(settings) as process:
             memory = psutil.Process(process.pid).memory_info().rss / 2**20

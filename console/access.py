@@ -17,9 +17,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from console.ledger_client import CLIENT, LedgerClient
 from console.session import COOKIE, WHO, Person, Sessions
 
-OPEN = ("/assets/", "/healthz", "/sign-in", "/favicon.ico", "/_favicon.ico")
+OPEN = ("/assets/", "/healthz", "/sign-in", "/password", "/favicon.ico", "/_favicon.ico")
 #: These read their token from the form themselves.
-FORMS = ("/sign-in", "/sign-out")
+FORMS = ("/sign-in", "/sign-out", "/password")
+ACCOUNTS, ADMIN = "/accounts", "admin"
+#: All that an admin may open; the first is for admins only.
+_OF_ADMINS = (ACCOUNTS, "/sign-out", *OPEN)
 CSRF_HEADER = "x-csrftoken"
 
 _FIXED = {
@@ -43,6 +46,11 @@ def content_policy(hashes: list[str]) -> str:
         "img-src 'self' data:; font-src 'self' data:; connect-src 'self'; worker-src 'self'; "
         "form-action 'self'; base-uri 'none'; frame-ancestors 'none'; object-src 'none'"
     )
+
+
+def may_open(person: Person, path: str) -> bool:
+    """Whether the page is one for this person: accounts are for admins, everything else is for all others."""
+    return path.startswith(_OF_ADMINS) if person.role == ADMIN else not path.startswith(ACCOUNTS)
 
 
 class AccessMiddleware:
@@ -72,7 +80,11 @@ class AccessMiddleware:
         if person is None and not path.startswith(OPEN):
             await self._refuse(scope, receive, guarded)
             return
-        changes = scope["method"] not in ("GET", "HEAD", "OPTIONS") and path not in FORMS
+        if person is not None and not may_open(person, path):
+            await self._elsewhere(person, scope, receive, guarded)
+            return
+        own_token = path in FORMS or path.startswith(f"{ACCOUNTS}/")
+        changes = scope["method"] not in ("GET", "HEAD", "OPTIONS") and not own_token
         if changes and (person is None or not person.sent(Headers(scope=scope).get(CSRF_HEADER))):
             refusal = JSONResponse({"error": "this request does not carry its session's token; reload"}, 403)
             await refusal(scope, receive, guarded)
@@ -81,7 +93,7 @@ class AccessMiddleware:
 
     async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
         person = self._person_of(scope)
-        if person is None:
+        if person is None or not may_open(person, scope["path"]):
             await receive()
             await send({"type": "websocket.close", "code": 4001, "reason": "sign in"})
             return
@@ -103,6 +115,12 @@ class AccessMiddleware:
         except CookieError:
             return None
         return self._sessions.open(jar[COOKIE].value) if COOKIE in jar else None
+
+    async def _elsewhere(self, person: Person, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] != "GET" or scope["path"].startswith("/_dash-"):
+            await JSONResponse({"error": f"role {person.role} may not open this"}, 403)(scope, receive, send)
+            return
+        await RedirectResponse(ACCOUNTS if person.role == ADMIN else "/", 303)(scope, receive, send)
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]

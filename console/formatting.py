@@ -128,9 +128,19 @@ _LINES: dict[str, tuple[str, str]] = {
     "HoldReleased": ("quiet", "erasure of a person allowed again"),
     "SubjectErased": ("warn", "a person was erased"),
     "LedgerOpened": ("quiet", "ledger opened, {records:,} records"),
-    "AccountAdded": ("quiet", "account {account} added ({role})"),
-    "PasswordReset": ("warn", "password of {account} reset"),
-    "SignedIn": ("quiet", "{account} signed in"),
+    "AccountRequested": ("warn", "asked to {change} account {name} ({roles})"),
+    "AccountRequestWithdrawn": ("quiet", "request {requested} about an account withdrawn"),
+    "AccountAdded": ("info", "account {name} added ({roles})"),
+    "RolesChanged": ("info", "account {account} has roles {roles}"),
+    "AccountDisabled": ("warn", "account {account} disabled"),
+    "AccountEnabled": ("info", "account {account} active again"),
+    "AccountRecertified": ("quiet", "roles of account {account} confirmed ({roles})"),
+    "AccountRecovered": ("bad", "admin {name} recovered on the machine by one person"),
+    "RecoveryConfirmed": ("good", "recovery {recovered} confirmed by a second admin"),
+    "PasswordReset": ("warn", "password of account {account} reset"),
+    "PasswordChosen": ("quiet", "account {account} chose a password"),
+    "SignedIn": ("quiet", "account {account} signed in"),
+    "SignInsFailed": ("warn", "{failed} sign-ins failed, {turned_away} turned away"),
     "ActionRefused": ("warn", "refused: {message}"),
     "ControllerStarted": ("quiet", "controller started"),
     "JobStarted": ("info", "training job started"),
@@ -148,6 +158,10 @@ def line(record: Json) -> tuple[str, str]:
         tone = "bad"
     elif tone == "info" and data.get("status") == "pass":
         tone = "good"
+    if isinstance(data.get("roles"), list):
+        data = data | {"roles": ", ".join(map(str, data["roles"]))}
+    if record["kind"] == "AccountAdded" and "role" in data:  # as recorded before era 3
+        data = data | {"name": data["account"], "roles": data["role"]}
     if "cause" in data:
         data = data | {"cause": str(data["cause"]).replace("_", " ")}
     try:

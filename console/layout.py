@@ -96,12 +96,11 @@ def header(person: Person) -> html.Header:
 
 
 def _who(person: Person) -> html.Form:
-    name = person.name if person.name == person.role else f"{person.name} · {person.role}"
+    roles = ", ".join(person.roles)
+    name = person.name if person.name == roles else f"{person.name} · {roles}"
     return html.Form(
         [
-            html.Span(
-                [icon("person"), html.Span(name, className="words")], className="who", title=f"Role {person.role}"
-            ),
+            html.Span([icon("person"), html.Span(name, className="words")], className="who", title=f"Role {roles}"),
             dcc.Input(type="hidden", name="csrf", value=person.csrf),
             html.Button("Sign out", type="submit", className="bare", id="sign-out"),
         ],

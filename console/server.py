@@ -27,6 +27,8 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 
 from console import layout, live_updates, pages, signin
 from console.access import AccessMiddleware
+from console.accounts import page as accounts_page
+from console.accounts import password
 from console.ledger_client import LedgerClient
 from console.person_ledger import person_ledger
 from console.session import Sessions
@@ -61,6 +63,8 @@ def build(settings: Settings, *, transport: httpx.AsyncBaseTransport | None = No
     # No interactive docs: their pages load scripts from elsewhere.
     server = FastAPI(title="Plimsoll console", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     server.state.client, server.state.feed = client, feed
+    for module in (accounts_page, password):
+        server.include_router(module.routes(client))
     server.include_router(signin.routes(client, sessions))
     _own_routes(server)
     app = _dash(server)

@@ -34,6 +34,7 @@ class Person:
     token: str
     expires_at: str
     csrf: str
+    roles: tuple[str, ...] = ()
 
     def expired(self, now: datetime | None = None) -> bool:
         """The ledger would no longer take the token."""
@@ -74,19 +75,21 @@ class Sessions:
         if not cookie:
             return None
         try:
-            person = Person(**json.loads(self._fernet.decrypt(cookie.encode())))
-        except (InvalidToken, ValueError, TypeError):
+            known = json.loads(self._fernet.decrypt(cookie.encode()))
+            person = Person(**known | {"roles": tuple(known["roles"])})
+        except (InvalidToken, ValueError, TypeError, KeyError):
             return None
         return None if person.expired() else person
 
     def seal(self, answer: dict[str, Any]) -> tuple[str, Person]:
-        """A cookie for the ledger's answer `{token, name, role, expires_at}`."""
+        """A cookie for the ledger's answer `{token, name, role, roles, expires_at}`."""
         person = Person(
             name=answer["name"],
             role=answer["role"],
             token=answer["token"],
             expires_at=answer["expires_at"],
             csrf=secrets.token_urlsafe(24),
+            roles=tuple(answer["roles"]),
         )
         return self._fernet.encrypt(json.dumps(asdict(person)).encode()).decode(), person
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 import hmac
 import secrets
 from html import escape
-from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
+from console.accounts import page as accounts_page
+from console.forms import FORM_COOKIE, form_of, is_secure, sent_from
 from console.ledger_client import LedgerClient
 from console.session import COOKIE, CSRF_COOKIE, WHO, Person, Sessions
 from plimsoll.errors import Error
 
-#: Ties the sign-in form to the browser that asked for it.
-FORM_COOKIE = "plimsoll_form"
-_FORM_BYTES = 8_192
+#: By it the ledger knows a browser again, so that guesses made elsewhere do not lock its owner out.
+DEVICE_COOKIE = "plimsoll_device"
+_YEAR = 365 * 24 * 3600
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -36,7 +37,8 @@ _PAGE = """<!doctype html>
 <input id="password" name="password" type="password" autocomplete="current-password" required>
 <button type="submit" class="button filled">Sign in</button>
 </form>
-<p class="note">Lost it? On the machine: <code>plimsoll accounts reset</code></p>
+<p class="note"><a href="/password">Choose a password</a> with a one-time code or the old one.
+Lost it? Two admins make a new code.</p>
 </main></body></html>"""
 
 
@@ -65,23 +67,25 @@ def routes(client: LedgerClient, sessions: Sessions) -> APIRouter:
             return RedirectResponse(target, 303)
         form = request.cookies.get(FORM_COOKIE) or secrets.token_urlsafe(24)
         answer = page(form, target)
-        answer.set_cookie(FORM_COOKIE, form, httponly=True, samesite="strict", secure=_tls(request))
+        answer.set_cookie(FORM_COOKIE, form, httponly=True, samesite="strict", secure=is_secure(request))
         return answer
 
     @router.post("/sign-in")
     async def sign_in(request: Request) -> Response:
-        form = await _form(request)
+        form = await form_of(request)
         cookie, target = request.cookies.get(FORM_COOKIE, ""), local(form.get("next"))
         name = form.get("name", "")
         if not cookie or not hmac.compare_digest(cookie.encode(), form.get("form", "").encode()):
             return RedirectResponse("/sign-in?again=1", 303)
         try:
-            sent = {"name": name, "password": form.get("password", "")}
-            answer = (await client.send(None, "POST", "/v1/session", json=sent)).json()
+            sent = {"name": name, "password": form.get("password", ""), "device": request.cookies.get(DEVICE_COOKIE)}
+            asked = await client.send(None, "POST", "/v1/session", json=sent, headers=sent_from(request))
+            answer = asked.json()
         except Error as error:
             return page(cookie, target, name=name, problem=error.message, status=error.status or 503)
         sealed, person = sessions.seal(answer)
-        return _signed_in(request, target, sealed, person)
+        target = accounts_page.PATH if person.role == accounts_page.ADMIN else target
+        return _signed_in(request, target, sealed, person, answer["device"])
 
     @router.post("/sign-out")
     async def sign_out(request: Request) -> Response:
@@ -91,7 +95,7 @@ def routes(client: LedgerClient, sessions: Sessions) -> APIRouter:
 
 
 async def _leave(client: LedgerClient, request: Request) -> Response:
-    person, form = WHO.get(), await _form(request)
+    person, form = WHO.get(), await form_of(request)
     if person is None or not person.sent(form.get("csrf")):
         return RedirectResponse("/", 303)
     try:
@@ -106,21 +110,12 @@ async def _leave(client: LedgerClient, request: Request) -> Response:
     return answer
 
 
-def _signed_in(request: Request, target: str, sealed: str, person: Person) -> Response:
+def _signed_in(request: Request, target: str, sealed: str, person: Person, device: str) -> Response:
     answer = RedirectResponse(target, 303)
-    answer.set_cookie(COOKIE, sealed, httponly=True, samesite="strict", secure=_tls(request))
+    answer.set_cookie(COOKIE, sealed, httponly=True, samesite="strict", secure=is_secure(request))
     # Readable by design: the page copies it into a header, which no foreign page can do.
-    answer.set_cookie(CSRF_COOKIE, person.csrf, samesite="strict", secure=_tls(request))
+    answer.set_cookie(CSRF_COOKIE, person.csrf, samesite="strict", secure=is_secure(request))
+    secure = is_secure(request)
+    answer.set_cookie(DEVICE_COOKIE, device, max_age=_YEAR, httponly=True, samesite="strict", secure=secure)
     answer.delete_cookie(FORM_COOKIE, samesite="strict")
     return answer
-
-
-def _tls(request: Request) -> bool:
-    return request.url.scheme == "https"
-
-
-async def _form(request: Request) -> dict[str, str]:
-    if int(request.headers.get("content-length") or 0) > _FORM_BYTES:
-        return {}
-    body = (await request.body())[:_FORM_BYTES].decode("utf-8", "replace")
-    return {name: values[-1] for name, values in parse_qs(body, keep_blank_values=True).items()}

@@ -26,6 +26,7 @@ from lineage.rules.draft import (
     parsed_data,
 )
 from lineage.rules.proposal import Actor
+from lineage.rules.roles import acting
 from lineage.state.fold import LedgerState
 
 Follower = Callable[[Record], None]
@@ -284,11 +285,17 @@ class Ledger:
             "kind": draft.kind,
             "model": model,
             "release": release,
-            "actor": {"name": draft.actor.name, "role": draft.actor.role},
+            "actor": self._actor(draft),
             "reason": draft.reason,
             "data": data,
             "key": draft.key,
         }
+
+    def _actor(self, draft: Draft) -> dict[str, str]:
+        actor = draft.actor
+        if self.state.era < 3:
+            return {"name": actor.name, "role": actor.role}
+        return {"id": actor.person, "name": actor.name, "role": acting(draft.kind, actor, self.state.era)}
 
     def _apply(self, record: Record) -> None:
         self.state.apply(record)

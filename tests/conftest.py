@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
 from lineage.settings import Settings
+from tests.support.accounts import cheap_hashes
 from tests.support.groups import is_slow
 
 # The same examples in every run, however busy the machine; `--hypothesis-profile search` looks for new ones.
@@ -38,6 +40,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _home_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> None:
     # Whoever forgets to pass settings writes here, never into ./var.
     os.environ["PLIMSOLL_HOME"] = str(tmp_path_factory.mktemp("home-of-nobody"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_hashes() -> Iterator[None]:
+    """Password hashes with the least effort; only their own test makes real ones."""
+    with cheap_hashes():
+        yield
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from benchmarks.faults.history import RECORDED
 from benchmarks.serving import platform
 from benchmarks.serving.home import Champion, build_home
 from benchmarks.serving.model import Rows, rows
-from lineage.accounts import Accounts
+from lineage.accounts.credentials import Credentials
 from lineage.digest import digest_of
 from lineage.log.reader import lines
 from lineage.settings import Settings
@@ -109,7 +109,7 @@ def opened(models: int, releases: int, replicas: int) -> Iterator[Bank]:
     try:
         settings = platform.settings_for(folder / "var", gateway_replicas=replicas)
         champions = build_home(settings, models, releases=releases)
-        passwords = Accounts(settings).first_start()
+        passwords = Credentials(settings).first_start()
         with platform.running(settings):
             yield Bank(settings, champions, passwords)
     finally:

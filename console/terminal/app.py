@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from console.terminal import (
+    accounts,
     audit,
     backup,
     decision,
@@ -24,7 +25,6 @@ from console.terminal import (
     up,
 )
 from console.terminal.output import err, errors_reported, out, print_json
-from lineage.accounts import Accounts
 from lineage.settings import Settings
 from plimsoll.wire import Wire
 from serve.cluster.ray_settings import ray_environment
@@ -35,9 +35,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="The load line for models: retrain, release and operate regulated models, on a record that can be verified.",
 )
-accounts_app = typer.Typer(no_args_is_help=True, help="Accounts of the people who may sign in.")
 app.add_typer(audit.app, name="audit")
-app.add_typer(accounts_app, name="accounts")
+app.add_typer(accounts.app, name="accounts")
 _RAY_VARIABLES = (
     "RAY_AUTH_MODE",
     "RAY_AUTH_TOKEN_PATH",
@@ -75,9 +74,9 @@ def up_command(json: Json = False) -> None:
 
 def print_passwords(passwords: dict[str, str]) -> None:
     """Print the passwords of new accounts. They are not stored: this is the only time."""
-    out.print("New accounts; passwords are shown once (`plimsoll accounts reset NAME` makes a new one):")
+    out.print("New accounts; passwords are shown once; `plimsoll accounts password` sets another:")
     for name, password in passwords.items():
-        out.print(f"  {name:<10} {password}", markup=False)
+        out.print(f"  {name:<12} {password}", markup=False)
 
 
 @app.command("down")
@@ -149,9 +148,10 @@ def login_command(
     with errors_reported():
         settings = Settings()
         wire = Wire(settings.ledger_url)
-        opened = wire.send("POST", "/v1/session", json={"name": name, "password": password}).json()
+        known = {"name": name, "password": password, "device": session.device(settings, name)}
+        opened = wire.send("POST", "/v1/session", json=known).json()
         session.save(settings, opened)
-        out.print(f"Signed in as {opened['name']} ({opened['role']}) until {opened['expires_at']}.")
+        out.print(f"Signed in as {opened['name']} ({', '.join(opened['roles'])}) until {opened['expires_at']}.")
 
 
 @app.command("logout")
@@ -162,25 +162,6 @@ def logout_command() -> None:
         Wire(settings.ledger_url, session.token(settings)).send("DELETE", "/v1/session")
         session.delete(settings)
         out.print("Signed out.")
-
-
-@accounts_app.command("list")
-def accounts_list(json: Json = False) -> None:
-    """Names and roles."""
-    with errors_reported():
-        people = Accounts(Settings()).people()
-        if json:
-            print_json(people)
-        else:
-            for name, role in people.items():
-                out.print(f"{name:<12} {role}")
-
-
-@accounts_app.command("reset")
-def accounts_reset(name: str) -> None:
-    """Give a person a new password, shown once, and end the person's sessions."""
-    with errors_reported():
-        out.print(f"{name}: {Accounts(Settings()).reset_password(name)}")
 
 
 @app.command("version")

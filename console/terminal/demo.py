@@ -16,12 +16,13 @@ from rich.table import Table
 from console.terminal import up as platform
 from console.terminal.output import out
 from console.terminal.scenario import Scenario, ScenarioError
-from lineage.accounts import ROLES, Accounts
-from lineage.errors import PlimsollError
+from lineage.errors import PlimsollError, RefusedError
+from lineage.secret_files import write_secret
 from lineage.settings import Settings
 from plimsoll.errors import Error
 
 FOLDER = "examples/credit_default"
+_PASSWORDS = "demo-passwords.json"
 
 
 @dataclass
@@ -52,7 +53,7 @@ def run(settings: Settings, folder: str, *, leave: bool) -> bool:
     scenario: Scenario | None = None
     try:
         if _run_step(outcome, "up", lambda: _up(settings)):
-            passwords = {name: Accounts(settings).reset_password(name) for name in ROLES}
+            passwords = _passwords(settings)
             _sign_in_lines(settings, passwords)
             scenario = Scenario(settings, Path(folder), passwords, _report)
             for name, step in scenario.steps():
@@ -75,8 +76,30 @@ def run(settings: Settings, folder: str, *, leave: bool) -> bool:
 
 
 def _up(settings: Settings) -> dict[str, Any]:
-    started = platform.up(settings, _report)
+    started = platform.up(settings, _report, on_new_accounts=lambda made: _keep_passwords(settings, made))
     return {"ready_seconds": round(started.seconds, 1)}
+
+
+def _keep_passwords(settings: Settings, passwords: dict[str, str]) -> None:
+    """Store the passwords of a home that the demo made, so that it can run there again."""
+    write_secret(settings.secrets / _PASSWORDS, orjson.dumps(passwords).decode())
+
+
+def _passwords(settings: Settings) -> dict[str, str]:
+    """The passwords of the demo's people.
+
+    Raises:
+        RefusedError: the home was not made by the demo; its people have passwords of their own.
+    """
+    try:
+        known: dict[str, str] = orjson.loads((settings.secrets / _PASSWORDS).read_bytes())
+    except FileNotFoundError:
+        raise RefusedError(
+            f"{settings.root} has accounts that the demo did not make; give it a home of its own: "
+            "PLIMSOLL_HOME=/path/to/another plimsoll demo",
+            code="home",
+        ) from None
+    return known
 
 
 def _run_step(outcome: Outcome, name: str, step: Callable[[], dict[str, Any]]) -> bool:
@@ -135,7 +158,7 @@ def _summary(settings: Settings, outcome: Outcome, seconds: float) -> None:
 def _sign_in_lines(settings: Settings, passwords: dict[str, str]) -> None:
     out.print(f"  Console {settings.console_url}; sign in as")
     for name, password in passwords.items():
-        out.print(f"    {name:<10} {password}", markup=False)
+        out.print(f"    {name:<12} {password}", markup=False)
 
 
 def _report(line: str) -> None:

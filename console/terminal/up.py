@@ -16,7 +16,7 @@ from console.terminal import processes
 from console.terminal.preflight import require_startable
 from console.terminal.services import services
 from console.terminal.supervisor import status_file
-from lineage.accounts import Accounts
+from lineage.accounts.credentials import Credentials
 from lineage.errors import UnavailableError
 from lineage.settings import Settings
 from serve.cluster.desired import forget_desired
@@ -80,7 +80,7 @@ def up(
         settings.root.mkdir(parents=True, exist_ok=True)
         status_file(settings).unlink(missing_ok=True)
         forget_desired(settings)
-    passwords = Accounts(settings).first_start()
+    passwords = Credentials(settings).first_start()
     if passwords:
         on_new_accounts(passwords)
     if before["supervised"]:

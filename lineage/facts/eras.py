@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from lineage.facts.base import Fact, Json, ModelFact
+from lineage.facts.base import Fact, Json, ModelFact, PlatformFact
 
 LATEST = 3
 
@@ -41,8 +41,36 @@ class AlertRaised1(ModelFact):
     evidence: int | None = None
 
 
+class AccountAdded2(PlatformFact):
+    """`AccountAdded` up to era 2: a name with one role, made at the first start."""
+
+    account: str
+    role: str
+
+
+class PasswordReset2(PlatformFact):
+    """`PasswordReset` up to era 2."""
+
+    account: str
+
+
+class SignedIn2(PlatformFact):
+    """`SignedIn` up to era 2."""
+
+    account: str
+
+
+def _account(data: Json) -> Json:
+    """An account of an earlier era: its name is its id."""
+    known = {"account": data["account"], "name": data["account"], "roles": [data["role"]]}
+    return known | {"kind": "person", "identity": None, "bootstrap": True, "requested": None}
+
+
 #: Earlier shapes by kind, oldest first.
 EARLIER: dict[str, tuple[Earlier, ...]] = {
+    "AccountAdded": (Earlier(2, AccountAdded2, _account),),
+    "PasswordReset": (Earlier(2, PasswordReset2, lambda data: data | {"requested": None}),),
+    "SignedIn": (Earlier(2, SignedIn2, lambda data: data | {"method": "password"}),),
     "AlertRaised": (Earlier(1, AlertRaised1, lambda data: data | {"release": None}),),
 }
 

@@ -261,25 +261,6 @@ class LedgerOpened(PlatformFact):
     signing_key: str
 
 
-class AccountAdded(PlatformFact):
-    """An account was made."""
-
-    account: str
-    role: str
-
-
-class PasswordReset(PlatformFact):
-    """An account was given a new password on the machine itself."""
-
-    account: str
-
-
-class SignedIn(PlatformFact):
-    """A person signed in."""
-
-    account: str
-
-
 class ActionRefused(PlatformFact):
     """A control refused an action."""
 

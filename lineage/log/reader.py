@@ -280,6 +280,6 @@ def parse_line(line: bytes, seq: int) -> dict[str, Any]:
         )
     actor = record.get("actor")
     whole = record.keys() - {"v"} == _ENVELOPE and isinstance(record["data"], dict) and isinstance(record["prev"], str)
-    if not whole or not isinstance(actor, dict) or actor.keys() != {"name", "role"}:
+    if not whole or not isinstance(actor, dict) or actor.keys() - {"id"} != {"name", "role"}:
         raise TamperedError(f"record {seq} does not have the fields of a record", record=seq)
     return record

@@ -23,7 +23,7 @@ from lineage.privacy.decisions import PLAIN, Decisions, Found
 from lineage.privacy.key_vault import Vault
 from lineage.rules.draft import Draft, Record
 from lineage.rules.proposal import Actor
-from lineage.rules.roles import PLATFORM, SUBJECTS_MAY, check_subject_role
+from lineage.rules.roles import PLATFORM, SUBJECTS_MAY, check_subject_role, role_for_subject
 from lineage.settings import Settings
 
 KINDS = tuple(SUBJECTS_MAY)
@@ -189,7 +189,7 @@ class Subjects:
             self._by_key[record["key"]] = record
 
     def _record(self, request: SubjectRequest, kind: str, data: dict[str, Any]) -> Record:
-        data = data | {"by": request.actor.name, "role": request.actor.role}
+        data = data | {"by": request.actor.name, "role": role_for_subject(kind, request.actor)}
         return self._ledger.append(Draft(kind, _LEDGER, data, None, None, request.reason, request.scoped))
 
     def _earlier(self, request: SubjectRequest, kind: str) -> Record | None:

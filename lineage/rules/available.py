@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 from lineage.errors import PlimsollError
 from lineage.rules import actions
-from lineage.rules.draft import Draft, check_permitted, parsed_data
+from lineage.rules.draft import Draft, check_permitted, check_right, model_of, parsed_data
+from lineage.rules.guards import guard
 from lineage.rules.proposal import Actor
-from lineage.rules.roles import PEOPLE_MAY, may
+from lineage.rules.roles import PEOPLE_MAY
 from lineage.state.fold import LedgerState
 
 _REASON = "a reason"
@@ -62,7 +63,7 @@ def of_release(state: LedgerState, release: str, actor: Actor) -> list[Action]:
     further = about.next_share("rollout")
 
     def tried(verb: str, kind: str, make: Make, share: float | None = None) -> Action:
-        return _tried(state, verb, kind, make, actor, author=about.author, share=share)
+        return _tried(state, verb, kind, make, actor, release=release, share=share)
 
     return [
         canary(state, release, actor),
@@ -89,7 +90,7 @@ def canary(state: LedgerState, release: str, actor: Actor) -> Action:
         return actions.start_canary(state, release, who, _REASON)
 
     share = about.next_share("canary")
-    return _tried(state, "canary", "CanaryStarted", make, actor, author=about.author, share=share)
+    return _tried(state, "canary", "CanaryStarted", make, actor, release=release, share=share)
 
 
 def of_model(state: LedgerState, model: str, actor: Actor) -> list[Action]:
@@ -132,20 +133,19 @@ def _tried(
     make: Make,
     actor: Actor,
     *,
-    author: str | None = None,
+    release: str | None = None,
     share: float | None = None,
     to: str | None = None,
 ) -> Action:
-    refused = _refusal(state, kind, make, actor, author)
+    refused = _refusal(state, kind, make, actor, release)
     roles = tuple(sorted(PEOPLE_MAY[kind]))
-    anyone = _refusal(state, kind, make, Actor("another person", roles[0]), None)
     return Action(
         verb=verb,
         kind=kind,
         possible=refused is None,
         why_not=refused.message if refused else None,
         code=refused.code if refused else None,
-        applies=anyone is None or anyone.code not in _OUT_OF_PLACE,
+        applies=_fits_state(state, make, Actor("another person", roles[0])),
         next_share=share,
         to=to,
         needs_etag=verb in NEEDS_ETAG,
@@ -153,9 +153,19 @@ def _tried(
     )
 
 
-def _refusal(state: LedgerState, kind: str, make: Make, actor: Actor, author: str | None) -> PlimsollError | None:
+def _fits_state(state: LedgerState, make: Make, other: Actor) -> bool:
+    """Whether the action makes sense now, by any person of the right role."""
     try:
-        may(kind, actor, author)
+        draft = make(other)
+        guard(draft.kind, other, model_of(draft), draft.release, parsed_data(draft, state.era), state)
+    except PlimsollError as error:
+        return error.code not in _OUT_OF_PLACE
+    return True
+
+
+def _refusal(state: LedgerState, kind: str, make: Make, actor: Actor, release: str | None) -> PlimsollError | None:
+    try:
+        check_right(kind, actor, release, state)
         draft = make(actor)
         check_permitted(draft, parsed_data(draft, state.era), state)
     except PlimsollError as error:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lineage.errors import InvalidError, TamperedError
 from lineage.facts.registry import parse_fact, subject_of
+from lineage.rules.accounts import check_account
 from lineage.rules.guards import guard
 from lineage.rules.proposal import Actor
-from lineage.rules.roles import PEOPLE_MAY, PLATFORM, may
+from lineage.rules.roles import PEOPLE, PEOPLE_MAY, acting, may
 from lineage.state.fold import LedgerState
 
 Record = dict[str, Any]
@@ -43,7 +44,7 @@ def check_record(record: Record, state: LedgerState) -> None:
     Raises:
         PlimsollError: it would not; the error is that of the rule or check.
     """
-    actor = Actor(record["actor"]["name"], record["actor"]["role"])
+    actor = Actor(record["actor"]["name"], record["actor"]["role"], record["actor"].get("id", ""))
     numbered, release = record["kind"] == "ModelTrained", record["release"]
     if numbered and release != state.next_release(str(record["model"])):
         raise TamperedError(f"{release} is not the next release of {record['model']}", record=record["seq"])
@@ -65,8 +66,18 @@ def check_authorised(draft: Draft, state: LedgerState) -> None:
         RefusedError: the role may not state it.
     """
     _check_well_formed(draft, model_of(draft))
-    about = state.releases.get(draft.release or "")
-    may(draft.kind, draft.actor, about.author if about else None)
+    check_right(draft.kind, draft.actor, draft.release, state)
+
+
+def check_right(kind: str, actor: Actor, release: str | None, state: LedgerState) -> None:
+    """Refuse the actor unless its role may state this kind of fact about the release, and its account is in use.
+
+    Raises:
+        RefusedError: the role may not, the author acts on their own release, or the account is not active (403).
+    """
+    may(kind, actor, state.releases.get(release or ""), state.era)
+    if state.era >= 3:
+        check_account(replace(actor, role=acting(kind, actor, state.era)), state)
 
 
 def check_permitted(draft: Draft, data: dict[str, Any], state: LedgerState) -> None:
@@ -115,8 +126,7 @@ def _check_well_formed(draft: Draft, model: str | None) -> None:
         raise InvalidError("the ledger numbers releases; ModelTrained names a model only", field="release")
     if draft.release and draft.release.rpartition("@")[0] != model:
         raise InvalidError(f"{draft.release} is no release of {model}", field="release")
-    person = draft.actor.role not in ("service", PLATFORM)
-    if person and draft.kind in PEOPLE_MAY and not (draft.reason or "").strip():
+    if draft.actor.has(PEOPLE) and draft.kind in PEOPLE_MAY and not (draft.reason or "").strip():
         raise InvalidError(f"{draft.kind} takes a reason: give it in a sentence", field="reason")
     if draft.reason is not None and len(draft.reason) > REASON_CHARACTERS:
         raise InvalidError(

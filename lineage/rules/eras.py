@@ -14,9 +14,9 @@ from lineage.errors import RefusedError
 from lineage.facts.eras import LATEST
 from lineage.facts.registry import FACTS, shape_of
 from lineage.lifecycle import TRANSITIONS
-from lineage.rules import alerts, release, safety
+from lineage.rules import accounts, alerts, release, safety
 from lineage.rules.proposal import Proposal, Rule
-from lineage.rules.roles import HUMAN_ONLY, LEDGER_ONLY, PEOPLE_MAY
+from lineage.rules.roles import HUMAN_ONLY, LEDGER_ONLY, roles_for
 
 Rules = dict[str, tuple[Rule, ...]]
 
@@ -88,7 +88,38 @@ _ERA_2: Rules = _ERA_1 | {
     "AlertClosed": (alerts.is_open, alerts.is_closed_by_statement),
 }
 #: Version 0.3.0: people by account, machines by role, approved policies.
-_ERA_3: Rules = _ERA_2 | {}
+_ERA_3: Rules = _ERA_2 | {
+    "RetrainRequested": (release.request_is_by_its_author,),
+    "RolloutStepped": (*_ERA_2["RolloutStepped"], release.person_takes_first_step),
+    "AccountRequested": (
+        accounts.name_is_free,
+        accounts.account_is_known,
+        accounts.roles_fit,
+        accounts.is_not_own,
+        accounts.request_changes_something,
+    ),
+    "AccountRequestWithdrawn": (accounts.is_open_request,),
+    "AccountAdded": (
+        accounts.name_is_free,
+        accounts.roles_fit,
+        accounts.first_accounts_only,
+        accounts.is_granted_by_two,
+    ),
+    "RolesChanged": (
+        accounts.account_is_known,
+        accounts.roles_fit,
+        accounts.is_not_own,
+        accounts.is_granted_by_two,
+    ),
+    "AccountDisabled": (accounts.account_is_known, accounts.is_not_own, accounts.is_active),
+    "AccountEnabled": (accounts.account_is_known, accounts.is_not_own, accounts.is_granted_by_two),
+    "AccountRecertified": (accounts.account_is_known, accounts.is_not_own, accounts.confirms_roles),
+    "AccountRecovered": (accounts.recovers_admin,),
+    "RecoveryConfirmed": (accounts.confirms_recovery,),
+    "PasswordReset": (accounts.account_is_known, accounts.is_not_own, accounts.is_granted_by_two),
+    "PasswordChosen": (accounts.account_is_known,),
+    "SignedIn": (accounts.account_is_active,),
+}
 _BY_ERA = {1: _ERA_1, 2: _ERA_2, 3: _ERA_3}
 RULES = _BY_ERA[LATEST]
 
@@ -110,7 +141,7 @@ def rulebook_digest(era: int) -> str:
     """
     kinds = [kind for kind, fact in FACTS.items() if fact.introduced <= era]
     fields = {kind: sorted(shape_of(kind, era).model_fields) for kind in kinds}
-    roles = {kind: sorted(PEOPLE_MAY[kind]) for kind in sorted(PEOPLE_MAY)}
+    roles = {kind: sorted(roles_for(kind, era)) for kind in sorted(kinds) if roles_for(kind, era)}
     moves = sorted(f"{state} {kind} {then}" for (state, kind), then in TRANSITIONS.items())
     only = {"people": sorted(HUMAN_ONLY), "ledger": sorted(LEDGER_ONLY)}
     ruled = {kind: len(rules) for kind, rules in sorted(rules_of(era).items())}

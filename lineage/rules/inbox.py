@@ -98,7 +98,7 @@ def inbox(state: LedgerState, actor: Actor, now: datetime) -> list[Item]:
 
 
 def _can(kind: str, actor: Actor) -> bool:
-    return actor.role in PEOPLE_MAY[kind]
+    return actor.has(PEOPLE_MAY[kind])
 
 
 def _of_release(state: LedgerState, release: Release, actor: Actor, now: datetime) -> Iterator[Item]:
@@ -131,7 +131,11 @@ _OF_STATE = frozenset(
 def _of_model(state: LedgerState, model: Model, actor: Actor) -> Iterator[Item]:
     yield from _registered(state, model, actor)
     job, answers = model.last_job, _answers(state, model)
-    if job and job.status in ("failed", "stopped") and (_can("RollbackOrdered", actor) or job.author == actor.name):
+    if (
+        job
+        and job.status in ("failed", "stopped")
+        and (_can("RollbackOrdered", actor) or job.author_id == actor.person)
+    ):
         yield Item(kind="job", rank=2, at=job.finished_at or job.at, release=None, job=job, **answers)
     if model.breakers and _can("RollbackOrdered", actor):
         since = min(breaker.since for breaker in model.breakers.values())
@@ -176,7 +180,7 @@ def _kill_releases(state: LedgerState, actor: Actor) -> Iterator[Item]:
     pulled: list[tuple[str | None, Kill | None]] = [(None, state.kill)]
     pulled += [(name, model.kill) for name, model in state.models.items()]
     for name, kill in pulled:
-        if kill is not None and kill.asked_by not in (None, actor.name) and kill.asked_at is not None:
+        if kill is not None and kill.asked_by_id not in (None, actor.person) and kill.asked_at is not None:
             answers = _answers(state, state.models[name]) if name is not None else {"model": None}
             release = state.models[name].champion if name is not None else None
             yield Item(kind="kill_release", rank=1, at=kill.asked_at, release=release, kill=kill, **answers)
@@ -202,7 +206,7 @@ def _standing(release: Release, model: Model) -> Standing:
 
 
 def _own(release: Release, actor: Actor) -> bool:
-    return release.author == actor.name
+    return release.author_id == actor.person
 
 
 def _recent(release: Release, now: datetime) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +13,33 @@ from lineage.state.fold import LedgerState
 
 @dataclass(frozen=True)
 class Actor:
-    """The person, service or process that states a fact."""
+    """The person, service or process that states a fact.
+
+    Attributes:
+        name: unique among all accounts, also those of the past.
+        role: the role in which it acts; on record.
+        id: stable id of the account; empty before era 3, where the name identifies.
+        others: further roles of the account; `lineage.rules.roles.acting` picks the one that an action takes.
+    """
 
     name: str
     role: str
+    id: str = ""
+    others: tuple[str, ...] = ()
+
+    @property
+    def person(self) -> str:
+        """What identifies the account: persons are compared by this, never by name or role."""
+        return self.id or self.name
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """All roles of the account."""
+        return (self.role, *self.others)
+
+    def has(self, roles: Collection[str]) -> bool:
+        """Whether the account has one of these roles."""
+        return any(role in roles for role in self.roles)
 
 
 @dataclass(frozen=True)

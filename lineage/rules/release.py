@@ -171,15 +171,40 @@ def is_approved(p: Proposal) -> None:
     """Refuse a rollout unless a second person approved the release, where the policy requires a review."""
     if p.release.state is State.ROLLOUT or not p.release.ruled.review.required:
         return
-    if not any(a.decision == "approve" and a.by != p.release.author for a in p.release.approvals):
+    if not any(a.decision == "approve" and a.by_id != p.release.author_id for a in p.release.approvals):
         raise RefusedError(f"{p.release.release} has no approval by a second person", code="approval")
 
 
 def people_take_first_step_only(p: Proposal) -> None:
     """Refuse a further step of a rollout unless the controller takes it."""
     begins = p.release.state is not State.ROLLOUT
-    if not begins and p.actor.role != "service":
+    if not begins and not p.actor.has(("service", "controller")):
         raise RefusedError("the rollout is under way; the controller takes the further steps", code="under_way")
+
+
+def person_takes_first_step(p: Proposal) -> None:
+    """Refuse the first step of a rollout by the controller where the policy requires a review by people."""
+    begins = p.release.state is not State.ROLLOUT
+    if begins and p.actor.has(("controller",)) and p.release.ruled.review.required:
+        raise RefusedError(
+            f"the policy of {p.release.release} has people review it; an operator takes the first step",
+            code="role",
+            status=403,
+        )
+
+
+def request_is_by_its_author(p: Proposal) -> None:
+    """Refuse a request for training in another person's name.
+
+    A person requests in their own name; the controller in that of an author of a release of this model.
+    """
+    author = p.data["author"]
+    if p.actor.has(("controller",)):
+        mine = (release for release in p.state.releases.values() if release.model == p.named)
+        if not any(release.author == author for release in mine):
+            raise RefusedError(f"{author!r:.120} is the author of no release of {p.named}", code="author")
+    elif author != p.actor.name:
+        raise RefusedError(f"{p.actor.name} cannot request a training in the name of {author!r:.120}", code="author")
 
 
 def replaces_champion(p: Proposal) -> None:

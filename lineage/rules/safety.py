@@ -80,7 +80,7 @@ def is_requested(p: Proposal) -> None:
 def confirms_as_second_person(p: Proposal) -> None:
     """Refuse a confirmation by the person who made the request."""
     kill = _kill(p)
-    if kill is not None and kill.asked_by == p.actor.name:
+    if kill is not None and kill.asked_by_id == p.actor.person:
         raise RefusedError(
             f"{p.actor.name} asked for the release of {_name(p.named)}; a second person has to confirm",
             code="four_eyes",

@@ -24,7 +24,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from lineage.clock import Clock, now
 from lineage.diagnostic_log import configure_diagnostic_log
 from lineage.errors import PlimsollError
-from lineage.service import data_subjects, dossier, history, pages, proofs, reads, safety, writes
+from lineage.service import accounts, data_subjects, dossier, history, pages, proofs, reads, safety, sessions, writes
 from lineage.service.context import Context
 from lineage.settings import Settings
 
@@ -54,7 +54,7 @@ def create_app(settings: Settings, *, clock: Clock = now) -> FastAPI:
     app.add_exception_handler(HTTPException, _answer_http)
     for router in (reads.open_router, proofs.open_router):
         app.include_router(router)
-    for module in (reads, pages, dossier, proofs, safety, history, data_subjects, writes):
+    for module in (reads, pages, dossier, proofs, safety, history, data_subjects, writes, sessions, accounts):
         app.include_router(module.router, responses=reads.PROBLEMS)
     return app
 

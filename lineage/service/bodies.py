@@ -16,10 +16,20 @@ class Body(BaseModel):
 
 
 class SignIn(Body):
-    """Open a session."""
+    """Open a session; `device` is what an earlier sign-in on this device returned."""
 
     name: str = Field(min_length=1, max_length=200)
     password: str = Field(min_length=1, max_length=1_024)
+    device: str | None = Field(default=None, max_length=200)
+
+
+class ChoosePassword(Body):
+    """A new password, with a one-time code or with the old password."""
+
+    name: str = Field(min_length=1, max_length=200)
+    new: str = Field(min_length=1, max_length=1_024)
+    code: str | None = Field(default=None, max_length=100)
+    old: str | None = Field(default=None, max_length=1_024)
 
 
 class Statement(Body):
@@ -61,3 +71,24 @@ class Retrain(WithReason):
 
     folder: str = Field(min_length=1, max_length=500)
     options: dict[str, str | int | float | bool | None] = Field(default_factory=dict)
+
+
+class NewAccount(WithReason):
+    """A request for a new account of a person, or of a machine outside the platform."""
+
+    name: str = Field(min_length=1, max_length=200)
+    kind: Literal["person", "machine"] = "person"
+    roles: list[str] = Field(min_length=1, max_length=8)
+    identity: str | None = Field(default=None, max_length=500)
+
+
+class AccountRoles(WithReason):
+    """Roles of an account: to be granted, taken away or confirmed."""
+
+    roles: list[str] = Field(min_length=1, max_length=8)
+
+
+class RecoverAccount(WithReason):
+    """An admin account to be made usable on the machine."""
+
+    name: str = Field(min_length=1, max_length=200)

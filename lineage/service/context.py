@@ -7,9 +7,9 @@ from contextlib import ExitStack
 
 import structlog
 
-from lineage.accounts import Accounts
+from lineage.accounts.credentials import Credentials, First
 from lineage.clock import Clock, now
-from lineage.errors import TamperedError, UnavailableError, UnknownError
+from lineage.errors import RefusedError, TamperedError, UnavailableError, UnknownError
 from lineage.facts.eras import LATEST
 from lineage.ledger import Ledger
 from lineage.log.checkpoint import Checkpoint
@@ -20,15 +20,15 @@ from lineage.privacy.erasure import Subjects
 from lineage.rules.draft import Draft, Record
 from lineage.rules.eras import activation
 from lineage.rules.proposal import Actor
-from lineage.rules.roles import PLATFORM
+from lineage.rules.roles import SERVICES
 from lineage.service.inbox_cache import InboxCache
 from lineage.service.metrics import Metrics
+from lineage.service.sign_ins import PLATFORM_ACTOR, SignIns
 from lineage.settings import Settings
 from lineage.signing import make_keys
 from lineage.store.duckdb_store import Store
 from lineage.witness.cosigner import Cosigner, OwnLog, check_against_copy, check_against_witness
 
-PLATFORM_ACTOR = Actor("ledger", PLATFORM)
 log = structlog.get_logger("plimsoll.ledger")
 
 
@@ -43,7 +43,7 @@ class Context:
     def __init__(self, settings: Settings, *, clock: Clock = now) -> None:
         self.settings = settings
         self.clock = clock
-        self.accounts = Accounts(settings, clock=clock)
+        self.credentials = Credentials(settings, clock=clock)
         self.ledger = Ledger(settings.log_folder, clock=clock, signer=signer_at(settings.log_key))
         try:
             self._compare_with_witness()
@@ -52,6 +52,7 @@ class Context:
         except BaseException:
             self.ledger.close()
             raise
+        self.sign_ins = SignIns(self.ledger, self.credentials, clock)
         self.metrics = Metrics()
         self.inboxes = InboxCache()
         self.outbox = Outbox.of_user(self.ledger.records, settings.log_folder.parent, clock=clock)
@@ -90,15 +91,59 @@ class Context:
         self.ledger.append(Draft("LedgerOpened", PLATFORM_ACTOR, opened))
         for era in range(self.ledger.state.era + 1, LATEST + 1):
             self.ledger.append(Draft("RulesActivated", PLATFORM_ACTOR, activation(era)))
-        known = {r["data"]["account"] for r in self.ledger.records.find(kinds=["AccountAdded"]).records}
-        for name, role in self.accounts.people().items():
-            if name not in known:
-                self.ledger.append(Draft("AccountAdded", PLATFORM_ACTOR, {"account": name, "role": role}))
+        for first in self.credentials.firsts():
+            self._put_on_record(first)
+
+    def _put_on_record(self, first: First) -> None:
+        """Record an account of the first start. One that is on record already gets the new credentials, on record."""
+        people = self.ledger.state.people
+        if first.account in people.accounts:
+            return
+        known = people.named(first.name)
+        if known is None:
+            data: dict[str, object] = {"account": first.account, "name": first.name, "kind": first.kind}
+            data |= {"roles": list(first.roles)}
+            data |= {"bootstrap": first.kind == "person", "identity": None, "requested": None}
+            self.ledger.append(Draft("AccountAdded", PLATFORM_ACTOR, data))
+            return
+        self.credentials.adopt(first, known.id)
+        reset = {"account": known.id, "requested": None}
+        reason = "the credentials file was lost; `plimsoll up` made new passwords on the machine"
+        self.ledger.append(Draft("PasswordReset", PLATFORM_ACTOR, reset, reason=reason))
+
+    def actor_of(self, token: str) -> Actor:
+        """The account that a token belongs to, with the roles that the record gives it now.
+
+        Raises:
+            RefusedError: the token is unknown or has expired, or the account is disabled (401).
+        """
+        account = self.ledger.state.people.accounts.get(self.credentials.owner_of(token))
+        if account is None or not account.active:
+            raise RefusedError("the account of this token is disabled or not on record", code="token", status=401)
+        return Actor(account.name, account.roles[0], account.id, account.roles[1:])
+
+    def live_tokens(self) -> dict[str, dict[str, object]]:
+        """SHA-256 of every live token with its account, for gateways; `service` is the role of the platform's own."""
+        accounts = self.ledger.state.people.accounts
+        live: dict[str, dict[str, object]] = {}
+        for hashed, owner in self.credentials.live_tokens().items():
+            account = accounts.get(owner)
+            if account is not None and account.active:
+                role = "service" if account.roles[0] in SERVICES else account.roles[0]
+                about: dict[str, object] = {
+                    "name": account.name,
+                    "role": role,
+                    "id": account.id,
+                    "roles": list(account.roles),
+                }
+                live[hashed] = about
+        return live
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         """Set the loop on which followers wait, and start delivery to OpenLineage and the witness."""
         self._loop = loop
         self.outbox.start()
+        self.sign_ins.start()
         if self.cosigner is not None:
             self.cosigner.start()
 
@@ -113,6 +158,11 @@ class Context:
         self.outbox.wake()
         if self.cosigner is not None:
             self.cosigner.wake()
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._wake)
+
+    def tokens_changed(self) -> None:
+        """Wake those who wait for news: tokens were added or ended, which is no fact."""
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._wake)
 
@@ -173,3 +223,4 @@ class Context:
             if self.cosigner is not None:
                 everything.callback(self.cosigner.close)
             everything.callback(self.outbox.close)
+            everything.callback(self.sign_ins.close)

@@ -18,7 +18,7 @@ from lineage.privacy.decisions import PERSONAL_FIELDS, Found
 from lineage.privacy.erasure import SubjectRequest, Subjects
 from lineage.rules.draft import REASON_CHARACTERS, Draft, Record
 from lineage.rules.proposal import Actor
-from lineage.rules.roles import SUBJECT_READERS
+from lineage.rules.roles import SUBJECT_READERS, check_role
 from lineage.service.bodies import Body
 from lineage.service.reads import Caller, context_of, reader
 from lineage.service.writes import Key
@@ -65,10 +65,11 @@ def decision(request: Request, decision_id: str, actor: Caller) -> Response:
 def history(request: Request, body: SubjectQuery, actor: Caller) -> Response:
     """Every decision about one person, the oldest first. For auditors and operators."""
     ledger = context_of(request).ledger
-    if actor.role not in SUBJECT_READERS:
-        refusal = _role_refusal(actor, "see decisions about a person", SUBJECT_READERS)
+    try:
+        check_role(actor, SUBJECT_READERS, "see decisions about a person")
+    except RefusedError as refusal:
         ledger.refuse(Draft("SubjectHistory", actor, {}), refusal)
-        raise refusal
+        raise
     found = _subjects(request).decisions.of_subject(body.subject)
     views = [_view(request, one, actor) for one in found]
     return Response(orjson.dumps({"decisions": views}), headers=_NO_STORE, media_type="application/json")
@@ -119,11 +120,6 @@ def _subjects(request: Request) -> Subjects:
     return subjects
 
 
-def _role_refusal(actor: Actor, what: str, roles: frozenset[str]) -> RefusedError:
-    message = f"{actor.name} has role {actor.role}, which may not {what}; role {' or '.join(sorted(roles))} may"
-    return RefusedError(message, code="role", status=403)
-
-
 def _view(request: Request, found: Found, actor: Actor) -> dict[str, Any]:
     """A decision as JSON: fields about the person under `subject`, its segment and proof under `evidence`."""
     context, row = context_of(request), found.row
@@ -146,9 +142,9 @@ def _view(request: Request, found: Found, actor: Actor) -> dict[str, Any]:
 
 def _person(request: Request, row: dict[str, Any], actor: Actor, names: list[str]) -> dict[str, Any]:
     """The fields about the person, if the role may see them: `features` in model order, and by name in `named`."""
-    if actor.role not in SUBJECT_READERS:
+    if not actor.has(SUBJECT_READERS):
         roles = " or ".join(sorted(SUBJECT_READERS))
-        return {"standing": "withheld", "why": f"role {actor.role} may not see it; role {roles} may"}
+        return {"standing": "withheld", "why": f"role {' and '.join(actor.roles)} may not see it; role {roles} may"}
     values = row["features"] or []
     return {name: row[name] for name in PERSONAL_FIELDS} | {
         "standing": row["person"],

@@ -15,11 +15,12 @@ from lineage.history.as_of import BARRING, DECIDING, KILLING, answering, moment
 from lineage.history.provenance import GRAPH_KINDS, graph
 from lineage.log.index import Records
 from lineage.rules.draft import Draft
+from lineage.rules.roles import check_role
 from lineage.service.reads import Caller, context_of, reader
 from lineage.state.fold import LedgerState
 
 router = APIRouter(dependencies=[Depends(reader)])
-_MAY_REBUILD = ("auditor", "operator")
+_MAY_REBUILD = frozenset({"auditor", "operator"})
 _MOST_RECORDS = 100_000
 _ABOUT_ALL = (*KILLING, "RulesActivated")
 Record = dict[str, Any]
@@ -71,12 +72,11 @@ def provenance(
 def rebuild(request: Request, actor: Caller) -> Response:
     """Rebuild the lineage store from the log; the old one answers meanwhile. For operators and auditors."""
     context = context_of(request)
-    if actor.role not in _MAY_REBUILD:
-        roles = " or ".join(_MAY_REBUILD)
-        message = f"{actor.name} has role {actor.role}, which may not rebuild the lineage store; role {roles} may"
-        refusal = RefusedError(message, code="role", status=403)
+    try:
+        check_role(actor, _MAY_REBUILD, "rebuild the lineage store")
+    except RefusedError as refusal:
         context.ledger.refuse(Draft("StoreRebuild", actor, {}), refusal)
-        raise refusal
+        raise
     began = time.monotonic()
     count = context.store.rebuild(context.ledger.records)
     return _json({"records": count, "seconds": round(time.monotonic() - began, 3)})

@@ -13,11 +13,12 @@ from typing import Annotated
 import orjson
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
-from lineage.errors import InvalidError, RefusedError
+from lineage.errors import InvalidError
 from lineage.lifecycle import State
 from lineage.rules import available
 from lineage.rules.actions import model_named, release_named
 from lineage.rules.inbox import inbox
+from lineage.rules.roles import SERVICES, check_role
 from lineage.service.reads import PROBLEMS, SEQ_HEADER, Caller, context_of, reader
 from lineage.state.fold import LedgerState
 from lineage.state.summaries import Page, changes_since, model_summary, models_page, releases_page, stopped_page
@@ -134,8 +135,7 @@ def kill_actions(request: Request, who: Caller, seen: IfNoneMatch = None) -> Res
 @router.get("/v1/changes")
 def changes(request: Request, who: Caller, after: Annotated[int, Query(ge=0)] = 0) -> Response:
     """Models that records behind `after` are about, with the releases that may answer or move; for services."""
-    if who.role != "service":
-        raise RefusedError(f"{who.name} has role {who.role}; only services may ask this", code="role", status=403)
+    check_role(who, SERVICES, "ask for changes in this form")
     found = context_of(request).ledger.read(lambda state: changes_since(state, after))
     return Response(orjson.dumps(found), media_type="application/json")
 

@@ -19,6 +19,7 @@ from lineage.errors import InvalidError, RefusedError, TamperedError, UnknownErr
 from lineage.log.index import Records
 from lineage.rules.actions import model_named, release_named
 from lineage.rules.proposal import Actor
+from lineage.rules.roles import READERS, SERVICES, check_role
 from lineage.state.fold import LedgerState
 from lineage.verify import verify_ledger
 
@@ -51,13 +52,12 @@ def caller(request: Request, authorization: Annotated[str | None, Header()] = No
         raise RefusedError(
             "no token: send `Authorization: Bearer …`; POST /v1/session gives one", code="token", status=401
         )
-    return context_of(request).accounts.who(token)
+    return context_of(request).actor_of(token)
 
 
 def reader(who: Annotated[Actor, Depends(caller)]) -> Actor:
-    """A caller who may read the record: everybody but clients of the gateway."""
-    if who.role == "client":
-        raise RefusedError("a client token may ask for decisions only", code="role", status=403)
+    """A caller who may read the record: neither a client of the gateway nor an admin."""
+    check_role(who, READERS, "read the record of models")
     return who
 
 
@@ -99,8 +99,8 @@ def metrics(request: Request) -> Response:
 
 @open_router.get("/v1/whoami")
 def whoami(who: Caller) -> Response:
-    """Name and role of the token's owner."""
-    return _json({"name": who.name, "role": who.role})
+    """Name, id and roles of the token's owner."""
+    return _json({"name": who.name, "role": who.role, "id": who.id, "roles": who.roles})
 
 
 @router.get("/v1/state")
@@ -261,9 +261,8 @@ def report(request: Request, release: str) -> HTMLResponse:
 @open_router.get("/v1/gateway-tokens")
 def gateway_tokens(request: Request, who: Caller) -> Response:
     """Hashes of live tokens, for the serving plane only."""
-    if who.role != "service":
-        raise RefusedError(f"{who.name} has role {who.role}; only services may ask this", code="role", status=403)
-    return _json(context_of(request).accounts.live_tokens())
+    check_role(who, SERVICES, "read the tokens of callers")
+    return _json(context_of(request).live_tokens())
 
 
 def etag_of(if_match: str | None) -> int | None:

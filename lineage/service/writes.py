@@ -11,10 +11,10 @@ from fastapi import APIRouter, Depends, Header, Request, Response
 
 from lineage.errors import InvalidError, RefusedError
 from lineage.rules import actions
-from lineage.rules.draft import Draft, Record
+from lineage.rules.draft import Draft, Record, check_right
 from lineage.rules.proposal import Actor
-from lineage.rules.roles import may
-from lineage.service.bodies import Retrain, ReviewDecision, Rollback, SignIn, Statement, WithReason
+from lineage.rules.roles import SERVICES, check_role
+from lineage.service.bodies import Retrain, ReviewDecision, Rollback, Statement, WithReason
 from lineage.service.reads import PROBLEMS, Caller, context_of, etag_of
 from lineage.state.fold import LedgerState
 
@@ -43,37 +43,13 @@ _KEY_CHARACTERS = 200
 REPEATED: dict[int | str, dict[str, Any]] = {200: {"description": "The record that the same request made before"}}
 
 
-@router.post("/v1/session")
-def sign_in(request: Request, body: SignIn) -> Response:
-    """Sign a person in; the token is good for twelve hours."""
-    context = context_of(request)
-    session = context.accounts.sign_in(body.name, body.password)
-    actor = Actor("ledger", "platform")
-    context.ledger.append(Draft("SignedIn", actor, {"account": body.name}))
-    return Response(orjson.dumps(session), media_type="application/json")
-
-
-@router.delete("/v1/session")
-def sign_out(request: Request, actor: Caller) -> Response:
-    """End the session of the token that is sent."""
-    context_of(request).accounts.sign_out(request.headers["authorization"].partition(" ")[2])
-    return Response(orjson.dumps({"signed_out": actor.name}), media_type="application/json")
-
-
 @router.post("/v1/facts", status_code=201)
 def state_fact(request: Request, body: Statement, actor: Caller, key: Key = None) -> Response:
     """Record a fact stated by a service."""
     ledger = context_of(request).ledger
-    draft = Draft(body.kind, actor, body.data, body.model, body.release, body.reason, _key(key))
-    if actor.role != "service":
-        refusal = RefusedError(
-            f"{actor.name} has role {actor.role}; people use the verbs, only services state facts",
-            code="role",
-            status=403,
-        )
-        ledger.refuse(draft, refusal)
-        raise refusal
+    draft = Draft(body.kind, actor, body.data, body.model, body.release, body.reason, checked_key(key))
     try:
+        check_role(actor, SERVICES, "state facts; people use the verbs")
         record = ledger.append(draft)
     except RefusedError as refusal:
         ledger.refuse(draft, refusal)
@@ -163,13 +139,11 @@ def act(request: Request, action: ActionRequest, make_draft: Callable[[LedgerSta
         RefusedError: as `Ledger.act`; the refusal is on record.
     """
     ledger = context_of(request).ledger
-    key, etag = _key(action.key), etag_of(action.if_match)
+    key, etag = checked_key(action.key), etag_of(action.if_match)
 
     def authorised_draft(state: LedgerState) -> Draft:
-        release = state.releases.get(action.about or "")
-        may(
-            action.kind, action.actor, release.author if release else None
-        )  # first: a caller without the right learns nothing about the state
+        # First: a caller without the right learns nothing about the state.
+        check_right(action.kind, action.actor, action.about, state)
         return replace(make_draft(state), key=key, etag=etag)
 
     try:
@@ -214,7 +188,12 @@ def required_etag(if_match: str | None) -> str:
     return if_match
 
 
-def _key(key: str | None) -> str | None:
+def checked_key(key: str | None) -> str | None:
+    """The header Idempotency-Key.
+
+    Raises:
+        InvalidError: it is empty or too long.
+    """
     if key is not None and not 1 <= len(key) <= _KEY_CHARACTERS:
         raise InvalidError(
             f"Idempotency-Key has {len(key)} characters; expected 1 to {_KEY_CHARACTERS}", field="Idempotency-Key"

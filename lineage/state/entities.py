@@ -53,6 +53,7 @@ class Approval:
     decision: str
     at: str
     reason: str | None
+    by_id: str = ""  # what identifies the person
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ class ReleaseSummary:
     number: int
     state: State
     author: str
+    author_id: str  # what identifies the person
     digest: str
     policy_digest: str
     trained_at: str
@@ -153,6 +155,7 @@ class Job:
     folder: str
     why: str
     author: str
+    author_id: str = ""  # what identifies the person
     evidence: int | None = None
     options: Json = field(default_factory=dict)
     job_id: str | None = None

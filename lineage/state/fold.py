@@ -14,6 +14,7 @@ from lineage.facts.registry import subject_of
 from lineage.lifecycle import BARRED, IN_FLIGHT, State, after
 from lineage.state.alerts import closed_by, raised, still_open
 from lineage.state.entities import Approval, CheckOutcome, Hold, Job, Model, Release, Review, Rollback, Step
+from lineage.state.people import People, after_fact, person_of
 from lineage.state.safety import Kill, broken, switched
 from lineage.state.undo import Undo
 
@@ -30,6 +31,7 @@ class LedgerState:
     """The fold. `apply` takes records in order, exactly once each.
 
     `era` counts the `RulesActivated` facts; `kill` is the switch of all models, `etag` the newest record about it;
+    `people` are the accounts;
     `changed` is the newest record after which a list of models or releases looks different.
     """
 
@@ -38,6 +40,7 @@ class LedgerState:
     changed: int = 0
     etag: int = 0
     kill: Kill | None = None
+    people: People = field(default_factory=People)
     models: dict[str, Model] = field(default_factory=dict)
     releases: dict[str, Release] = field(default_factory=dict)
     barred: set[str] = field(default_factory=set)
@@ -45,7 +48,7 @@ class LedgerState:
 
     def begin(self) -> None:
         """Mark the present state; `roll_back` restores it until `settle` is called."""
-        self.undo = Undo(self.seq, self.era, self.changed, self.etag, self.kill, set(self.barred))
+        self.undo = Undo(self.seq, self.era, self.changed, self.etag, self.kill, self.people, set(self.barred))
 
     def settle(self) -> None:
         """Keep the records applied since `begin`."""
@@ -57,7 +60,7 @@ class LedgerState:
             return
         self.seq, self.barred = self.undo.seq, self.undo.barred
         self.era, self.changed = self.undo.era, self.undo.changed
-        self.etag, self.kill = self.undo.etag, self.undo.kill
+        self.etag, self.kill, self.people = self.undo.etag, self.undo.kill, self.undo.people
         self.undo.restore()
         self.undo = None
 
@@ -80,13 +83,17 @@ class LedgerState:
         elif name is None and subject == "one_or_all":
             self.kill, self.etag = switched(self.kill, record), self.seq
             self.changed = self.seq
-        elif name is not None and subject != "platform":
+        elif subject == "platform":
+            self.people = after_fact(self.people, record)
+        elif name is not None:
             model = self.models.setdefault(name, Model(name))
             model.last_seq = self.seq
             if subject in ("release", "one_or_all") and kind not in _KEEPS_POSITION:
                 model.etag = self.seq
             if kind == "ModelTrained":
                 self._trained(model, record)
+            elif kind == "RetrainRequested":
+                self._requested(model, record)
             elif subject == "release":
                 self._moved(model, self.releases[record["release"]], record)
             elif handler := _MODEL_FACTS.get(kind):
@@ -127,9 +134,26 @@ class LedgerState:
             number=model.releases,
             state=State.TRAINED,
             trained_at=record["at"],
+            author_id=self._author_of(model, record["data"]),
             steps=[_step(record)],
             **{name: record["data"][name] for name in names},
         )
+
+    def _author_of(self, model: Model, data: dict[str, Any]) -> str:
+        job = model.jobs.get(str(data["request"]))
+        return job.author_id if job is not None else self._id_of(data["author"])
+
+    def _requested(self, model: Model, record: Record) -> None:
+        author = record["data"]["author"]
+        own = author == record["actor"]["name"]  # a service requests in the name of a release's author
+        author_id = person_of(record) if own else self._id_of(author)
+        model.requests.append(record["seq"])
+        job = Job(record["seq"], "requested", record["at"], author_id=author_id, **record["data"])
+        model.jobs[str(record["seq"])] = model.last_job = job
+
+    def _id_of(self, name: str) -> str:
+        known = self.people.named(name)
+        return known.id if known is not None else name
 
     def _moved(self, model: Model, release: Release, record: Record) -> None:
         kind, data = record["kind"], record["data"]
@@ -198,7 +222,8 @@ def _review_requested(model: Model, release: Release, record: Record) -> None:
 
 def _review_decided(model: Model, release: Release, record: Record) -> None:
     decision = record["data"]["decision"]
-    release.approvals.append(Approval(record["actor"]["name"], decision, record["at"], record["reason"]))
+    given = Approval(record["actor"]["name"], decision, record["at"], record["reason"], person_of(record))
+    release.approvals.append(given)
 
 
 def _shadowed(model: Model, release: Release, record: Record) -> None:
@@ -252,12 +277,6 @@ def _standing_by(model: Model, state: LedgerState) -> str | None:
     return next(names, model.baseline_from)
 
 
-def _requested(model: Model, record: Record) -> None:
-    model.requests.append(record["seq"])
-    job = Job(record["seq"], "requested", record["at"], **record["data"])
-    model.jobs[str(record["seq"])] = model.last_job = job
-
-
 def _job_started(model: Model, record: Record) -> None:
     request, job_id = str(record["data"]["request"]), record["data"]["job_id"]
     _move_job(model, request, status="running", job_id=job_id, started_at=record["at"])
@@ -301,7 +320,6 @@ def _reproduced(model: Model, record: Record) -> None:
 
 _MODEL_FACTS = {
     "EnvironmentReproduced": _reproduced,
-    "RetrainRequested": _requested,
     "JobStarted": _job_started,
     "JobFinished": _job_finished,
     "AlertRaised": _alerted,

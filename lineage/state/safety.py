@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from lineage.state.people import person_of
+
 Record = dict[str, Any]
 
 #: Facts by which a release takes more traffic. None of them is accepted about a model that is killed.
@@ -27,6 +29,7 @@ class Kill:
     answer: str
     since: str
     asked_by: str | None = None
+    asked_by_id: str | None = None  # what identifies the person
     asked_at: str | None = None
     asked_seq: int | None = None
     asked_reason: str | None = None
@@ -49,7 +52,8 @@ def switched(kill: Kill | None, record: Record) -> Kill | None:
     if record["kind"] == "KillSwitchPulled":
         return Kill(by, at, seq, reason, record["data"]["answer"], kill.since if kill else at)
     if record["kind"] == "KillReleaseRequested" and kill is not None:
-        return replace(kill, asked_by=by, asked_at=at, asked_seq=seq, asked_reason=reason)
+        asked = {"asked_by": by, "asked_by_id": person_of(record), "asked_at": at}
+        return replace(kill, **asked, asked_seq=seq, asked_reason=reason)
     return None
 
 

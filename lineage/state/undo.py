@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
+from lineage.state.people import People
 from lineage.state.safety import Kill
 
 
@@ -27,6 +28,7 @@ class Undo:
     changed: int
     etag: int
     kill: Kill | None
+    people: People
     barred: set[str]
     _kept: dict[tuple[int, str], tuple[dict[str, Copyable], Copyable | None]] = field(default_factory=dict)
 

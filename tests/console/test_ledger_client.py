@@ -32,7 +32,7 @@ class Recording(httpx.AsyncHTTPTransport):
 def person(home: Home, name: str) -> Person:
     sent = {"name": name, "password": home.passwords[name]}
     answer = httpx.post(f"{home.settings.ledger_url}/v1/session", json=sent).json()
-    return Person(name, answer["role"], answer["token"], answer["expires_at"], "")
+    return Person(name, answer["role"], answer["token"], answer["expires_at"], "", tuple(answer["roles"]))
 
 
 def test_an_answer_that_is_still_the_same_is_not_sent_again(home: Home) -> None:

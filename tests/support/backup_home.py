@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from lineage.accounts import Accounts
+from lineage.accounts.credentials import Credentials
 from lineage.digest import digest_folder
 from lineage.ledger import Draft, Ledger
 from lineage.log.reader import Chain
@@ -42,7 +42,7 @@ class House:
     def _furnish(self) -> None:
         settings = self.settings
         self.record()
-        Accounts(settings, clock=self.clock).first_start()
+        Credentials(settings, clock=self.clock).first_start()
         make_keys(settings)
         bundle, writer = self._bundle(), FactWriter(self.ledger)
         release = writer.train(digest=bundle)

@@ -29,7 +29,7 @@ from starlette.responses import Response
 from starlette.routing import Route as Path_
 from starlette.testclient import TestClient
 
-from lineage.accounts import Accounts
+from lineage.accounts.credentials import IDLE, Credentials
 from lineage.clock import instant
 from lineage.lifecycle import JOURNEY
 from lineage.rules import actions
@@ -196,14 +196,14 @@ class Bank:
 
     def __init__(self, home: Path, clock: ManualClock, passwords: dict[str, str], folder: Path, crowds: int) -> None:
         self.settings, self.clock, self.folder, self.crowds = Settings(home=home), clock, folder, crowds
-        self.passwords = passwords or Accounts(self.settings, clock=clock).first_start()
+        self.passwords = passwords | Credentials(self.settings, clock=clock).first_start()
         self.http = TestClient(create_app(self.settings, clock=clock), raise_server_exceptions=False)
         self.http.__enter__()
         self.controller, self.trainer = self._service("controller"), self._service("trainer")
         self.decision_log, self.jobs = DecisionLog(self.settings), Jobs()
         self.registry = ReplicaRegistry(lambda: clock().timestamp())
         self.gateway = Gateway(self.settings, clock)
-        self._people: dict[str, Client] = {}
+        self._people: dict[str, tuple[Client, datetime]] = {}
         self.begin()
 
     def close(self) -> None:
@@ -217,10 +217,12 @@ class Bank:
 
     def person(self, name: str) -> Client:
         """A client of the ledger, signed in as this person."""
-        if name not in self._people:
+        signed_in = self._people.get(name)
+        if signed_in is None or self.clock() - signed_in[1] >= IDLE:
             there: dict[str, Any] = {"ledger": HERE, "transport": self.http._transport}
-            self._people[name] = Client.sign_in(name, self.passwords[name], **there)
-        return self._people[name]
+            signed_in = (Client.sign_in(name, self.passwords[name], **there), self.clock())
+            self._people[name] = signed_in
+        return signed_in[0]
 
     @property
     def operator(self) -> Client:

@@ -10,13 +10,17 @@ from typing import Any
 
 from starlette.testclient import TestClient
 
-from lineage.accounts import Accounts
+from lineage.accounts.credentials import Credentials
 from lineage.digest import digest_file, digest_folder
+from lineage.rules.draft import Draft
+from lineage.rules.roles import MACHINES_MAY
 from lineage.service.app import create_app
 from lineage.settings import Settings
 from lineage.signing import sign
 from plimsoll.ledger import Ledger
+from tests.support.accounts import in_era
 from tests.support.console_values import CHECKS, FEATURES, POLICY, TickingClock, digest, judged
+from tests.support.sample_facts import OPERATOR
 
 Json = dict[str, Any]
 CREDIT, FRAUD, SIGNAL = "credit-default", "card-fraud", "fx-signal"
@@ -28,7 +32,8 @@ def history_writer(settings: Settings, passwords: dict[str, str], hours: float =
     clock = TickingClock(datetime.now(UTC) - timedelta(hours=hours))
     with TestClient(create_app(settings, clock=clock)) as client:
         ledger = Ledger("http://testserver", settings.token("controller"), transport=client._transport)
-        at = HistoryWriter(ledger, clock, settings, client)
+        trainer = Ledger("http://testserver", settings.token("trainer"), transport=client._transport)
+        at = HistoryWriter(ledger, trainer, clock, settings, client)
         at.passwords = passwords
         yield at
 
@@ -36,8 +41,10 @@ def history_writer(settings: Settings, passwords: dict[str, str], hours: float =
 class HistoryWriter:
     """Records the verbs as facts, by the controller or by people where the rules require one."""
 
-    def __init__(self, ledger: Ledger, clock: TickingClock, settings: Settings, client: TestClient) -> None:
-        self.ledger = ledger
+    def __init__(
+        self, ledger: Ledger, trainer: Ledger, clock: TickingClock, settings: Settings, client: TestClient
+    ) -> None:
+        self.ledger, self.trainer = ledger, trainer
         self.clock = clock
         self.settings = settings
         self.client = client
@@ -47,7 +54,17 @@ class HistoryWriter:
     def record(self, kind: str, model: str, about: str | None = None, /, **data: Any) -> Json:
         if "from_" in data:
             data["from"] = data.pop("from_")
-        return self.ledger.append(kind, model=model, release=about, data=data)
+        if kind == "CanaryStarted" or (kind == "RolloutStepped" and data["share"] < 1):
+            return self._by_operator(kind, model, about, data)
+        machine = self.ledger if "controller" in MACHINES_MAY[kind] else self.trainer
+        return machine.append(kind, model=model, release=about, data=data)
+
+    def _by_operator(self, kind: str, model: str, about: str | None, data: Json) -> Json:
+        """A step that only a person takes, with the values of this history in place of those of the policy."""
+        ledger = self.client.app.state.context.ledger  # type: ignore[attr-defined]
+        draft = Draft(kind, in_era(ledger.state, kind, OPERATOR), data, model, about, "evidence looks sound")
+        record: Json = ledger.append(draft)
+        return record
 
     def train(
         self, model: str, author: str, seed: int, *, failed: str | None = None, request: int | None = None
@@ -235,7 +252,7 @@ class HistoryWriter:
 
 def open_accounts(settings: Settings) -> dict[str, str]:
     """Passwords of the four people of a new home."""
-    return Accounts(settings).first_start()
+    return Credentials(settings).first_start()
 
 
 def write_history(at: HistoryWriter) -> None:

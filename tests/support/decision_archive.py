@@ -18,7 +18,7 @@ from serve.record.sealing import SCHEMA
 from serve.record.spool import Spool
 from tests.support.decision_records import decision
 from tests.support.ledger_service import LedgerService, open_service
-from tests.support.sample_facts import CONTROLLER, MODEL, ManualClock
+from tests.support.sample_facts import MACHINE, MODEL, ManualClock
 
 Json = dict[str, Any]
 
@@ -58,7 +58,7 @@ class Archive:
         self.decision_log.take()
         facts = []
         for segment in self.decision_log.next_segments():
-            draft = Draft("DecisionsSealed", CONTROLLER, segment.data, segment.model, key=segment.name)
+            draft = Draft("DecisionsSealed", MACHINE, segment.data, segment.model, key=segment.name)
             facts.append(self.service.context.ledger.append(draft))
         self.decision_log.sealed(lambda process: self.alive)
         return facts
@@ -73,7 +73,7 @@ class Archive:
         pl.DataFrame([{one: row.get(one) for one in schema} for row in rows], schema=schema).write_parquet(path)
         data = {"segment": name, "uri": f"decisions/{MODEL}/{path.name}", "digest": digest_file(path)}
         data |= {"rows": len(rows), "outcomes": 0, "from": rows[0]["at"], "to": rows[-1]["at"], "releases": {}}
-        self.service.context.ledger.append(Draft("DecisionsSealed", CONTROLLER, data, MODEL))
+        self.service.context.ledger.append(Draft("DecisionsSealed", MACHINE, data, MODEL))
         return path
 
     def show(self, decision_id: str, who: str = "auditor", status: int = 200) -> Json:

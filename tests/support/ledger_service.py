@@ -12,10 +12,10 @@ from unittest import mock
 
 from starlette.testclient import TestClient
 
-from lineage import accounts as accounts_module
-from lineage.accounts import Accounts
+from lineage.accounts.credentials import Credentials
 from lineage.digest import digest_bytes
 from lineage.lifecycle import IN_FLIGHT, State
+from lineage.rules.roles import PLATFORM_MACHINES
 from lineage.service.app import create_app
 from lineage.service.context import Context
 from lineage.settings import Settings
@@ -42,8 +42,8 @@ class LedgerService:
 
     def __init__(self, settings: Settings, clock: ManualClock) -> None:
         self.settings, self.clock = settings, clock
-        self.passwords = Accounts(settings, clock=clock).first_start()
-        self.tokens = {name: settings.token(name) for name in accounts_module.MACHINES}
+        self.passwords = Credentials(settings, clock=clock).first_start()
+        self.tokens = {name: settings.token(name) for name in PLATFORM_MACHINES}
         self.last: Json = {}
         self._made = 0
         self._open()
@@ -171,12 +171,11 @@ class LedgerService:
 
 @contextmanager
 def open_service(settings: Settings, clock: ManualClock) -> Iterator[LedgerService]:
-    """A service without disk flushes and slow password hashes, which other tests cover."""
+    """A service without disk flushes, which other tests cover."""
     nothing = mock.Mock(return_value=None)
     with (
         mock.patch.object(os, "fdatasync", nothing),
         mock.patch.object(os, "fsync", nothing),
-        mock.patch.dict(accounts_module._SCRYPT, {"n": 2}),
     ):
         service = LedgerService(settings, clock)
         yield service

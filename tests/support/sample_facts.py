@@ -11,10 +11,13 @@ from lineage.facts.registry import shape_of
 from lineage.ledger import Draft, Ledger, Record
 from lineage.lifecycle import State
 from lineage.rules.proposal import Actor
+from tests.support.accounts import in_era
 
 Json = dict[str, Any]
 MODEL = "credit-default"
 CONTROLLER = Actor("controller", "service")
+#: The controller since era 3.
+MACHINE = Actor("controller", "controller", "m-controller")
 TRAINER = Actor("trainer", "service")
 AUTHOR = Actor("scientist", "scientist")
 VALIDATOR = Actor("validator", "validator")
@@ -158,9 +161,42 @@ SAMPLES: dict[str, Json] = {
     "ReleaseRolledBack": {"to": "baseline", "milliseconds": 31.5, "replicas": 2},
     "ChampionReinstated": {"golden": _GOLDEN, "milliseconds": 80.0},
     "LedgerOpened": {"records": 0, "torn_bytes": 0, "signing_key": digest("key")},
-    "AccountAdded": {"account": "auditor", "role": "auditor"},
-    "PasswordReset": {"account": "auditor"},
-    "SignedIn": {"account": "auditor"},
+    "AccountRequested": {
+        "change": "add",
+        "account": "p-5f0c",
+        "name": "r.okafor",
+        "kind": "person",
+        "roles": ["validator"],
+        "identity": None,
+    },
+    "AccountRequestWithdrawn": {"requested": 12},
+    "AccountAdded": {
+        "account": "auditor",
+        "role": "auditor",
+        "name": "auditor",
+        "kind": "person",
+        "roles": ["auditor"],
+        "identity": None,
+        "bootstrap": True,
+        "requested": None,
+    },
+    "RolesChanged": {"account": "auditor", "roles": ["auditor"], "requested": None},
+    "AccountDisabled": {"account": "auditor"},
+    "AccountEnabled": {"account": "auditor", "requested": 12},
+    "AccountRecertified": {"account": "auditor", "roles": ["auditor"]},
+    "AccountRecovered": {"account": "p-5f0c", "name": "r.okafor"},
+    "RecoveryConfirmed": {"recovered": 12},
+    "PasswordReset": {"account": "auditor", "requested": None},
+    "PasswordChosen": {"account": "auditor"},
+    "SignedIn": {"account": "auditor", "method": "password"},
+    "SignInsFailed": {
+        "since": AT,
+        "until": AT,
+        "failed": 3,
+        "turned_away": 1,
+        "sources": {"127.0.0.1": 4},
+        "accounts": {"auditor": 3},
+    },
     "ActionRefused": {"attempted": "ReviewDecided credit-default@1", "code": "four_eyes", "message": "no"},
     "ControllerStarted": {"replicas": 2},
     "JobStarted": {"request": 1, "job_id": "train-1"},
@@ -211,16 +247,23 @@ SAMPLES: dict[str, Json] = {
 }
 
 
+#: Fields of the examples that a kind had in earlier eras only.
+_FORMER = {"AccountAdded": {"role"}}
+
+
 def sample(kind: str, /, **changes: Any) -> Json:
-    """A copy of the example with some values changed."""
-    return deepcopy(SAMPLES[kind]) | changes
+    """A copy of the example in its present shape, with some values changed."""
+    known = {name: value for name, value in SAMPLES[kind].items() if name not in _FORMER.get(kind, ())}
+    return deepcopy(known) | changes
 
 
 def sample_of(era: int, kind: str, /, **changes: Any) -> Json:
     """As `sample`, in the shape that the kind had in that era."""
     fields = shape_of(kind, era).model_fields
     known = {field.alias or name for name, field in fields.items()}
-    return {name: value for name, value in sample(kind, **changes).items() if name in known or name in changes}
+    return {
+        name: value for name, value in (deepcopy(SAMPLES[kind]) | changes).items() if name in known or name in changes
+    }
 
 
 def record_of(kind: str, **changes: Any) -> Record:
@@ -248,7 +291,7 @@ class FactWriter:
         **changes: Any,
     ) -> Record:
         data = sample_of(self.ledger.state.era, kind, **changes)
-        draft = Draft(kind, actor, data, self.model, release, reason)
+        draft = Draft(kind, in_era(self.ledger.state, kind, actor), data, self.model, release, reason)
         return self.ledger.append(draft)
 
     def digest(self, release: str) -> str:

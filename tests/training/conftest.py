@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import uvicorn
 
-from lineage.accounts import Accounts
+from lineage.accounts.credentials import Credentials
 from lineage.service.app import create_app
 from lineage.settings import Settings
 from lineage.signing import make_keys
@@ -40,7 +40,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Settings,
     """A real ledger service on a port of its own, and the trainer's client."""
     port = free_port()
     settings = Settings(home=tmp_path_factory.mktemp("served"), ledger_port=port)
-    Accounts(settings).first_start()
+    Credentials(settings).first_start()
     server = uvicorn.Server(uvicorn.Config(create_app(settings), host="127.0.0.1", port=port, log_level="error"))
     answering = threading.Event()
     begin = server.startup

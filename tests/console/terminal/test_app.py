@@ -190,16 +190,6 @@ def test_commands_without_a_platform_say_what_to_do(run: Any, monkeypatch: pytes
     assert run("review", "m@1", "approve").exit_code == 2, "a reason is not left out"
 
 
-def test_accounts_are_reset_on_the_machine_itself(run: Any, settings: Settings) -> None:
-    from lineage.accounts import Accounts
-
-    Accounts(settings).first_start()
-    assert "operator" in run("accounts", "list").output
-    result = run("accounts", "reset", "operator")
-    assert Accounts(settings).sign_in("operator", result.output.split()[-1])["name"] == "operator"
-    assert run("accounts", "reset", "nobody").exit_code == 2
-
-
 def test_the_store_is_rebuilt_from_the_log(run: Any, settings: Settings) -> None:
     from lineage.ledger import Ledger
     from lineage.log.signing_key import signer_at

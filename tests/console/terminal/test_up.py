@@ -16,7 +16,8 @@ from console.terminal.app import app
 from console.terminal.preflight import ports_in_use
 from console.terminal.supervisor import status_file
 from console.terminal.up import up
-from lineage.accounts import ROLES, Accounts
+from lineage.accounts.credentials import FIRST_PEOPLE, Credentials
+from lineage.accounts.passwords import matches
 from lineage.errors import UnavailableError
 from lineage.settings import Settings
 
@@ -43,8 +44,8 @@ def test_up_that_gives_up_has_shown_the_passwords_and_stops_what_it_started(sett
 
     with pytest.raises(UnavailableError, match="not ready in time"):
         up(settings, lambda _: None, on_new_accounts=running, patience=0.0)
-    assert [sorted(passwords) for passwords in shown] == [sorted(ROLES)]
-    assert Accounts(settings).sign_in("auditor", shown[0]["auditor"])["name"] == "auditor"
+    assert [sorted(passwords) for passwords in shown] == [sorted(FIRST_PEOPLE)]
+    assert is_password_of(settings, "auditor", shown[0]["auditor"])
     assert processes.of_platform(settings) == []
     assert processes.recorded(settings) == {}
     assert not status_file(settings).exists()
@@ -70,9 +71,15 @@ def test_when_the_supervisor_ends_the_command_says_so_and_prints_the_passwords(
     result = CliRunner().invoke(app, ["up", *options])
     assert result.exit_code == 1
     passwords = passwords_in(result.stdout, options)
-    assert sorted(passwords) == sorted(ROLES)
-    assert Accounts(settings).sign_in("operator", passwords["operator"])["name"] == "operator"
+    assert sorted(passwords) == sorted(FIRST_PEOPLE)
+    assert is_password_of(settings, "operator", passwords["operator"])
     assert processes.of_platform(settings) == []
+
+
+def is_password_of(settings: Settings, name: str, password: str) -> bool:
+    credentials = Credentials(settings)
+    (account,) = [first.account for first in credentials.firsts() if first.name == name]
+    return matches(password, credentials.password_of(account))
 
 
 def passwords_in(text: str, options: list[str]) -> dict[str, Any]:

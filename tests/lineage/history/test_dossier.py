@@ -19,7 +19,7 @@ from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
 from console.terminal import dossier as dossier_terminal
-from lineage.accounts import Accounts
+from lineage.accounts.credentials import Credentials
 from lineage.digest import digest_bytes, digest_folder, digest_of
 from lineage.errors import RefusedError, TamperedError, UnknownError
 from lineage.history import dossier as dossier_module
@@ -33,7 +33,7 @@ from lineage.service import dossier as routes_dossier
 from lineage.service.app import create_app
 from lineage.settings import Settings
 from plimsoll.wire import Wire
-from tests.support.sample_facts import MODEL, OPERATOR, POLICY, VALIDATOR, FactWriter, ManualClock, sample
+from tests.support.sample_facts import AUTHOR, MODEL, OPERATOR, POLICY, VALIDATOR, FactWriter, ManualClock, sample
 from tests.support.witnessed_log import serving
 
 LEDGER = Actor("ledger", PLATFORM)
@@ -63,7 +63,7 @@ class Release:
         self.report = settings.reports / f"{MODEL}@1.html"
         self.report.write_bytes(REPORT)
         say = self.writer.record
-        request = say("RetrainRequested", None, OPERATOR)["seq"]
+        request = say("RetrainRequested", None, AUTHOR)["seq"]
         say("JobStarted", request=request)
         say("DatasetPinned", digest="sha256:" + "1" * 64)  # another content under the same name
         say("DatasetPinned")
@@ -373,7 +373,7 @@ def test_the_zip_says_nothing_of_where_and_when_it_was_made(release: Release) ->
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     """A service that is only read."""
     settings, clock = Settings(home=tmp_path_factory.mktemp("served") / "var"), ManualClock()
-    people = Accounts(settings, clock=clock).first_start()
+    people = Credentials(settings, clock=clock).first_start()
     app = create_app(settings, clock=clock)
     app.include_router(routes_dossier.router)
     with TestClient(app) as http:
@@ -417,7 +417,7 @@ def test_the_service_says_what_is_wrong(path: str, status: int, served: TestClie
 
 @pytest.fixture
 def run(settings: Settings, clock: ManualClock, quick: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    people = Accounts(settings, clock=clock).first_start()
+    people = Credentials(settings, clock=clock).first_start()
     app = create_app(settings, clock=clock)
     app.include_router(routes_dossier.router)
     Release(settings, app.state.context.ledger)

@@ -83,7 +83,7 @@ def test_what_it_says_about_the_person_is_not_for_everybody(archive: Archive, wh
         shown = archive.show(name, who)
         assert shown["subject"] == {
             "standing": "withheld",
-            "why": f"role {'service' if who == 'controller' else who} may not see it; role auditor or operator may",
+            "why": f"role {who} may not see it; role auditor or operator may",
         }
         assert not {"ada-lovelace", "4177"} & set(repr(shown).replace("'", " ").split())
         assert "4177" not in repr(shown)

@@ -85,7 +85,7 @@ def test_an_operator_erases_one_person_and_the_record_verifies_as_before(old: Ar
     assert kinds(old) == ["SubjectErased"]
     assert (told["data"]["decisions"], told["data"]["segments"], told["data"]["releases"]) == (3, 3, 1)
     assert (told["data"]["by"], told["data"]["role"], told["reason"]) == ("operator", "operator", "asked in writing")
-    assert told["actor"] == {"name": "ledger", "role": "platform"}
+    assert told["actor"] == {"id": "ledger", "name": "ledger", "role": "platform"}
     assert told["touched"]["decisions"] == ["d0", "d2", "d4"]
     assert told["touched"]["decided_by"] == [old.champion]
     assert told["touched"]["models"] == [MODEL]

@@ -13,10 +13,10 @@ from lineage.ledger import Ledger
 from lineage.lifecycle import State
 from lineage.rules import actions, available
 from lineage.rules.available import Action
-from lineage.rules.draft import Draft
+from lineage.rules.draft import Draft, check_right
 from lineage.rules.proposal import Actor
-from lineage.rules.roles import may
 from lineage.state.fold import LedgerState
+from tests.support.accounts import begin_era_3, in_era
 from tests.support.sample_facts import AUTHOR, MODEL, OPERATOR, VALIDATOR, FactWriter, ManualClock
 
 PEOPLE = [
@@ -64,6 +64,7 @@ class Bench:
     def __init__(self, folder: Path, situation: Callable[[FactWriter], str]) -> None:
         self.folder, self.copies = folder, 0
         ledger = Ledger(folder / "log", clock=ManualClock())
+        begin_era_3(ledger, PEOPLE)
         self.release = situation(FactWriter(ledger))
         ledger.close()
         self.ledger = self._copy()
@@ -74,11 +75,11 @@ class Bench:
         shutil.copytree(self.folder / "log", place)
         return Ledger(place, clock=ManualClock())
 
-    def outcome(self, who: Actor, kind: str, make: Make, author: str | None) -> str | None:
+    def outcome(self, who: Actor, kind: str, make: Make, release: str) -> str | None:
         """The ledger's refusal, or None where it recorded the fact; a ledger that changed is thrown away."""
 
         def allowed(state: LedgerState) -> Draft:
-            may(kind, who, author)
+            check_right(kind, who, release, state)
             return make(state)
 
         try:
@@ -93,10 +94,11 @@ class Bench:
 def killed(writer: FactWriter, release: str, kill: str) -> str:
     if kill != "none":
         name = None if kill == "all" else MODEL
-        pulled = writer.ledger.append(Draft("KillSwitchPulled", OPERATOR, {"answer": "baseline"}, name, None, "why"))
+        who = in_era(writer.ledger.state, "KillSwitchPulled", OPERATOR)
+        pulled = writer.ledger.append(Draft("KillSwitchPulled", who, {"answer": "baseline"}, name, None, "why"))
         if kill == "release asked":
             data = {"pulled": pulled["seq"]}
-            writer.ledger.append(Draft("KillReleaseRequested", OPERATOR, data, name, None, "why"))
+            writer.ledger.append(Draft("KillReleaseRequested", who, data, name, None, "why"))
     return release
 
 
@@ -157,11 +159,9 @@ SITUATIONS = {str(state): in_state(state) for state in State} | {
 
 
 def tried(bench: Bench, offered: list[Action], makes: dict[str, tuple[str, Make]], who: Actor) -> Iterator[bool]:
-    author = bench.ledger.state.releases[bench.release].author
     for action in offered:
         kind, make = makes[action.verb]
-        reviewed = author if kind == "ReviewDecided" else None
-        refusal = bench.outcome(who, kind, make, reviewed)
+        refusal = bench.outcome(who, kind, make, bench.release)
         assert (action.possible, action.why_not) == (refusal is None, refusal), (action, who)
         assert action.kind == kind
         yield True
@@ -172,7 +172,8 @@ def tried(bench: Bench, offered: list[Action], makes: dict[str, tuple[str, Make]
 def test_an_offer_is_what_the_ledger_does(situation: str, kill: str, tmp_path: Path, quick: None) -> None:
     bench = Bench(tmp_path, lambda writer: killed(writer, SITUATIONS[situation](writer), kill))
     count = 0
-    for who in PEOPLE:
+    for person in PEOPLE:
+        who = in_era(bench.ledger.state, "", person)
         state = bench.ledger.state
         offered = available.of_release(state, bench.release, who)
         count += sum(tried(bench, offered, makes_of_release(bench.release, who), who))

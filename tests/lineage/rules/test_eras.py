@@ -16,6 +16,7 @@ from lineage.rules.eras import RULES, activation, rulebook_digest, rules_of
 from lineage.service.context import PLATFORM_ACTOR, Context
 from lineage.settings import Settings
 from lineage.verify import verify_ledger
+from tests.support.accounts import begin_era_3
 from tests.support.earlier_versions import VERSIONS
 from tests.support.sample_facts import CONTROLLER, MODEL, SAMPLES, FactWriter, ManualClock, sample
 
@@ -26,9 +27,8 @@ DIGESTS = {
 }
 
 
-def activate(ledger: Ledger, era: int = LATEST) -> None:
-    for number in range(ledger.state.era + 1, era + 1):
-        ledger.append(Draft("RulesActivated", PLATFORM_ACTOR, activation(number)))
+def activate(ledger: Ledger) -> None:
+    begin_era_3(ledger)
 
 
 @pytest.mark.parametrize("era", DIGESTS)

@@ -15,9 +15,11 @@ from lineage.rules.draft import Draft
 from lineage.rules.eras import RULES
 from lineage.rules.proposal import Actor
 from lineage.rules.roles import PEOPLE_MAY
+from tests.support.accounts import begin_era_3
 from tests.support.sample_facts import (
     AUTHOR,
     CONTROLLER,
+    MACHINE,
     MODEL,
     OPERATOR,
     POLICY,
@@ -27,6 +29,7 @@ from tests.support.sample_facts import (
     digest,
     judgement,
     sample,
+    sample_of,
 )
 
 
@@ -291,6 +294,7 @@ def test_a_role_may_state_what_the_table_says_and_nothing_else(kind: str, role: 
 @pytest.mark.parametrize("kind", sorted(PEOPLE_MAY))
 @pytest.mark.parametrize("reason", [None, "", "  \n"])
 def test_people_say_why(kind: str, reason: str | None, ledger: Ledger) -> None:
+    begin_era_3(ledger)
     role = min(PEOPLE_MAY[kind])
     with pytest.raises(InvalidError) as caught:
         ledger.append(Draft(kind, Actor("somebody", role), sample(kind), MODEL, f"{MODEL}@1", reason))
@@ -301,9 +305,12 @@ def test_rules_are_about_facts() -> None:
     assert RULES.keys() <= FACTS.keys()
 
 
-@pytest.mark.parametrize("kind", ["LedgerOpened", "AccountAdded", "PasswordReset", "SignedIn", "ActionRefused"])
-def test_what_the_ledger_did_itself_no_service_may_state(kind: str, writer: FactWriter) -> None:
+@pytest.mark.parametrize("era", [1, 3])
+@pytest.mark.parametrize("kind", ["LedgerOpened", "RulesActivated", "SignedIn", "ActionRefused"])
+def test_what_the_ledger_did_itself_no_service_may_state(kind: str, era: int, writer: FactWriter) -> None:
+    if era == 3:
+        begin_era_3(writer.ledger)
     with pytest.raises(RefusedError) as caught:
-        writer.ledger.append(Draft(kind, CONTROLLER, sample(kind)))
+        writer.ledger.append(Draft(kind, MACHINE if era == 3 else CONTROLLER, sample_of(era, kind)))
     assert caught.value.code == "role"
     assert "the ledger service itself" in caught.value.message

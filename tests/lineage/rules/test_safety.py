@@ -88,6 +88,7 @@ def test_one_person_stops_and_two_let_go(switch: Switch, clock: ManualClock) -> 
         "reason": "scores look wrong",
         "since": pulled["at"],
         "asked_by": None,
+        "asked_by_id": None,
         "asked_at": None,
         "asked_seq": None,
         "asked_reason": None,

@@ -22,7 +22,7 @@ import orjson
 import psutil
 import pytest
 
-from lineage.accounts import Accounts
+from lineage.accounts.credentials import Credentials
 from lineage.settings import Settings
 from plimsoll.errors import Unavailable
 from plimsoll.ledger import Ledger
@@ -40,7 +40,7 @@ class Service:
 
     def __init__(self, home: Path) -> None:
         self.settings = Settings(home=home, ledger_port=free_port())
-        Accounts(self.settings).first_start()
+        Credentials(self.settings).first_start()
         self.headers = {"Authorization": f"Bearer {self.settings.token('controller')}"}
         self.ledger = Ledger(self.settings.ledger_url, self.settings.token("controller"), timeout=_SECONDS)
         self.up = threading.Event()

@@ -27,8 +27,7 @@ from schemathesis.specs.openapi.checks import (
 )
 from starlette.testclient import TestClient
 
-from lineage import accounts as accounts_module
-from lineage.accounts import Accounts
+from lineage.accounts.credentials import Credentials
 from lineage.facts.registry import FACTS, subject_of
 from lineage.lifecycle import State, after
 from lineage.rules.draft import Draft
@@ -39,6 +38,7 @@ from lineage.settings import Settings
 from lineage.state.fold import LedgerState
 from lineage.store.duckdb_store import QUERIES
 from lineage.verify import verify_ledger
+from tests.support.accounts import in_era
 from tests.support.generated_requests import for_each
 from tests.support.sample_facts import MODEL, OPERATOR, SAMPLES, VALIDATOR, FactWriter, ManualClock
 
@@ -112,7 +112,7 @@ class Service:
 
     def __init__(self, home: Path) -> None:
         self.settings, clock = Settings(home=home), ManualClock()
-        self.passwords = Accounts(self.settings, clock=clock).first_start()
+        self.passwords = Credentials(self.settings, clock=clock).first_start()
         self.app = create_app(self.settings, clock=clock)
         self.context: Context = self.app.state.context
         self.ledger = self.context.ledger
@@ -149,10 +149,12 @@ class Service:
             return
         numbers = {"pulled": kill.seq}
         if kill.asked_seq is None:
-            asked = self.ledger.append(Draft("KillReleaseRequested", OPERATOR, dict(numbers), reason="go on"))
+            operator = in_era(self.ledger.state, "KillReleaseRequested", OPERATOR)
+            asked = self.ledger.append(Draft("KillReleaseRequested", operator, dict(numbers), reason="go on"))
             kill = replace(kill, asked_by="operator", asked_seq=asked["seq"])
         second = VALIDATOR if kill.asked_by == OPERATOR.name else OPERATOR
         numbers["requested"] = kill.asked_seq
+        second = in_era(self.ledger.state, "KillSwitchReleased", second)
         self.ledger.append(Draft("KillSwitchReleased", second, numbers, reason="go on"))
 
     def send_as_each(self, request: Request) -> None:
@@ -219,7 +221,6 @@ def service(tmp_path: Path) -> Iterator[Service]:
     with (
         mock.patch.object(os, "fdatasync", nothing),
         mock.patch.object(os, "fsync", nothing),
-        mock.patch.dict(accounts_module._SCRYPT, {"n": 2}),
     ):
         yield Service(tmp_path / "var")
 

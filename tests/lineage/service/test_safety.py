@@ -153,16 +153,19 @@ def test_it_is_stopped_after_a_restart(service: LedgerService) -> None:
     assert service.get("kill").json()["kill"]["by"] == "operator"
 
 
-def test_a_shadow_is_started_and_stopped_by_operators_and_services(service: LedgerService) -> None:
+def test_a_shadow_is_started_by_operators_and_stopped_by_the_controller_too(service: LedgerService) -> None:
     release = service.writer.register()
-    for who in ("operator", "controller"):
-        for verb, shadow in (("start", release), ("stop", None)):
+    for starts, stops in (("operator", "operator"), ("operator", "controller")):
+        for verb, who, shadow in (("start", starts, release), ("stop", stops, None)):
             path = f"/v1/releases/{release}/shadow/{verb}"
             told = service.http.post(path, json={"reason": "look at it first"}, headers=service.headers(who))
             assert told.status_code == 201, told.text
             assert service.get(f"models/{MODEL}").json()["shadow"] == shadow
             refused = service.http.post(path, json={"reason": "x"}, headers=service.headers("scientist"))
             assert refused.json()["code"] == "role"
+    path = f"/v1/releases/{release}/shadow/start"
+    refused = service.http.post(path, json={"reason": "x"}, headers=service.headers("controller"))
+    assert refused.json()["code"] == "role"
     bad = service.http.post(
         f"/v1/releases/{release}/shadow/halt", json={"reason": "x"}, headers=service.headers("operator")
     )

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from lineage.errors import RefusedError
-from lineage.facts.eras import LATEST
 from lineage.lifecycle import State
-from tests.support.sample_facts import MODEL, OPERATOR, FactWriter
+from tests.support.accounts import begin_era_3
+from tests.support.sample_facts import MODEL, OPERATOR, VALIDATOR, FactWriter
 
 FIRST, SECOND = f"{MODEL}@1", f"{MODEL}@2"
 
@@ -15,7 +15,7 @@ FIRST, SECOND = f"{MODEL}@1", f"{MODEL}@2"
 @pytest.fixture
 def champion(writer: FactWriter) -> FactWriter:
     """A model whose first release answers, under the latest rules."""
-    writer.ledger.state.era = LATEST
+    begin_era_3(writer.ledger, [OPERATOR, VALIDATOR])
     writer.bring(State.CHAMPION)
     return writer
 
