@@ -30,6 +30,7 @@ from console.access import AccessMiddleware
 from console.ledger_client import LedgerClient
 from console.person_ledger import person_ledger
 from console.session import Sessions
+from lineage.private_folders import close_to_others
 from lineage.settings import Settings
 from plimsoll.errors import Error
 
@@ -157,6 +158,7 @@ def _own_routes(server: FastAPI) -> None:
 
 def main() -> None:
     """Serve until stopped."""
+    close_to_others()
     settings = Settings()
     uvicorn.run(
         build(settings),

@@ -78,12 +78,16 @@ class Settings(BaseSettings):
         description="First of 256 ports for Ray's other listeners and HAProxy's. Default: a block chosen by ray_port.",
     )
     ray_cpus: int = Field(2, ge=1, description="CPUs that Ray may use for training.")
+    ledger_spare: bool = Field(
+        True,
+        description="Keep a second ledger process waiting (70 MiB), so that one that dies is replaced within a second.",
+    )
     gateway_replicas: int = Field(2, ge=1, le=64, description="Gateway replicas.")
     gateway_inflight: int = Field(32, ge=1, le=4096, description="Requests that one replica works on at a time.")
     model_memory_mib: int = Field(2048, ge=16, description="Memory of one replica for models; the rest load on demand.")
     ray_tmp: Path = Field(
         default_factory=lambda data: _session_folder(data["home"]),
-        description="Ray's session folder. It holds Unix sockets, so its name may have 27 bytes at most.",
+        description="Private folder of Ray and HAProxy. It holds Unix sockets: its name may have 27 bytes at most.",
     )
 
     def environment(self) -> dict[str, str]:
@@ -117,6 +121,11 @@ class Settings(BaseSettings):
     @property
     def ray_dashboard_url(self) -> str:
         return f"http://{self.host}:{self.ray_dashboard_port}"
+
+    @property
+    def ray_sessions(self) -> Path:
+        """Ray's own folder. Ray gives it mode 0777, so it lies in one that only this account may enter."""
+        return self.ray_tmp.expanduser().resolve() / "ray"
 
     @property
     def log_folder(self) -> Path:

@@ -25,6 +25,7 @@ from console.terminal import (
 )
 from console.terminal.output import err, errors_reported, out, print_json
 from lineage.accounts import Accounts
+from lineage.private_folders import close_to_others
 from lineage.settings import Settings
 from plimsoll.wire import Wire
 from serve.cluster.ray_settings import ray_environment
@@ -195,4 +196,5 @@ for commands in (deployment, govern, stop, decision, lookup, dossier, backup, fe
 
 def main() -> None:
     """Entry point."""
+    close_to_others()
     app()

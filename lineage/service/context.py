@@ -22,13 +22,15 @@ from lineage.rules.eras import activation
 from lineage.rules.proposal import Actor
 from lineage.rules.roles import PLATFORM
 from lineage.service.inbox_cache import InboxCache
+from lineage.service.later_store import LaterStore
 from lineage.service.metrics import Metrics
 from lineage.settings import Settings
 from lineage.signing import make_keys
-from lineage.store.duckdb_store import Store
 from lineage.witness.cosigner import Cosigner, OwnLog, check_against_copy, check_against_witness
 
 PLATFORM_ACTOR = Actor("ledger", PLATFORM)
+#: Those who waited during a restart, a kill switch among them, are answered before the store takes a CPU.
+_STORE_AFTER_SECONDS = 1.0
 log = structlog.get_logger("plimsoll.ledger")
 
 
@@ -47,7 +49,7 @@ class Context:
         self.ledger = Ledger(settings.log_folder, clock=clock, signer=signer_at(settings.log_key))
         try:
             self._compare_with_witness()
-            self.store = Store(settings.lineage_store, self.ledger.records, decisions=settings.decisions)
+            self.store = LaterStore(settings.lineage_store, self.ledger.records, decisions=settings.decisions)
             self.subjects = Subjects(settings, self.ledger, clock=clock)
         except BaseException:
             self.ledger.close()
@@ -96,8 +98,9 @@ class Context:
                 self.ledger.append(Draft("AccountAdded", PLATFORM_ACTOR, {"account": name, "role": role}))
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Set the loop on which followers wait, and start delivery to OpenLineage and the witness."""
+        """Set the loop on which followers wait; start delivery to OpenLineage and the witness, then open the store."""
         self._loop = loop
+        loop.call_later(_STORE_AFTER_SECONDS, self.store.begin)
         self.outbox.start()
         if self.cosigner is not None:
             self.cosigner.start()
@@ -135,7 +138,13 @@ class Context:
         delivery = self.outbox.state()
         openlineage = {name: delivery[name] for name in ("sent", "waiting", "dead", "failing_since")}
         witness = self.cosigner.state() if self.cosigner else None
-        return {"ok": True, "records": len(self.ledger.records), "witness": witness, "openlineage": openlineage}
+        return {
+            "ok": True,
+            "records": len(self.ledger.records),
+            "store": self.store.state,
+            "witness": witness,
+            "openlineage": openlineage,
+        }
 
     def witness_vkey(self) -> str | None:
         """The pinned public key of the witness; None before first contact."""
