@@ -54,6 +54,9 @@ class Settings(BaseSettings):
 
     home: Path = Field(Path("var"), description="The one folder that holds all state.")
     host: str = Field("127.0.0.1", description="Address that every listener binds to.")
+    allowed_hosts: str = Field(
+        "", description="Further names, with commas, under which ledger, console and gateway may be asked (Host)."
+    )
     port_offset: int = Field(
         0,
         ge=0,
@@ -100,6 +103,13 @@ class Settings(BaseSettings):
     def root(self) -> Path:
         """`home` as an absolute path."""
         return self.home.expanduser().resolve()
+
+    @property
+    def host_names(self) -> tuple[str, ...]:
+        """Names and addresses, in lower case, that a request's Host may have."""
+        more = (name.strip() for name in self.allowed_hosts.split(","))
+        names = ("127.0.0.1", "localhost", "[::1]", self.host, *more)
+        return tuple(dict.fromkeys(name.lower() for name in names if name))
 
     @property
     def ledger_url(self) -> str:

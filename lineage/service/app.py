@@ -21,12 +21,12 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lineage.clock import Clock, now
 from lineage.diagnostic_log import configure_diagnostic_log
 from lineage.errors import PlimsollError, RefusedError
+from lineage.http_server import HostCheck, PunctualProtocol
 from lineage.private_folders import close_to_others
 from lineage.service import data_subjects, dossier, history, pages, proofs, reads, safety, writes
 from lineage.service.context import Context
@@ -58,8 +58,8 @@ def build(settings: Settings) -> FastAPI:
 
     # No interactive docs: their pages load scripts from elsewhere. The schema itself is served.
     app = FastAPI(title="Plimsoll ledger", docs_url=None, redoc_url=None, lifespan=lifespan)
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "testserver", settings.host])
     app.add_middleware(_LimitBody)
+    app.add_middleware(HostCheck, hosts=(*settings.host_names, "testserver"))  # the name that tests use
     app.add_exception_handler(PlimsollError, _answer_error)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
     app.add_exception_handler(HTTPException, _answer_http)
@@ -147,6 +147,7 @@ def main() -> None:
         app,
         host=settings.host,
         port=settings.ledger_port,
+        http=PunctualProtocol,
         log_level="warning",
         server_header=False,
         timeout_graceful_shutdown=_SHUTDOWN_SECONDS,

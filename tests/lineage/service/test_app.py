@@ -341,7 +341,7 @@ def test_a_body_that_does_not_say_its_length_is_not_read(service: LedgerService)
 
 def test_another_host_name_is_refused(service: LedgerService) -> None:
     answer = service.http.get("/v1/state", headers=service.headers("auditor") | {"Host": "evil.example"})
-    assert answer.status_code == 400
+    assert (answer.status_code, answer.json()["code"]) == (421, "host")
 
 
 def test_records_are_paged_and_filtered(service: LedgerService) -> None:
