@@ -188,6 +188,7 @@ def main() -> None:
     """Serve until stopped."""
     close_to_others()
     settings = Settings()
+    settings.require_safe_host()
     uvicorn.run(
         build(settings),
         host=settings.host,

@@ -96,7 +96,8 @@ def down_command(json: Json = False) -> None:
 def status_command(json: Json = False) -> None:
     """State of the services, and what is killed. Exit status 1 when not all services are ready."""
     with errors_reported():
-        view = up.status(Settings()) | {"stopped": stop.known_stops(Settings())}
+        unsafe = Settings().unsafe
+        view = up.status(Settings()) | {"stopped": stop.known_stops(Settings()), "unsafe": unsafe}
         if json:
             print_json(view)
         elif not view["supervised"]:
@@ -104,6 +105,8 @@ def status_command(json: Json = False) -> None:
         else:
             up.show(out, view)
             stop.show_stops(view["stopped"])
+            for what, detail in unsafe.items():
+                out.print(f"UNSAFE: {what}: {detail}")
     raise typer.Exit(0 if view["ready"] else 1)
 
 

@@ -131,6 +131,8 @@ def _sockets(settings: Settings) -> Iterator[Finding]:
         yield Finding("Folder for sockets", False, str(settings.ray_tmp), error.message)
     else:
         yield Finding("Folder for sockets", True, str(settings.ray_tmp))
+    for what, detail in settings.unsafe.items():
+        yield Finding(f"Unsafe: {what}", False, detail, f"unset PLIMSOLL_UNSAFE_{what.upper()}, then start again")
     yield from _privacy("Home folder, to others", settings.root)
     yield from _privacy("Witness's folder, to others", settings.witness_home.expanduser().resolve())
     yield from _privacy("Folder for sockets, to others", settings.ray_tmp.expanduser())

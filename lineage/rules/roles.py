@@ -33,7 +33,7 @@ SUBJECTS_MAY: dict[str, frozenset[str]] = {
 #: Facts that only the ledger service may state: its own acts, and refusals.
 LEDGER_ONLY = frozenset(
     {"LedgerOpened", "RulesActivated", "AccountAdded", "PasswordReset", "SignedIn", "ActionRefused", *SUBJECTS_MAY}
-)
+) | {"UnsafeUsed"}
 SUBJECT_READERS = frozenset({"auditor", "operator"})  # may see the fields of decisions about the person
 
 

@@ -122,7 +122,7 @@ def wait_for_turn(settings: Settings, *, forever: bool) -> int:
     Raises:
         RefusedError: another process serves this home.
     """
-    path = settings.log_folder.parent / "turn"
+    path = settings.log_folder.parent / "turn.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
@@ -141,6 +141,7 @@ def main() -> None:
     configure_diagnostic_log()
     close_to_others()
     settings = Settings()
+    settings.require_safe_host()
     settings.logs.mkdir(parents=True, exist_ok=True)
     app = build(settings)
     config = uvicorn.Config(

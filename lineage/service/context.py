@@ -92,6 +92,8 @@ class Context:
         self.ledger.append(Draft("LedgerOpened", PLATFORM_ACTOR, opened))
         for era in range(self.ledger.state.era + 1, LATEST + 1):
             self.ledger.append(Draft("RulesActivated", PLATFORM_ACTOR, activation(era)))
+        for what, detail in self.settings.unsafe.items():
+            self.ledger.append(Draft("UnsafeUsed", PLATFORM_ACTOR, {"what": what, "detail": detail}))
         known = {r["data"]["account"] for r in self.ledger.records.find(kinds=["AccountAdded"]).records}
         for name, role in self.accounts.people().items():
             if name not in known:
@@ -142,6 +144,7 @@ class Context:
             "ok": True,
             "records": len(self.ledger.records),
             "store": self.store.state,
+            "unsafe": [{"what": what, "detail": detail} for what, detail in self.settings.unsafe.items()],
             "witness": witness,
             "openlineage": openlineage,
         }

@@ -299,6 +299,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     configure_diagnostic_log()
     close_to_others()
     settings = Settings()
+    settings.require_safe_host()
     folder = settings.witness_home.expanduser().resolve()
     try:
         if given.add:

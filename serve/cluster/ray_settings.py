@@ -103,7 +103,9 @@ def prepare(settings: Settings) -> None:
     Raises:
         UnavailableError: the HAProxy that comes with Ray is not installed, a file cannot be written, or the folder of
             the sockets is not this account's alone.
+        RefusedError: the platform would listen beyond this machine without TLS.
     """
+    settings.require_safe_host()
     make_private(settings.ray_tmp.expanduser(), "ray_tmp")
     try:
         _write_token(token_file(settings))
