@@ -199,11 +199,15 @@ class Supervisor:
 
 
 def _alive(process: psutil.Process) -> bool:
+    """Whether a child runs. One that ended is waited for here: it would stay a zombie."""
     try:
-        # A child that ended stays a zombie until it is waited for.
-        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+        if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+            return True
+        with suppress(ChildProcessError):
+            os.waitpid(process.pid, os.WNOHANG)
     except psutil.NoSuchProcess:
-        return False
+        pass
+    return False
 
 
 def main() -> None:
