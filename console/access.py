@@ -17,12 +17,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from console.ledger_client import CLIENT, LedgerClient
 from console.session import COOKIE, WHO, Person, Sessions
 
-OPEN = ("/assets/", "/healthz", "/sign-in", "/password", "/favicon.ico", "/_favicon.ico")
+OPEN = frozenset({"/healthz", "/sign-in", "/password", "/favicon.ico", "/_favicon.ico"})
+_OPEN_FOLDER = "/assets/"
 #: These read their token from the form themselves.
 FORMS = ("/sign-in", "/sign-out", "/password")
 ACCOUNTS, ADMIN = "/accounts", "admin"
-#: All that an admin may open; the first is for admins only.
-_OF_ADMINS = (ACCOUNTS, "/sign-out", *OPEN)
 CSRF_HEADER = "x-csrftoken"
 
 _FIXED = {
@@ -50,7 +49,10 @@ def content_policy(hashes: list[str]) -> str:
 
 def may_open(person: Person, path: str) -> bool:
     """Whether the page is one for this person: accounts are for admins, everything else is for all others."""
-    return path.startswith(_OF_ADMINS) if person.role == ADMIN else not path.startswith(ACCOUNTS)
+    own = path == ACCOUNTS or path.startswith(f"{ACCOUNTS}/")
+    if person.role != ADMIN:
+        return not own
+    return own or path in OPEN or path == "/sign-out" or path.startswith(_OPEN_FOLDER)
 
 
 class AccessMiddleware:
@@ -58,13 +60,22 @@ class AccessMiddleware:
 
     Args:
         hashes: gives the inline scripts' hashes. Asked at response time: Dash adds one at its first request.
+        is_known: whether there is something at a path; Dash answers every other one with 200 and its shell.
     """
 
-    def __init__(self, app: ASGIApp, sessions: Sessions, client: LedgerClient, hashes: Callable[[], list[str]]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        sessions: Sessions,
+        client: LedgerClient,
+        hashes: Callable[[], list[str]],
+        is_known: Callable[[str], bool],
+    ) -> None:
         self.app = app
         self._client = client
         self._sessions = sessions
         self._hashes = hashes
+        self._is_known = is_known
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -77,7 +88,7 @@ class AccessMiddleware:
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         person, path = self._person_of(scope), scope["path"]
         guarded = self._headers(scope, send)
-        if person is None and not path.startswith(OPEN):
+        if person is None and path not in OPEN and not path.startswith(_OPEN_FOLDER):
             await self._refuse(scope, receive, guarded)
             return
         if person is not None and not may_open(person, path):
@@ -137,6 +148,9 @@ class AccessMiddleware:
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
+                shell = message["status"] == 200 and headers.get("content-type", "").startswith("text/html")
+                if shell and not self._is_known(scope["path"]):
+                    message["status"] = 404  # the page says so, too
                 for name, value in _FIXED.items():
                     headers[name] = value
                 if scope.get("scheme") == "https":

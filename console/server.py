@@ -9,19 +9,21 @@ cookie or in the ledger.
 from __future__ import annotations
 
 import inspect
+import re
 import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import quote
 
+import dash
 import httpx
 import structlog
 import uvicorn
 from dash import Dash
-from fastapi import FastAPI, Query
+from fastapi import FastAPI, Query, Request
 from fastapi.middleware.gzip import GZipMiddleware
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 
@@ -32,6 +34,8 @@ from console.accounts import password
 from console.ledger_client import LedgerClient
 from console.person_ledger import person_ledger
 from console.session import Sessions
+from lineage.http_server import HostCheck, PunctualProtocol
+from lineage.private_folders import close_to_others
 from lineage.settings import Settings
 from plimsoll.errors import Error
 
@@ -39,6 +43,8 @@ HERE = Path(__file__).parent
 #: A report is a document of its own: no script, no network, its own origin.
 REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox; frame-ancestors 'none'"
 _PLACES = 12
+#: Paths of Dash and of `_own_routes`.
+_DASH = ("/_dash-", "/_reload-hash", "/_favicon.ico", "/assets/", "/report/", "/sign-in", "/sign-out")
 log = structlog.get_logger("plimsoll.console")
 
 
@@ -65,6 +71,7 @@ def build(settings: Settings, *, transport: httpx.AsyncBaseTransport | None = No
     server.state.client, server.state.feed = client, feed
     for module in (accounts_page, password):
         server.include_router(module.routes(client))
+    server.add_exception_handler(KeyError, answer_unknown_callback)
     server.include_router(signin.routes(client, sessions))
     _own_routes(server)
     app = _dash(server)
@@ -73,8 +80,22 @@ def build(settings: Settings, *, transport: httpx.AsyncBaseTransport | None = No
     live_updates.register(feed)
     # Dash's own `compress` takes level 9: 4.5 MB of plotly.js then hold all tabs up for twice as long, for 0.3 % less.
     server.add_middleware(GZipMiddleware, minimum_size=500, compresslevel=6)
-    server.add_middleware(AccessMiddleware, sessions=sessions, client=client, hashes=lambda: list(app.csp_hashes()))
+    server.add_middleware(
+        AccessMiddleware, sessions=sessions, client=client, hashes=lambda: list(app.csp_hashes()), is_known=is_known
+    )
+    server.add_middleware(HostCheck, hosts=(*settings.host_names, "testserver"))  # the name that tests use
     return server
+
+
+def is_known(path: str) -> bool:
+    """Whether the console has something at a path; Dash answers every other one with 200 and its shell."""
+    return path.startswith(_DASH) or any(_matches(page, path) for page in dash.page_registry.values())
+
+
+def _matches(page: dict[str, Any], path: str) -> bool:
+    """Whether this is the page's path, or one of its template: `/release/<release>`."""
+    pattern = re.sub(r"<[^>]*>", "[^/]+", re.escape(page["path_template"] or page["path"]))
+    return re.fullmatch(pattern, path) is not None
 
 
 def _dash(server: FastAPI) -> Dash:
@@ -103,6 +124,14 @@ def report_error(error: Exception) -> None:
     """Log a failing callback, then let it fail: outside debug mode the backend would answer 500 and say nothing."""
     log.error("a callback failed", exc_info=error)
     raise error
+
+
+async def answer_unknown_callback(_: Request, error: Exception) -> Response:
+    """404 for a callback that is not there: a tab of another version asks so. Every other KeyError stays an error."""
+    if "Callback function not found" not in str(error):
+        raise error
+    message = "this console has no such callback; reload the page"
+    return JSONResponse({"error": message, "code": "unknown"}, 404)
 
 
 async def warm_up(app: Dash) -> None:
@@ -161,11 +190,14 @@ def _own_routes(server: FastAPI) -> None:
 
 def main() -> None:
     """Serve until stopped."""
+    close_to_others()
     settings = Settings()
+    settings.require_safe_host()
     uvicorn.run(
         build(settings),
         host=settings.host,
         port=settings.console_port,
+        http=PunctualProtocol,
         workers=1,
         log_level="warning",
         server_header=False,

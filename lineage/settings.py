@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import os
 import tempfile
 from functools import cached_property
@@ -12,7 +13,7 @@ from typing import Any
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from lineage.errors import UnavailableError
+from lineage.errors import RefusedError, UnavailableError
 
 #: Longest name of Ray's session folder, in bytes. Linux limits the path of a Unix socket to 107, and HAProxy's admin
 #: socket takes 80 of them: `/hap/<node id, 56>/a.sock.<pid, up to 7>.tmp`.
@@ -47,6 +48,13 @@ def _first_ray_port(data: dict[str, Any]) -> int:
     return int(20_000 + 256 * (data["ray_port"] % 47))
 
 
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:  # another name may lead anywhere
+        return host.lower() == "localhost"
+
+
 class Settings(BaseSettings):
     """Read from `PLIMSOLL_*` environment variables; every default is the embedded one-machine set-up."""
 
@@ -54,6 +62,13 @@ class Settings(BaseSettings):
 
     home: Path = Field(Path("var"), description="The one folder that holds all state.")
     host: str = Field("127.0.0.1", description="Address that every listener binds to.")
+    allowed_hosts: str = Field(
+        "", description="Further names, with commas, under which ledger, console and gateway may be asked (Host)."
+    )
+    unsafe_plain_http: bool = Field(
+        False,
+        description="Unsafe: listen beyond this machine without TLS. On record, and shown while it is set.",
+    )
     port_offset: int = Field(
         0,
         ge=0,
@@ -78,13 +93,40 @@ class Settings(BaseSettings):
         description="First of 256 ports for Ray's other listeners and HAProxy's. Default: a block chosen by ray_port.",
     )
     ray_cpus: int = Field(2, ge=1, description="CPUs that Ray may use for training.")
+    ledger_spare: bool = Field(
+        True,
+        description="Keep a second ledger process waiting (70 MiB), so that one that dies is replaced within a second.",
+    )
     gateway_replicas: int = Field(2, ge=1, le=64, description="Gateway replicas.")
     gateway_inflight: int = Field(32, ge=1, le=4096, description="Requests that one replica works on at a time.")
     model_memory_mib: int = Field(2048, ge=16, description="Memory of one replica for models; the rest load on demand.")
     ray_tmp: Path = Field(
         default_factory=lambda data: _session_folder(data["home"]),
-        description="Ray's session folder. It holds Unix sockets, so its name may have 27 bytes at most.",
+        description="Private folder of Ray and HAProxy. It holds Unix sockets: its name may have 27 bytes at most.",
     )
+
+    @property
+    def unsafe(self) -> dict[str, str]:
+        """Protections that these settings bypass, with what that means."""
+        if not self.unsafe_plain_http or _is_loopback(self.host):
+            return {}
+        return {"plain_http": f"tokens and decisions pass in clear text between {self.host} and its callers"}
+
+    def require_safe_host(self) -> None:
+        """Check that nothing listens beyond this machine in clear text, unless that is said to be wanted.
+
+        Raises:
+            RefusedError: it would.
+        """
+        if not _is_loopback(self.host) and not self.unsafe_plain_http:
+            raise RefusedError(
+                f"PLIMSOLL_HOST is {self.host}: ledger, gateway and console would listen beyond this machine without "
+                "TLS, and tokens could be read on the way. Keep 127.0.0.1 and put a proxy with TLS on this machine in "
+                "front of them (PLIMSOLL_ALLOWED_HOSTS takes its names), or set PLIMSOLL_UNSAFE_PLAIN_HTTP=1, which is "
+                "on record",
+                code="plain_http",
+                field="host",
+            )
 
     def environment(self) -> dict[str, str]:
         """The `PLIMSOLL_*` variables that give another process these settings, whatever folder it runs in."""
@@ -96,6 +138,13 @@ class Settings(BaseSettings):
     def root(self) -> Path:
         """`home` as an absolute path."""
         return self.home.expanduser().resolve()
+
+    @property
+    def host_names(self) -> tuple[str, ...]:
+        """Names and addresses, in lower case, that a request's Host may have."""
+        more = (name.strip() for name in self.allowed_hosts.split(","))
+        names = ("127.0.0.1", "localhost", "[::1]", self.host, *more)
+        return tuple(dict.fromkeys(name.lower() for name in names if name))
 
     @property
     def ledger_url(self) -> str:
@@ -117,6 +166,11 @@ class Settings(BaseSettings):
     @property
     def ray_dashboard_url(self) -> str:
         return f"http://{self.host}:{self.ray_dashboard_port}"
+
+    @property
+    def ray_sessions(self) -> Path:
+        """Ray's own folder. Ray gives it mode 0777, so it lies in one that only this account may enter."""
+        return self.ray_tmp.expanduser().resolve() / "ray"
 
     @property
     def log_folder(self) -> Path:

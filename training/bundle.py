@@ -184,5 +184,5 @@ def _move(named: Path, place: Path) -> None:
         return
     named.rename(place)
     for path in place.iterdir():
-        path.chmod(0o444)
-    place.chmod(0o555)
+        path.chmod(0o400)
+    place.chmod(0o500)

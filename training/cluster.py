@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from threading import Event, Thread
 
 from lineage.errors import UnavailableError
+from lineage.private_folders import make_private
 from lineage.settings import Settings
 
 _ENVIRONMENT = {
@@ -68,7 +69,7 @@ def _connect(settings: Settings) -> None:
     if address:
         ray.init(address=address, log_to_driver=False, logging_level="WARNING")
         return
-    settings.ray_tmp.mkdir(parents=True, exist_ok=True)
+    make_private(settings.ray_tmp.expanduser(), "ray_tmp")
     ray.init(
         address="local",
         num_cpus=settings.ray_cpus,
@@ -76,5 +77,5 @@ def _connect(settings: Settings) -> None:
         log_to_driver=False,
         logging_level="WARNING",
         object_store_memory=200 * 1024 * 1024,
-        _temp_dir=str(settings.ray_tmp),
+        _temp_dir=str(settings.ray_sessions),
     )

@@ -25,6 +25,7 @@ from deltalake.exceptions import TableNotFoundError
 
 from lineage.clock import Clock, instant, now, stamp
 from lineage.errors import InvalidError, UnavailableError
+from lineage.private_folders import close_to_others
 from lineage.settings import Settings
 from training.dataset import Pin, content_digest
 from training.features import load_definitions, training_frame
@@ -219,6 +220,7 @@ def _write_summary(path: Path, done: Materialized) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; see the module's text."""
+    close_to_others()
     parser = argparse.ArgumentParser(prog="python -m training.materialize", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("folder", type=Path, help="the model folder, with model.toml")

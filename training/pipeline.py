@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from lineage.errors import InvalidError, RefusedError, UnavailableError
+from lineage.private_folders import close_to_others
 from lineage.settings import Settings
 from plimsoll import errors as ledger_errors
 from plimsoll.ledger import Ledger
@@ -112,6 +113,7 @@ def validate_candidate(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; see the module's text."""
+    close_to_others()
     given = _parser().parse_args(arguments)
     progress = Progress(sys.stderr if given.json else sys.stdout)
     try:

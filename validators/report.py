@@ -58,7 +58,6 @@ def write_report(report: Report, reports: Path) -> Path:
     descriptor, name = tempfile.mkstemp(dir=reports, prefix=".report-")
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(render(report))
-    Path(name).chmod(0o644)
     return Path(name).rename(path)
 
 

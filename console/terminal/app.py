@@ -25,6 +25,7 @@ from console.terminal import (
     up,
 )
 from console.terminal.output import err, errors_reported, out, print_json
+from lineage.private_folders import close_to_others
 from lineage.settings import Settings
 from plimsoll.wire import Wire
 from serve.cluster.ray_settings import ray_environment
@@ -94,7 +95,8 @@ def down_command(json: Json = False) -> None:
 def status_command(json: Json = False) -> None:
     """State of the services, and what is killed. Exit status 1 when not all services are ready."""
     with errors_reported():
-        view = up.status(Settings()) | {"stopped": stop.known_stops(Settings())}
+        unsafe = Settings().unsafe
+        view = up.status(Settings()) | {"stopped": stop.known_stops(Settings()), "unsafe": unsafe}
         if json:
             print_json(view)
         elif not view["supervised"]:
@@ -102,6 +104,8 @@ def status_command(json: Json = False) -> None:
         else:
             up.show(out, view)
             stop.show_stops(view["stopped"])
+            for what, detail in unsafe.items():
+                out.print(f"UNSAFE: {what}: {detail}")
     raise typer.Exit(0 if view["ready"] else 1)
 
 
@@ -176,4 +180,5 @@ for commands in (deployment, govern, stop, decision, lookup, dossier, backup, fe
 
 def main() -> None:
     """Entry point."""
+    close_to_others()
     app()

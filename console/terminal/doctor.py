@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -20,6 +21,7 @@ from console.terminal.preflight import require_short_sockets
 from console.terminal.services import services
 from console.terminal.up import status
 from lineage.errors import UnavailableError
+from lineage.private_folders import open_to_others
 from lineage.settings import Settings
 from lineage.verify import verify_ledger
 
@@ -129,6 +131,21 @@ def _sockets(settings: Settings) -> Iterator[Finding]:
         yield Finding("Folder for sockets", False, str(settings.ray_tmp), error.message)
     else:
         yield Finding("Folder for sockets", True, str(settings.ray_tmp))
+    for what, detail in settings.unsafe.items():
+        yield Finding(f"Unsafe: {what}", False, detail, f"unset PLIMSOLL_UNSAFE_{what.upper()}, then start again")
+    yield from _privacy("Home folder, to others", settings.root)
+    yield from _privacy("Witness's folder, to others", settings.witness_home.expanduser().resolve())
+    yield from _privacy("Folder for sockets, to others", settings.ray_tmp.expanduser())
+
+
+def _privacy(what: str, folder: Path) -> Iterator[Finding]:
+    """Whether only the account that runs the platform can enter a folder."""
+    if not folder.exists():
+        return
+    found = folder.lstat()
+    closed = found.st_uid == os.getuid() and not open_to_others(folder) and not folder.is_symlink()
+    seen = f"account {found.st_uid}, mode {stat.S_IMODE(found.st_mode):04o}"
+    yield Finding(what, closed, seen, "" if closed else "`plimsoll down`, then `plimsoll up` closes it")
 
 
 def _witness(settings: Settings, ours: set[int]) -> Iterator[Finding]:

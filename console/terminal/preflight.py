@@ -14,11 +14,13 @@ _MOVE_ALL = "PLIMSOLL_PORT_OFFSET moves all ports that are not set themselves"
 
 
 def require_startable(settings: Settings) -> None:
-    """Check the folder for sockets and every fixed port.
+    """Check the host, the folder for sockets and every fixed port.
 
     Raises:
         UnavailableError: a name is too long, a port is given twice or in use. `field` names the setting.
+        RefusedError: the platform would listen beyond this machine without TLS.
     """
+    settings.require_safe_host()
     require_short_sockets(settings)
     _require_distinct(settings)
     taken = ports_in_use(settings)

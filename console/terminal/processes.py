@@ -31,27 +31,42 @@ _RAY_NAMES = ("python", "ray", "gcs_server", "haproxy")
 #: Variables of the caller's shell that select another Ray: its job client prefers them to the given address.
 _OTHER_RAY = {"RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_AUTH_TOKEN", "RAY_NAMESPACE", "RAY_TMPDIR"}
 
+#: Without bytecode on disk each start, and each restart after a crash, compiles all modules again.
+_SLOW_START = {"PYTHONDONTWRITEBYTECODE"}
 
-def start(name: str, command: list[str], settings: Settings, environment: dict[str, str]) -> psutil.Process:
-    """Start a process in a session of its own, with a log in `logs/` and a record in `run/`."""
+
+def start(
+    name: str, command: list[str], settings: Settings, environment: dict[str, str], *, log: str | None = None
+) -> psutil.Process:
+    """Start a process in a session of its own, with a record in `run/` and a log in `logs/`, named `log` or as it."""
     settings.logs.mkdir(parents=True, exist_ok=True)
-    with (settings.logs / f"{name}.log").open("ab") as log:
+    with (settings.logs / f"{log or name}.log").open("ab") as log_file:
         child = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
-            stdout=log,
+            stdout=log_file,
             stderr=subprocess.STDOUT,
             env=marked(settings, environment),
             start_new_session=True,
             cwd=settings.root,
         )
     process = psutil.Process(child.pid)
+    record(name, process, settings)
+    return process
+
+
+def record(name: str, process: psutil.Process, settings: Settings) -> None:
+    """Write in `run/` that this process has this name now."""
     settings.run.mkdir(parents=True, exist_ok=True)
     entry = {"pid": process.pid, "started": process.create_time(), "name": name}
     draft = settings.run / f"{name}.draft"
     draft.write_bytes(orjson.dumps(entry))
     draft.replace(settings.run / f"{name}.process")  # replaced atomically: others read it at any time
-    return process
+
+
+def forget(name: str, settings: Settings) -> None:
+    """Remove what `record` wrote."""
+    (settings.run / f"{name}.process").unlink(missing_ok=True)
 
 
 def marked(settings: Settings, environment: dict[str, str]) -> dict[str, str]:
@@ -66,7 +81,7 @@ def marked(settings: Settings, environment: dict[str, str]) -> dict[str, str]:
     }
     # Jobs run `python`: it must be the interpreter that has the dependencies.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    inherited = {name: value for name, value in os.environ.items() if name not in _OTHER_RAY}
+    inherited = {name: value for name, value in os.environ.items() if name not in _OTHER_RAY | _SLOW_START}
     return inherited | quiet | {"PATH": path} | environment | {MARK: str(settings.root)}
 
 

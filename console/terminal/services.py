@@ -24,6 +24,8 @@ class Service:
         ready: readiness check against the service itself; a running process is not enough.
         needs: names of services that must be ready before this one starts.
         once: a step that ends instead of running on.
+        repeated_after: names of services whose end undoes what this step did, so that it has to be repeated.
+        spare: keep a second process of it, which waits until the first one ends and serves at once then.
         seconds: after which a service that is not ready counts as failed.
     """
 
@@ -35,6 +37,8 @@ class Service:
     ready: Callable[[], bool]
     needs: tuple[str, ...] = ()
     once: bool = False
+    repeated_after: tuple[str, ...] = ()
+    spare: bool = False
     seconds: float = 90.0
 
 
@@ -67,10 +71,11 @@ def _record(settings: Settings, environment: dict[str, str]) -> list[Service]:
         "ledger",
         "Ledger service",
         settings.ledger_port,
-        [*_PYTHON, "lineage.service"],
+        [*_PYTHON, "lineage.service", *(["--in-turn"] if settings.ledger_spare else [])],
         environment | ({"PLIMSOLL_WITNESS_URL": settings.own_witness_url} if own else {}),
         lambda: answers(f"{settings.ledger_url}/healthz"),
         needs=("witness",) if own else (),
+        spare=settings.ledger_spare,
     )
     return [witness, ledger] if own else [ledger]
 
@@ -103,6 +108,7 @@ def _serving(settings: Settings, environment: dict[str, str]) -> list[Service]:
             lambda: answers(f"{settings.gateway_url}/v2/health/ready"),
             needs=("ledger", "ray"),
             once=True,
+            repeated_after=("ray",),
             seconds=150.0,
         ),
     ]

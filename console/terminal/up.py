@@ -18,6 +18,7 @@ from console.terminal.services import services
 from console.terminal.supervisor import status_file
 from lineage.accounts.credentials import Credentials
 from lineage.errors import UnavailableError
+from lineage.private_folders import make_private, tighten
 from lineage.settings import Settings
 from serve.cluster.desired import forget_desired
 
@@ -77,7 +78,7 @@ def up(
         processes.wait_until_gone(settings)  # left over from a crash
         processes.remove_records(settings)
         require_startable(settings)
-        settings.root.mkdir(parents=True, exist_ok=True)
+        _close_folders(settings, report)
         status_file(settings).unlink(missing_ok=True)
         forget_desired(settings)
     passwords = Credentials(settings).first_start()
@@ -88,6 +89,17 @@ def up(
     else:
         final = _start_and_wait(settings, report, began + patience)
     return Started(time.monotonic() - began, final["services"])
+
+
+def _close_folders(settings: Settings, report: Report) -> None:
+    """Make the folders of this platform, and close those that an earlier version left open to other accounts."""
+    settings.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for folder in (settings.root, settings.witness_home.expanduser().resolve()):
+        if count := tighten(folder):
+            report(f"{folder} was open to other accounts of this machine; {count} files and folders are closed now")
+    aside = make_private(settings.ray_tmp.expanduser(), "ray_tmp")
+    if aside is not None:
+        report(f"{settings.ray_tmp} was open to other accounts; it is set aside as {aside}, which you may delete")
 
 
 def _start_and_wait(settings: Settings, report: Report, deadline: float) -> dict[str, Any]:
@@ -148,7 +160,7 @@ def _wait_ready(settings: Settings, report: Report, deadline: float) -> dict[str
             if service.get("state") == "ready" and name not in reported:
                 reported.add(name)
                 report(f"{service['title']} ready after {service['seconds']} s")
-            if service.get("restarts", 0) >= 3:
+            if service.get("failed_starts", 0) >= 3:
                 raise UnavailableError(f"{service['title']} does not come up: {service['why']}\n{service['log']}")
         if view["ready"]:
             return view

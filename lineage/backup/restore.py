@@ -44,6 +44,7 @@ from lineage.witness.cosigner import check_against_copy, check_against_witness
 from lineage.witness.protocol import file_name
 
 _LEDGER = Actor("ledger", PLATFORM)
+_OWN = 0o700  # of a recorded mode: earlier versions made files that other accounts could read
 
 
 @dataclass
@@ -188,11 +189,11 @@ def _write_files(source: Path, manifest: Manifest, target: Path, disk: Disk) -> 
             raise TamperedError(f"{name} is missing: there is no {stored.relative_to(source)}", field=name) from error
         finally:
             disk.close(descriptor)
-        (target / name).chmod(entry["mode"])
+        (target / name).chmod(entry["mode"] & _OWN)
     for folder in sorted({(target / name).parent for name in manifest["files"]}):
         disk.flush_folder(folder)
     for name, mode in sorted(manifest["folders"].items(), reverse=True):
-        (target / name).chmod(mode)
+        (target / name).chmod(mode & _OWN)
 
 
 def _replace_log(log: Path, home: Settings, disk: Disk) -> None:

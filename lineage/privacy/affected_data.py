@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-import polars as pl
-
 from lineage.settings import Settings
 
 
@@ -42,7 +40,8 @@ def pins_of(dataset: dict[str, Any]) -> set[tuple[str, int]]:
 
 def rows_of_subject(settings: Settings, uri: str, version: int, subject: str) -> dict[str, Any] | None:
     """The number of a person's rows in a pinned table; None if there are none."""
-    from deltalake import DeltaTable  # slow to import, rarely used
+    import polars as pl  # slow to import, rarely used, as the next
+    from deltalake import DeltaTable
     from deltalake.exceptions import DeltaError
 
     place = uri if "://" in uri else str(settings.root / uri)

@@ -13,16 +13,18 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
-import polars as pl
 
 from lineage.digest import digest_bytes
 from lineage.errors import PlimsollError, TamperedError, UnavailableError, UnknownError
 from lineage.log.index import Records
 from lineage.privacy.key_vault import Vault
 from lineage.settings import Settings
+
+if TYPE_CHECKING:
+    import polars as pl
 
 Row = dict[str, Any]
 #: Fields of a decision about the person, sealed under the person's key. `key_hash_share` is a hash of the key with a
@@ -128,6 +130,8 @@ class Decisions:
 
     def of_subject(self, subject: str) -> list[Found]:
         """Every decision about a person who was not erased, oldest first."""
+        import polars as pl
+
         self._index.catch_up()
         pseudonym, found = self._vault.existing_pseudonym(subject) or "", dict[str, tuple[Row, Place | None]]()
         places = [(place, "key", subject) for place in self._index.plain()]
@@ -154,6 +158,8 @@ class Decisions:
             TamperedError: its digest is not the one on record.
             UnavailableError: it cannot be read.
         """
+        import polars as pl  # slow to import: recording facts and stopping models must not wait for it
+
         try:
             data = (self._settings.root / place.uri).read_bytes()
         except (OSError, ValueError) as error:  # ValueError: a name that no file can have
@@ -173,6 +179,8 @@ class Decisions:
         self._index.close()
 
     def _in_segments(self, decision_id: str) -> Found | None:
+        import polars as pl
+
         self._index.catch_up()
         places = self._index.places(decision_id, "decision")
         if not places:
@@ -192,6 +200,8 @@ class Decisions:
 
     def _outcomes(self, names: set[str]) -> dict[str, list[Row]]:
         """The reported outcomes of each decision, oldest first; the first one counts."""
+        import polars as pl
+
         reports_read = [row for row in spooled(self._settings.spool, "outcome") if row["type"] == "outcome"]
         for place in {place for name in names for place in self._index.places(name, "outcome")}:
             reports_read += self.read(place).filter(pl.col("type") == "outcome").to_dicts()
@@ -285,6 +295,8 @@ class _Index:
         return record <= len(self._records) and self._records[record - 1]["data"].get("digest") == digest
 
     def _index_segment(self, place: Place) -> None:
+        import polars as pl
+
         fault, plain, names = None, False, set()
         try:
             frame = self._read(place)

@@ -139,10 +139,10 @@ def rulebook_digest(era: int) -> str:
 
     Two versions of the software that name the same era and another digest do not have the same rules.
     """
-    kinds = [kind for kind, fact in FACTS.items() if fact.introduced <= era]
+    kinds = {kind for kind, fact in FACTS.items() if fact.introduced <= era}
     fields = {kind: sorted(shape_of(kind, era).model_fields) for kind in kinds}
     roles = {kind: sorted(roles_for(kind, era)) for kind in sorted(kinds) if roles_for(kind, era)}
     moves = sorted(f"{state} {kind} {then}" for (state, kind), then in TRANSITIONS.items())
-    only = {"people": sorted(HUMAN_ONLY), "ledger": sorted(LEDGER_ONLY)}
+    only = {"people": sorted(HUMAN_ONLY & kinds), "ledger": sorted(LEDGER_ONLY & kinds)}
     ruled = {kind: len(rules) for kind, rules in sorted(rules_of(era).items())}
     return digest_of({"fields": fields, "roles": roles, "moves": moves, "only": only, "rules": ruled})

@@ -79,7 +79,7 @@ LEDGER_ONLY = frozenset(
 #: Facts that the ledger service itself states since era 3.
 LEDGER_MAY = frozenset(
     {
-        *("LedgerOpened", "RulesActivated", "ActionRefused", *SUBJECTS_MAY),
+        *("LedgerOpened", "RulesActivated", "ActionRefused", "UnsafeUsed", *SUBJECTS_MAY),
         *("AccountAdded", "PasswordReset", "PasswordChosen", "SignedIn", "SignInsFailed"),
     }
 )

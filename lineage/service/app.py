@@ -6,7 +6,10 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import gc
+import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -18,15 +21,17 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lineage.clock import Clock, now
 from lineage.diagnostic_log import configure_diagnostic_log
-from lineage.errors import PlimsollError
+from lineage.errors import PlimsollError, RefusedError
+from lineage.http_server import HostCheck, PunctualProtocol
+from lineage.private_folders import close_to_others
 from lineage.service import accounts, data_subjects, dossier, history, pages, proofs, reads, safety, sessions, writes
 from lineage.service.context import Context
 from lineage.settings import Settings
+from lineage.witness.client import warm_up
 
 BODY_BYTES = 4 * 1024 * 1024
 _FIELD_CHARACTERS = 200
@@ -36,19 +41,25 @@ log = structlog.get_logger("plimsoll.ledger")
 
 def create_app(settings: Settings, *, clock: Clock = now) -> FastAPI:
     """The service as an ASGI application on the home folder of `settings`."""
-    context = Context(settings, clock=clock)
+    app = build(settings)
+    app.state.context = Context(settings, clock=clock)
+    return app
+
+
+def build(settings: Settings) -> FastAPI:
+    """The application without its context, which has to be set as `app.state.context` before it serves."""
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        context: Context = app.state.context
         context.attach(asyncio.get_running_loop())
         yield
         context.close()
 
     # No interactive docs: their pages load scripts from elsewhere. The schema itself is served.
     app = FastAPI(title="Plimsoll ledger", docs_url=None, redoc_url=None, lifespan=lifespan)
-    app.state.context = context
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "testserver", settings.host])
     app.add_middleware(_LimitBody)
+    app.add_middleware(HostCheck, hosts=(*settings.host_names, "testserver"))  # the name that tests use
     app.add_exception_handler(PlimsollError, _answer_error)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
     app.add_exception_handler(HTTPException, _answer_http)
@@ -80,7 +91,9 @@ async def _answer_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, PlimsollError)  # noqa: S101  registered for this class only
     if error.status >= 500:
         log.error("request failed", message=error.message)
-    headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else None
+    headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else {}
+    if "retry_after" in error.detail:
+        headers["Retry-After"] = str(error.detail["retry_after"])
     return Response(orjson.dumps(error.body()), error.status, headers, "application/json")
 
 
@@ -100,24 +113,56 @@ async def _answer_http(_: Request, error: Exception) -> Response:
     return JSONResponse({"error": str(error.detail), "code": "http"}, error.status_code, error.headers)
 
 
+def wait_for_turn(settings: Settings, *, forever: bool) -> int:
+    """The lock of the process that serves this home, as an open descriptor. The kernel frees it when the process ends.
+
+    Args:
+        forever: wait for it: a spare, with everything imported, serves in the moment in which its predecessor ends.
+
+    Raises:
+        RefusedError: another process serves this home.
+    """
+    path = settings.log_folder.parent / "turn.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX if forever else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise RefusedError(
+            f"another ledger service serves {settings.root}; stop it (`plimsoll down`) or choose another PLIMSOLL_HOME",
+            code="already_open",
+        ) from error
+    return descriptor
+
+
 def main() -> None:
-    """Serve until stopped."""
+    """Serve until stopped; with `--in-turn` after the process that serves this home now has ended."""
     configure_diagnostic_log()
+    close_to_others()
     settings = Settings()
+    settings.require_safe_host()
     settings.logs.mkdir(parents=True, exist_ok=True)
-    gc.disable()  # reading the log makes no garbage
-    app = create_app(settings)
-    gc.collect()
-    gc.freeze()  # the records stay: a collection over a million of them would pause the service for 0.2 s
-    gc.enable()
-    uvicorn.run(
+    app = build(settings)
+    config = uvicorn.Config(
         app,
         host=settings.host,
         port=settings.ledger_port,
+        http=PunctualProtocol,
         log_level="warning",
         server_header=False,
         timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
     )
+    config.load()  # with what it imports, before the turn: a spare has only the log to read then
+    warm_up()
+    turn = wait_for_turn(settings, forever="--in-turn" in sys.argv[1:])
+    gc.disable()  # reading the log makes no garbage
+    app.state.context = Context(settings)
+    gc.collect()
+    gc.freeze()  # the records stay: a collection over a million of them would pause the service for 0.2 s
+    gc.enable()
+    uvicorn.Server(config).run()
+    os.close(turn)
 
 
 if __name__ == "__main__":

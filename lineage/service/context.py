@@ -22,13 +22,15 @@ from lineage.rules.eras import activation
 from lineage.rules.proposal import Actor
 from lineage.rules.roles import SERVICES
 from lineage.service.inbox_cache import InboxCache
+from lineage.service.later_store import LaterStore
 from lineage.service.metrics import Metrics
 from lineage.service.sign_ins import PLATFORM_ACTOR, SignIns
 from lineage.settings import Settings
 from lineage.signing import make_keys
-from lineage.store.duckdb_store import Store
 from lineage.witness.cosigner import Cosigner, OwnLog, check_against_copy, check_against_witness
 
+#: Those who waited during a restart, a kill switch among them, are answered before the store takes a CPU.
+_STORE_AFTER_SECONDS = 1.0
 log = structlog.get_logger("plimsoll.ledger")
 
 
@@ -47,7 +49,7 @@ class Context:
         self.ledger = Ledger(settings.log_folder, clock=clock, signer=signer_at(settings.log_key))
         try:
             self._compare_with_witness()
-            self.store = Store(settings.lineage_store, self.ledger.records, decisions=settings.decisions)
+            self.store = LaterStore(settings.lineage_store, self.ledger.records, decisions=settings.decisions)
             self.subjects = Subjects(settings, self.ledger, clock=clock)
         except BaseException:
             self.ledger.close()
@@ -91,6 +93,8 @@ class Context:
         self.ledger.append(Draft("LedgerOpened", PLATFORM_ACTOR, opened))
         for era in range(self.ledger.state.era + 1, LATEST + 1):
             self.ledger.append(Draft("RulesActivated", PLATFORM_ACTOR, activation(era)))
+        for what, detail in self.settings.unsafe.items():
+            self.ledger.append(Draft("UnsafeUsed", PLATFORM_ACTOR, {"what": what, "detail": detail}))
         for first in self.credentials.firsts():
             self._put_on_record(first)
 
@@ -140,8 +144,9 @@ class Context:
         return live
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Set the loop on which followers wait, and start delivery to OpenLineage and the witness."""
+        """Set the loop on which followers wait; start delivery to OpenLineage and the witness, then open the store."""
         self._loop = loop
+        loop.call_later(_STORE_AFTER_SECONDS, self.store.begin)
         self.outbox.start()
         self.sign_ins.start()
         if self.cosigner is not None:
@@ -185,7 +190,14 @@ class Context:
         delivery = self.outbox.state()
         openlineage = {name: delivery[name] for name in ("sent", "waiting", "dead", "failing_since")}
         witness = self.cosigner.state() if self.cosigner else None
-        return {"ok": True, "records": len(self.ledger.records), "witness": witness, "openlineage": openlineage}
+        return {
+            "ok": True,
+            "records": len(self.ledger.records),
+            "store": self.store.state,
+            "unsafe": [{"what": what, "detail": detail} for what, detail in self.settings.unsafe.items()],
+            "witness": witness,
+            "openlineage": openlineage,
+        }
 
     def witness_vkey(self) -> str | None:
         """The pinned public key of the witness; None before first contact."""

@@ -41,6 +41,7 @@ from lineage.errors import PlimsollError, RefusedError, UnknownError
 from lineage.log.checkpoint import Checkpoint
 from lineage.log.disk import Disk
 from lineage.log.signed_note import NoteError, Verifier, split
+from lineage.private_folders import close_to_others
 from lineage.settings import Settings
 from lineage.witness.known_logs import log_vkey, own_key, register, watched_log, watched_logs
 from lineage.witness.protocol import (
@@ -296,7 +297,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     given = parser.parse_args(arguments)
     configure_diagnostic_log()
+    close_to_others()
     settings = Settings()
+    settings.require_safe_host()
     folder = settings.witness_home.expanduser().resolve()
     try:
         if given.add:

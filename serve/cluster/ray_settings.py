@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 from lineage.errors import UnavailableError
+from lineage.private_folders import make_private
 from lineage.settings import Settings
 from serve.cluster.haproxy_wrapper import IngressConfig
 from serve.cluster.listeners import REPLICA_PORTS, RayPort
@@ -76,7 +77,7 @@ def ray_start_command(settings: Settings) -> list[str]:
         "--block",
         f"--node-ip-address={settings.host}",
         f"--port={settings.ray_port}",
-        f"--temp-dir={settings.ray_tmp}",
+        f"--temp-dir={settings.ray_sessions}",
         f"--num-cpus={settings.ray_cpus}",
         "--include-dashboard=true",  # without it there is neither a job API nor Serve's REST
         f"--dashboard-host={settings.host}",
@@ -100,8 +101,12 @@ def prepare(settings: Settings) -> None:
     """Write the token and the HAProxy wrapper; call before `ray start`. Calling it again changes nothing.
 
     Raises:
-        UnavailableError: the HAProxy that comes with Ray is not installed, or a file cannot be written.
+        UnavailableError: the HAProxy that comes with Ray is not installed, a file cannot be written, or the folder of
+            the sockets is not this account's alone.
+        RefusedError: the platform would listen beyond this machine without TLS.
     """
+    settings.require_safe_host()
+    make_private(settings.ray_tmp.expanduser(), "ray_tmp")
     try:
         _write_token(token_file(settings))
         wrapper = wrapper_file(settings)

@@ -26,6 +26,7 @@ import psutil
 import structlog
 
 from lineage.errors import UnavailableError
+from lineage.private_folders import close_to_others, make_private
 from lineage.settings import Settings
 from serve.cluster.haproxy_config import admin_socket, config_without_replicas, limits_for, standby_config
 from serve.cluster.haproxy_wrapper import IngressConfig
@@ -71,7 +72,7 @@ class Standby:
         self._child: subprocess.Popen[bytes] | None = None
         self._leaving: list[subprocess.Popen[bytes]] = []
         self._not_before = 0.0
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private(self._folder, "ray_tmp")
         self._end_orphan()
         _require_own_port(ingress)
         try:
@@ -234,6 +235,7 @@ def _runs(lease: Lease) -> bool:
 
 def main() -> int:
     """Run until SIGTERM."""
+    close_to_others()
     ended: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda got, _: ended.append(got))

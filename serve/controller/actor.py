@@ -36,7 +36,7 @@ log = structlog.get_logger("plimsoll.controller")
 CONTROLLER, NAMESPACE = "plimsoll_controller", "plimsoll"
 _TICK_SECONDS = 0.5
 _WAIT_SECONDS = 10.0
-_MAX_PAUSE_SECONDS = 5.0
+_MAX_PAUSE_SECONDS = 1.0  # the ledger is back within seconds: a kill switch pulled then is obeyed as fast
 
 
 @ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=0, max_concurrency=1000)

@@ -74,7 +74,7 @@ class Gateway:
         admission = Admission(settings.gateway_inflight)
         metrics = Metrics(self._store, champion.cache, decider.shadow, admission)
         predictions = Predictions(decider, self._store, self._replica, metrics, features)
-        hosts = ("127.0.0.1", "localhost", settings.host)
+        hosts = settings.host_names
         return Router(predictions, self._store, record, self._replica, hosts=hosts, admission=admission)
 
     async def _until_ready(self) -> None:

@@ -17,6 +17,7 @@ import pytest
 
 from console.terminal import processes
 from console.terminal.replay import Replay
+from lineage.private_folders import open_to_others
 from lineage.verify import verify_ledger
 from plimsoll import AsyncClient, Client, Unavailable
 from tests.support.demo_platform import ROOT, Platform, settings_of
@@ -47,6 +48,15 @@ def test_every_listener_is_on_loopback_but_the_one_that_ray_does_not_let_us_move
             ):
                 exposed.add(" ".join(process.cmdline())[:40])
     assert all("ServeReplica" in name for name in exposed), exposed
+
+
+def test_nothing_that_the_platform_keeps_is_open_to_other_accounts(platform: Platform) -> None:
+    settings = platform.settings
+    kept = [settings.root, settings.witness_home.resolve()]
+    everything = [path for folder in kept for path in (folder, *folder.rglob("*"))]
+    assert [str(path) for path in everything if open_to_others(path)] == []
+    assert not open_to_others(settings.ray_tmp), "Ray opens its own folder, which lies in this one"
+    assert settings.ray_sessions.is_dir()
 
 
 def test_audit_verify_passes_and_names_a_changed_record(platform: Platform, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from starlette.testclient import TestClient
@@ -330,3 +331,28 @@ def test_pages_stand_alone() -> None:
     )
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("path", ["/healthzzz", "/sign-in-again", "/favicon.icons", "/assetsx"])
+def test_a_path_that_begins_like_an_open_one_needs_a_session(path: str, console: TestClient) -> None:
+    answer = console.get(path)
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/sign-in?next={quote(path, safe='')}")
+
+
+def test_a_path_where_nothing_is_answers_404_and_shows_the_page_that_says_so(sign_in: SignIn) -> None:
+    console = sign_in("auditor")
+    assert {console.get(path).status_code for path in ("/healthzzz", "/release", "/release/a/b", "/x")} == {404}
+    assert {console.get(path).status_code for path in ("/", "/releases", "/release/credit-default@1", "/audit")} == {
+        200
+    }
+
+
+def test_a_callback_that_is_not_there_answers_404(sign_in: SignIn) -> None:
+    asked = {"output": "nothing.children", "outputs": {"id": "nothing", "property": "children"}, "inputs": []}
+    answer = sign_in("auditor").post("/_dash-update-component", json=asked)
+    assert (answer.status_code, answer.json()["code"]) == (404, "unknown")
+
+
+def test_another_host_name_is_refused(console: TestClient) -> None:
+    answer = console.get("/sign-in", headers={"Host": "rebound.example"})
+    assert (answer.status_code, answer.json()["code"]) == (421, "host")

@@ -119,3 +119,20 @@ def test_times_stand_in_records_as_utc_with_microseconds() -> None:
     text = "2026-11-23T10:00:00.000001Z"
     assert stamp(instant(text)) == text
     assert stamp(instant("2026-11-23T12:00:00.000001+02:00")) == text
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "localhost", "LOCALHOST", "::1", "[::1]"])
+def test_loopback_needs_no_tls(host: str) -> None:
+    settings = Settings(host=host, unsafe_plain_http=True)
+    settings.require_safe_host()
+    assert settings.unsafe == {}, "nothing is bypassed"
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.4", "ledger.bank.example", "localhost.bank.example", ""])  # noqa: S104
+def test_clear_text_beyond_this_machine_is_refused_unless_it_is_said_to_be_wanted(host: str) -> None:
+    with pytest.raises(RefusedError, match="PLIMSOLL_UNSAFE_PLAIN_HTTP") as refused:
+        Settings(host=host).require_safe_host()
+    assert (refused.value.code, refused.value.field) == ("plain_http", "host")
+    wanted = Settings(host=host, unsafe_plain_http=True)
+    wanted.require_safe_host()
+    assert list(wanted.unsafe) == ["plain_http"]

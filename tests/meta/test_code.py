@@ -119,7 +119,7 @@ def test_files_name_no_machine_and_leave_nothing_to_do() -> None:
     forbidden = ["/wo" + "rk/", "/ho" + "me/", "/ro" + "ot/", "TO" + "DO", "FIX" + "ME", "X" + "XX"]
     found = []
     for path in tracked():
-        if path.suffix in {".lock", ".png", ".ico", ".svg", ".woff2", ".parquet", ".xls", ".csv", ".gz"}:
+        if path.suffix in {".lock", ".png", ".ico", ".svg", ".woff2", ".parquet", ".xls", ".csv", ".gz", ".xz"}:
             continue
         text = path.read_text(errors="replace")
         found += [f"{name(path)}: {word}" for word in forbidden if word in text]

@@ -102,8 +102,8 @@ class House:
         digest = digest_folder(folder)
         folder = folder.rename(folder.with_name(digest.removeprefix("sha256:")))
         sign(folder, self.settings)
-        (folder / "model.ubj").chmod(0o444)
-        folder.chmod(0o555)
+        (folder / "model.ubj").chmod(0o400)
+        folder.chmod(0o500)
         return digest
 
 

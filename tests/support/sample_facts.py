@@ -160,6 +160,7 @@ SAMPLES: dict[str, Json] = {
     "RollbackOrdered": {"to": "baseline"},
     "ReleaseRolledBack": {"to": "baseline", "milliseconds": 31.5, "replicas": 2},
     "ChampionReinstated": {"golden": _GOLDEN, "milliseconds": 80.0},
+    "UnsafeUsed": {"what": "plain_http", "detail": "tokens pass in clear text"},
     "LedgerOpened": {"records": 0, "torn_bytes": 0, "signing_key": digest("key")},
     "AccountRequested": {
         "change": "add",

@@ -56,7 +56,7 @@ def test_keys_and_secrets_are_for_their_owner_only_there_and_back(house: House, 
     for path in [*home.secrets.iterdir(), *home.root.glob("keys/*.key"), home.vault, home.accounts_file]:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
     bundle = home.artefacts / house.bundle.removeprefix("sha256:")
-    assert (stat.S_IMODE(bundle.stat().st_mode), stat.S_IMODE((bundle / "model.ubj").stat().st_mode)) == (0o555, 0o444)
+    assert (stat.S_IMODE(bundle.stat().st_mode), stat.S_IMODE((bundle / "model.ubj").stat().st_mode)) == (0o500, 0o400)
 
 
 def test_the_witness_does_not_go_along_even_where_it_lies_in_the_home(

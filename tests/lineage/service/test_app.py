@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from dataclasses import field as fresh
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -342,7 +343,7 @@ def test_a_body_that_does_not_say_its_length_is_not_read(service: LedgerService)
 
 def test_another_host_name_is_refused(service: LedgerService) -> None:
     answer = service.http.get("/v1/state", headers=service.headers("auditor") | {"Host": "evil.example"})
-    assert answer.status_code == 400
+    assert (answer.status_code, answer.json()["code"]) == (421, "host")
 
 
 def test_records_are_paged_and_filtered(service: LedgerService) -> None:
@@ -440,3 +441,16 @@ def test_reopening_gives_the_same_state(service: LedgerService) -> None:
     assert after["releases"] == before["releases"]
     assert [record["kind"] for record in service.news()] == ["LedgerOpened"]
     assert isinstance(service.http, TestClient)
+
+
+def test_a_bypass_by_a_setting_is_on_record_at_each_start_and_shown(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "var", host="10.0.0.4", unsafe_plain_http=True)
+    service = LedgerService(settings, ManualClock())
+    try:
+        service.reopen()
+        stated = [record["data"]["what"] for record in service.context.ledger.records if record["kind"] == "UnsafeUsed"]
+        assert stated[0] == "plain_http"
+        assert len(stated) == sum(record["kind"] == "LedgerOpened" for record in service.context.ledger.records)
+        assert [one["what"] for one in service.http.get("/healthz").json()["unsafe"]] == ["plain_http"]
+    finally:
+        service.close()
