@@ -11,8 +11,10 @@ from typing import Any
 
 from lineage.digest import digest_file, digest_folder
 from lineage.errors import PlimsollError, TamperedError
-from lineage.log.merkle import EMPTY_ROOT
+from lineage.log.checkpoint import open_checkpoint
+from lineage.log.merkle import EMPTY_ROOT, Tree
 from lineage.log.reader import Chain, verifier_in
+from lineage.log.signed_note import Verifier
 from lineage.log.signing_key import verifier_at
 from lineage.rules.draft import check_record
 from lineage.settings import Settings
@@ -27,6 +29,7 @@ class Verification:
     Attributes:
         checkpoint: records that the checkpoint counts.
         beyond: records after the checkpoint, as after a crash or while the log grows.
+        cosigned: records that the kept copy of the witness's newest checkpoint counts; 0 if there is none.
         pinned: whether the log's key came from another place than the log itself.
         problems: `{"record", "problem"}` each.
     """
@@ -35,6 +38,7 @@ class Verification:
     root: str = EMPTY_ROOT.hex()
     checkpoint: int = 0
     beyond: int = 0
+    cosigned: int = 0
     log: str | None = None
     pinned: bool = False
     segments: int = 0
@@ -74,6 +78,7 @@ def _log(settings: Settings, bundles: dict[str, int], result: Verification) -> N
     pinned = verifier_at(settings.log_key)
     verifier = pinned or verifier_in(settings.log_folder)
     result.pinned, result.log = pinned is not None, verifier.name if verifier else None
+    note = _read_cosigned(settings)  # before the lines: the log may grow meanwhile
     whole, state = Chain(settings.log_folder, verifier), LedgerState()
     result.checkpoint = whole.acknowledged
     for entry in whole:
@@ -83,6 +88,33 @@ def _log(settings: Settings, bundles: dict[str, int], result: Verification) -> N
         result.records = record["seq"]
         _check_named_bytes(record, settings, bundles, result)
     result.root, result.beyond = whole.tree.root().hex(), max(0, result.records - result.checkpoint)
+    if note is not None and verifier is not None:
+        _check_cosigned(note, verifier, whole.tree, settings, result)
+
+
+def _read_cosigned(settings: Settings) -> bytes | None:
+    """The kept copy of the newest cosigned checkpoint, unchecked; None if there is none."""
+    try:
+        return settings.cosigned.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def _check_cosigned(note: bytes, own: Verifier, tree: Tree, settings: Settings, result: Verification) -> None:
+    """Check that the log continues the kept cosigned checkpoint, and that the pinned witness signed it."""
+    try:
+        head = open_checkpoint(note, own)
+        pin = settings.witness_pin
+        if pin.exists():
+            Verifier.parse(pin.read_text()).check(note)
+    except (OSError, ValueError) as error:  # NoteError, or not UTF-8
+        raise TamperedError(f"cosigned is not what the witness signed: {error}", record=0) from error
+    result.cosigned = head.size
+    if head.size > len(tree):
+        gone = f"the witness cosigned {head.size} records; from record {len(tree) + 1} on they are gone"
+        raise TamperedError(gone, record=len(tree) + 1)
+    if tree.root(head.size) != head.root:
+        raise TamperedError(f"the first {head.size} records are not those that the witness cosigned", record=0)
 
 
 def _check_named_bytes(

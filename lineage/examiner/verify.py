@@ -154,6 +154,7 @@ class Walk:
     def __init__(self, folder: Path, signed: dict[str, Checkpoint]) -> None:
         self.signed, self.blocks = signed, filter(None, self.read(folder))
         self.records = self.torn = 0
+        self.empty = False  # whether the last segment holds nothing
         self.version, self.line, self.leaf = 1, b"", bytes(32)  # of the last record so far
         self.peaks = self.before = Peaks()  # `before`: without the records that were taken last
 
@@ -163,7 +164,7 @@ class Walk:
         for path in paths:
             if path.name != f"{number:012d}.jsonl":
                 raise Finding(number, f"is missing: {path.name} stands where it belongs")
-            rest = b""
+            rest, first = b"", number
             with path.open("rb") as file:
                 while block := file.read(1 << 17):
                     *lines, rest = (rest + block).split(b"\n")
@@ -174,7 +175,7 @@ class Walk:
                     yield lines
             if rest and path != paths[-1]:
                 raise Finding(number, "is cut short, and another segment follows")
-            self.torn = len(rest)
+            self.torn, self.empty = len(rest), number == first
 
     def run(self) -> None:
         for lines in self.blocks:
@@ -236,6 +237,23 @@ def steady(path: Path) -> bytes:
     return note
 
 
+def unfinished(folder: Path) -> str:
+    """What the end of a log holds that is no whole record; looked at for a second, since the log may be written."""
+    found = ""
+    for _ in range(20):
+        last = max(folder.glob("[0-9]" * 12 + ".jsonl"), default=None)
+        if last is None:
+            return ""
+        with last.open("rb") as file:
+            file.seek(max(0, last.stat().st_size - (1 << 20)))
+            *whole, rest = file.read().split(b"\n")
+        if not rest and whole and loaded(whole[-1]) != b"":
+            return ""
+        found = f"{last.name} {'ends in bytes that are no record' if rest or whole else 'holds no record'}"
+        time.sleep(0.05)
+    return found
+
+
 def verify_log(facts: dict[str, Any], vkey: str | None, by: Key | None, folder: Path, kept: Path | None = None) -> None:
     signed: dict[str, Checkpoint] = {}
     walk = Walk(folder, signed)
@@ -256,6 +274,8 @@ def verify_log(facts: dict[str, Any], vkey: str | None, by: Key | None, folder: 
         finally:
             beyond = max(0, walk.records - signed.get("checkpoint", {"size": 0})["size"])
             facts.update({"records": walk.records, "beyond": beyond, "torn_bytes": walk.torn}, **signed)
+    if (walk.torn or walk.empty) and (what := unfinished(folder)):
+        raise Finding(walk.records + 1, f"is not whole: {what}. A crash leaves that, and so does a change after it")
 
 
 def verify_record(facts: dict[str, Any], vkey: str | None, by: Key | None, path: Path) -> None:
