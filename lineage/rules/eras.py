@@ -14,7 +14,7 @@ from lineage.errors import RefusedError
 from lineage.facts.eras import LATEST
 from lineage.facts.registry import FACTS, shape_of
 from lineage.lifecycle import TRANSITIONS
-from lineage.rules import alerts, release, safety
+from lineage.rules import alerts, keys, release, safety
 from lineage.rules.proposal import Proposal, Rule
 from lineage.rules.roles import HUMAN_ONLY, LEDGER_ONLY, PEOPLE_MAY
 
@@ -88,7 +88,13 @@ _ERA_2: Rules = _ERA_1 | {
     "AlertClosed": (alerts.is_open, alerts.is_closed_by_statement),
 }
 #: Version 0.3.0: people by account, machines by role, approved policies.
-_ERA_3: Rules = _ERA_2 | {}
+_ERA_3: Rules = _ERA_2 | {
+    "ReleaseRegistered": (*_ERA_2["ReleaseRegistered"], keys.signing_key_counts),
+    "KeyRotated": (keys.replaces_key_in_force, keys.signs_without_overlap),
+    "KeyRevoked": (keys.revokes_former_key,),
+    "WitnessAway": (keys.witness_was_there,),
+    "WitnessBack": (keys.witness_is_away,),
+}
 _BY_ERA = {1: _ERA_1, 2: _ERA_2, 3: _ERA_3}
 RULES = _BY_ERA[LATEST]
 
@@ -108,10 +114,10 @@ def rulebook_digest(era: int) -> str:
 
     Two versions of the software that name the same era and another digest do not have the same rules.
     """
-    kinds = [kind for kind, fact in FACTS.items() if fact.introduced <= era]
+    kinds = {kind for kind, fact in FACTS.items() if fact.introduced <= era}
     fields = {kind: sorted(shape_of(kind, era).model_fields) for kind in kinds}
-    roles = {kind: sorted(PEOPLE_MAY[kind]) for kind in sorted(PEOPLE_MAY)}
+    roles = {kind: sorted(PEOPLE_MAY[kind]) for kind in sorted(PEOPLE_MAY.keys() & kinds)}
     moves = sorted(f"{state} {kind} {then}" for (state, kind), then in TRANSITIONS.items())
-    only = {"people": sorted(HUMAN_ONLY), "ledger": sorted(LEDGER_ONLY)}
+    only = {"people": sorted(HUMAN_ONLY & kinds), "ledger": sorted(LEDGER_ONLY & kinds)}
     ruled = {kind: len(rules) for kind, rules in sorted(rules_of(era).items())}
     return digest_of({"fields": fields, "roles": roles, "moves": moves, "only": only, "rules": ruled})

@@ -19,9 +19,13 @@ PEOPLE_MAY: dict[str, frozenset[str]] = {
     "KillSwitchPulled": _MAY_STOP,
     "KillReleaseRequested": _MAY_STOP,
     "KillSwitchReleased": _MAY_STOP,
+    "KeyRotated": frozenset({"admin"}),
+    "KeyRevoked": frozenset({"admin"}),
 }
 #: Facts that only people may state. A service may state all others except those in `LEDGER_ONLY`.
-HUMAN_ONLY = frozenset({"ReviewDecided", "KillSwitchPulled", "KillReleaseRequested", "KillSwitchReleased"})
+HUMAN_ONLY = frozenset(
+    {"ReviewDecided", "KillSwitchPulled", "KillReleaseRequested", "KillSwitchReleased", "KeyRotated", "KeyRevoked"}
+)
 PLATFORM = "platform"  # the ledger service itself
 #: Actions about data subjects, with the roles that may request them. The ledger service carries them out and states the
 #: fact, which names the person who requested it. Auditors may not erase; operators may hold, but not release a hold.
@@ -32,7 +36,11 @@ SUBJECTS_MAY: dict[str, frozenset[str]] = {
 }
 #: Facts that only the ledger service may state: its own acts, and refusals.
 LEDGER_ONLY = frozenset(
-    {"LedgerOpened", "RulesActivated", "AccountAdded", "PasswordReset", "SignedIn", "ActionRefused", *SUBJECTS_MAY}
+    {
+        *("LedgerOpened", "RulesActivated", "AccountAdded", "PasswordReset", "SignedIn", "ActionRefused"),
+        *("WitnessAway", "WitnessBack"),
+        *SUBJECTS_MAY,
+    }
 )
 SUBJECT_READERS = frozenset({"auditor", "operator"})  # may see the fields of decisions about the person
 

@@ -12,9 +12,9 @@ from lineage.facts.registry import FACTS
 from lineage.ledger import Ledger
 from lineage.lifecycle import State
 from lineage.rules.draft import Draft
-from lineage.rules.eras import RULES
+from lineage.rules.eras import RULES, activation
 from lineage.rules.proposal import Actor
-from lineage.rules.roles import PEOPLE_MAY
+from lineage.rules.roles import PEOPLE_MAY, PLATFORM
 from tests.support.sample_facts import (
     AUTHOR,
     CONTROLLER,
@@ -291,6 +291,8 @@ def test_a_role_may_state_what_the_table_says_and_nothing_else(kind: str, role: 
 @pytest.mark.parametrize("kind", sorted(PEOPLE_MAY))
 @pytest.mark.parametrize("reason", [None, "", "  \n"])
 def test_people_say_why(kind: str, reason: str | None, ledger: Ledger) -> None:
+    for era in range(2, LATEST + 1):
+        ledger.append(Draft("RulesActivated", Actor("ledger", PLATFORM), activation(era)))
     role = min(PEOPLE_MAY[kind])
     with pytest.raises(InvalidError) as caught:
         ledger.append(Draft(kind, Actor("somebody", role), sample(kind), MODEL, f"{MODEL}@1", reason))
