@@ -40,7 +40,7 @@ from lineage.rules.roles import PLATFORM
 from lineage.settings import Settings
 from lineage.signing import make_keys
 from lineage.verify import verify_ledger
-from lineage.witness.cosigner import check_against_copy, check_against_witness
+from lineage.witness.comparison import check_against_copy, check_against_witness
 from lineage.witness.protocol import file_name
 
 _LEDGER = Actor("ledger", PLATFORM)

@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -110,7 +112,7 @@ def main() -> None:
     gc.collect()
     gc.freeze()  # the records stay: a collection over a million of them would pause the service for 0.2 s
     gc.enable()
-    uvicorn.run(
+    config = uvicorn.Config(
         app,
         host=settings.host,
         port=settings.ledger_port,
@@ -118,6 +120,23 @@ def main() -> None:
         server_header=False,
         timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
     )
+    why = serve(uvicorn.Server(config), app.state.context)
+    if why:
+        sys.exit(why)
+
+
+def serve(server: uvicorn.Server, context: Context) -> str | None:
+    """Serve until stopped; the reason if the witness showed that the log is not the one it saw."""
+    reasons: list[str] = []
+
+    def stop(why: str) -> None:
+        reasons.append(why)
+        server.should_exit = True
+
+    context.stop = stop
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run()
+    return reasons[0] if reasons else None if server.started else "the ledger service could not start"
 
 
 if __name__ == "__main__":
