@@ -11,7 +11,7 @@ from typing import Any
 
 from lineage.digest import digest_file, digest_folder
 from lineage.errors import PlimsollError, TamperedError
-from lineage.log.checkpoint import open_checkpoint
+from lineage.log.handover import LogKeys
 from lineage.log.merkle import EMPTY_ROOT, Tree
 from lineage.log.reader import Chain, verifier_in
 from lineage.log.signed_note import Verifier
@@ -20,6 +20,10 @@ from lineage.rules.draft import check_record
 from lineage.settings import Settings
 from lineage.signing import verify as verify_signature
 from lineage.state.fold import LedgerState
+from lineage.state.keys import KeyRing
+
+#: By digest: the record that registered a bundle, and the key that signed it.
+Bundles = dict[str, tuple[int, str]]
 
 
 @dataclass
@@ -56,9 +60,9 @@ class Verification:
 def verify_ledger(settings: Settings) -> Verification:
     """Verify the log under `settings`, the decision segments and the bundles it names."""
     result = Verification()
-    bundles: dict[str, int] = {}
+    bundles: Bundles = {}
     try:
-        _log(settings, bundles, result)
+        keys = _log(settings, bundles, result)
     except PlimsollError as error:  # nothing after a broken link can be verified
         number = error.detail.get("record", result.records + 1)
         result.problems.append({"record": number, "problem": error.message})
@@ -67,14 +71,14 @@ def verify_ledger(settings: Settings) -> Verification:
         problem = f"it cannot be what was recorded: {error!r}"
         result.problems.append({"record": result.records + 1, "problem": problem})
         return result
-    for digest, seq in bundles.items():
-        _bundle(settings, digest, seq, result)
+    for digest, (seq, key_id) in bundles.items():
+        _bundle(settings, digest, seq, key_id if keys.of("bundle") else None, result)
     if not result.records:
         result.problems.append({"record": 0, "problem": f"there is no log under {settings.log_folder}"})
     return result
 
 
-def _log(settings: Settings, bundles: dict[str, int], result: Verification) -> None:
+def _log(settings: Settings, bundles: Bundles, result: Verification) -> KeyRing:
     pinned = verifier_at(settings.log_key)
     verifier = pinned or verifier_in(settings.log_folder)
     result.pinned, result.log = pinned is not None, verifier.name if verifier else None
@@ -86,10 +90,14 @@ def _log(settings: Settings, bundles: dict[str, int], result: Verification) -> N
         check_record(record, state)
         state.apply(record)
         result.records = record["seq"]
-        _check_named_bytes(record, settings, bundles, result)
+        _check_named_bytes(record, settings, result)
+        if record["kind"] == "ReleaseRegistered":
+            key_id = state.releases[record["release"]].signature_key
+            bundles[record["data"]["digest"]] = record["seq"], key_id
     result.root, result.beyond = whole.tree.root().hex(), max(0, result.records - result.checkpoint)
-    if note is not None and verifier is not None:
-        _check_cosigned(note, verifier, whole.tree, settings, result)
+    if note is not None and whole.keys is not None:
+        _check_cosigned(note, whole.keys, whole.tree, settings, result)
+    return state.keys
 
 
 def _read_cosigned(settings: Settings) -> bytes | None:
@@ -100,10 +108,10 @@ def _read_cosigned(settings: Settings) -> bytes | None:
         return None
 
 
-def _check_cosigned(note: bytes, own: Verifier, tree: Tree, settings: Settings, result: Verification) -> None:
+def _check_cosigned(note: bytes, own: LogKeys, tree: Tree, settings: Settings, result: Verification) -> None:
     """Check that the log continues the kept cosigned checkpoint, and that the pinned witness signed it."""
     try:
-        head = open_checkpoint(note, own)
+        head = own.open(note)
         pin = settings.witness_pin
         if pin.exists():
             Verifier.parse(pin.read_text()).check(note)
@@ -117,13 +125,9 @@ def _check_cosigned(note: bytes, own: Verifier, tree: Tree, settings: Settings, 
         raise TamperedError(f"the first {head.size} records are not those that the witness cosigned", record=0)
 
 
-def _check_named_bytes(
-    record: dict[str, Any], settings: Settings, bundles: dict[str, int], result: Verification
-) -> None:
+def _check_named_bytes(record: dict[str, Any], settings: Settings, result: Verification) -> None:
     if record["kind"] == "DecisionsSealed":
         _segment(settings.root / record["data"]["uri"], record, result)
-    elif record["kind"] == "ReleaseRegistered":
-        bundles[record["data"]["digest"]] = record["seq"]
 
 
 def _segment(path: Path, record: dict[str, Any], result: Verification) -> None:
@@ -135,12 +139,12 @@ def _segment(path: Path, record: dict[str, Any], result: Verification) -> None:
         result.problems.append({"record": record["seq"], "problem": error.message})
 
 
-def _bundle(settings: Settings, digest: str, seq: int, result: Verification) -> None:
+def _bundle(settings: Settings, digest: str, seq: int, key_id: str | None, result: Verification) -> None:
     folder = settings.artefacts / digest.removeprefix("sha256:")
     result.bundles += 1
     try:
         if digest_folder(folder) != digest:
             raise TamperedError(f"bundle {digest[:19]}… is not what was registered")
-        verify_signature(folder, settings)
+        verify_signature(folder, settings, key_id=key_id)
     except PlimsollError as error:
         result.problems.append({"record": seq, "problem": error.message})

@@ -12,11 +12,17 @@ def replaces_key_in_force(p: Proposal) -> None:
     data, ring = p.data, p.state.keys
     now = ring.in_force(data["key"], data["name"])
     old, new = data["old"], data["new"]
-    if now is not None and (old is None or old["id"] != now.id):
+    if now is not None and (old is None or old["id"] != now.id) and not _other_log(now, old):
         given = old["id"] if old else "none"
         raise RefusedError(f"the {data['key']} key in force is {now.id}, not {given}; look again", code="stale_key")
     if ring.find(data["key"], new["id"], data["name"]) or (old is not None and old["id"] == new["id"]):
         raise RefusedError(f"{data['key']} key {new['id']} was in use before; make a new one", code="key_reused")
+
+
+def _other_log(now: KeyEra, old: dict[str, str] | None) -> bool:
+    """Whether the log continues under another name since its last rotation, after records were lost."""
+    before = str(now.public).partition("+")[0]
+    return now.key == "ledger" and old is not None and str(old["public"]).partition("+")[0] != before
 
 
 def signs_without_overlap(p: Proposal) -> None:

@@ -26,7 +26,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from lineage.clock import Clock, now
 from lineage.diagnostic_log import configure_diagnostic_log
 from lineage.errors import PlimsollError
-from lineage.service import data_subjects, dossier, history, pages, proofs, reads, safety, writes
+from lineage.service import data_subjects, dossier, history, keys, pages, proofs, reads, safety, writes
 from lineage.service.context import Context
 from lineage.settings import Settings
 
@@ -56,7 +56,7 @@ def create_app(settings: Settings, *, clock: Clock = now) -> FastAPI:
     app.add_exception_handler(HTTPException, _answer_http)
     for router in (reads.open_router, proofs.open_router):
         app.include_router(router)
-    for module in (reads, pages, dossier, proofs, safety, history, data_subjects, writes):
+    for module in (reads, pages, dossier, proofs, safety, history, data_subjects, keys, writes):
         app.include_router(module.router, responses=reads.PROBLEMS)
     return app
 

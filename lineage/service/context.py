@@ -23,6 +23,7 @@ from lineage.rules.eras import activation
 from lineage.rules.proposal import Actor
 from lineage.rules.roles import PLATFORM
 from lineage.service.inbox_cache import InboxCache
+from lineage.service.key_changes import KeyChanges, bar_bundles, finish_rotations
 from lineage.service.metrics import Metrics
 from lineage.service.witnessing import Witnessing
 from lineage.settings import Settings
@@ -49,6 +50,7 @@ class Context:
         self.accounts = Accounts(settings, clock=clock)
         self.ledger = Ledger(settings.log_folder, clock=clock, signer=signer_at(settings.log_key))
         try:
+            finish_rotations(settings, self.ledger)
             not_compared = self._compare_with_witness()
             self.store = Store(settings.lineage_store, self.ledger.records, decisions=settings.decisions)
             self.subjects = Subjects(settings, self.ledger, clock=clock)
@@ -59,6 +61,7 @@ class Context:
         self.inboxes = InboxCache()
         self.outbox = Outbox.of_user(self.ledger.records, settings.log_folder.parent, clock=clock)
         self.cosigner = self._cosigner()
+        self.key_changes = KeyChanges(settings, self.ledger, self.cosigner)
         self.witnessing = Witnessing(self.ledger, self.cosigner, settings.witness_seconds, clock)
         #: Called once with the reason when the witness shows that this log is not the one it saw.
         self.stop: Callable[[str], None] = lambda _: None
@@ -75,7 +78,7 @@ class Context:
         The copy of the last cosigned checkpoint beside the log cannot replace the witness: a folder that was put back
         as a whole holds the copy of its time.
         """
-        own, size = self.ledger.verifier, len(self.ledger.records)
+        own, size = self.ledger.keys, len(self.ledger.records)
         check_against_copy(self.settings.cosigned, self.settings.witness_pin, own, size, self.ledger.root)
         if not self.settings.witness_url:
             return None
@@ -94,7 +97,7 @@ class Context:
         if not self.settings.witness_url:
             return None
         ledger = self.ledger
-        own = OwnLog(ledger.verifier, ledger.checkpoint, ledger.prove_consistency, ledger.root)
+        own = OwnLog(ledger.keys, ledger.checkpoint, ledger.prove_consistency, ledger.root)
         pin, cosigned = self.settings.witness_pin, self.settings.cosigned
         url, after = self.settings.witness_url, self._after_cosigning
         return Cosigner(own, url, pin=pin, cosigned=cosigned, clock=self.clock, after_round=after)
@@ -107,6 +110,7 @@ class Context:
             self.stop(refused)
 
     def _open(self) -> None:
+        bar_bundles(self.settings, self.ledger)
         opened = {
             "records": len(self.ledger.records),
             "torn_bytes": self.ledger.torn_bytes,

@@ -71,8 +71,8 @@ class KeyRing:
             )
         seq, at, new, old = record["seq"], record["at"], data["new"], data["old"]
         known = self.eras
-        if old is not None and not self.of(key, name):
-            known = (*known, KeyEra(key, name, old["id"], old["public"], 0))
+        if old is not None and self.find(key, old["id"], name) is None:
+            known = (*known, KeyEra(key, name, old["id"], old["public"], 0, until=seq, until_at=at))
         ended = tuple(
             replace(era, until=seq, until_at=at) if (era.key, era.name, era.until) == (key, name, None) else era
             for era in known

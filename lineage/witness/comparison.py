@@ -6,19 +6,20 @@ from pathlib import Path
 
 from lineage.errors import TamperedError, UnavailableError
 from lineage.log.checkpoint import Checkpoint
+from lineage.log.handover import LogKeys
 from lineage.log.signed_note import Verifier
 from lineage.witness.client import SECONDS, Root, WitnessClient, check_cosigned
 
 
 def check_against_witness(
-    url: str, pin: Path, own: Verifier, size: int, root: Root, *, seconds: float = SECONDS
+    url: str, pin: Path, own: Verifier | LogKeys, size: int, root: Root, *, seconds: float = SECONDS
 ) -> Checkpoint | None:
     """Compare the witness's last checkpoint of a log with the log.
 
     Args:
         url: address of the witness.
         pin: the file of the witness's key, written on first contact.
-        own: the public half of the log's key.
+        own: the public half of the log's key, or its keys where it had several.
         size: records in the log.
         root: the root over the first n records, for n up to `size`.
         seconds: timeout of one request.
@@ -39,7 +40,7 @@ def check_against_witness(
         link.close()
 
 
-def check_against_copy(cosigned: Path, pin: Path, own: Verifier, size: int, root: Root) -> Checkpoint | None:
+def check_against_copy(cosigned: Path, pin: Path, own: Verifier | LogKeys, size: int, root: Root) -> Checkpoint | None:
     """Compare the cosigned checkpoint in the log's folder with the log, without a request to the witness.
 
     Returns:

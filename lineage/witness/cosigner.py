@@ -12,7 +12,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,9 @@ import structlog
 
 from lineage.clock import Clock, now, stamp
 from lineage.errors import PlimsollError, TamperedError, UnavailableError
-from lineage.log.checkpoint import Checkpoint, open_checkpoint
+from lineage.log.checkpoint import Checkpoint
 from lineage.log.disk import Disk
+from lineage.log.handover import LogKeys, as_keys
 from lineage.log.signed_note import NoteError, Verifier, split
 from lineage.witness.client import SECONDS, Answer, Root, WitnessClient, check_cosigned
 from lineage.witness.comparison import read_copy
@@ -37,13 +38,13 @@ class OwnLog:
     """The cosigner's access to the log; each function is called from its thread and takes the ledger's lock itself.
 
     Args:
-        verifier: the public half of the key that signs checkpoints.
+        verifier: the public half of the key that signs checkpoints, or the log's keys where it had several.
         checkpoint: the newest signed note, over every record that is durable.
         prove: the consistency proof from the first size to the second.
         root: the root over the first n records.
     """
 
-    verifier: Verifier
+    verifier: Verifier | LogKeys
     checkpoint: Callable[[], bytes]
     prove: Callable[[int, int], list[bytes]]
     root: Root
@@ -158,6 +159,13 @@ class Cosigner:
         with self._turn:
             return self._size
 
+    def rekey(self, keys: LogKeys) -> None:
+        """Go on under the keys of a log that was handed to another key; the witness is shown the hand-over."""
+        with self._flight:
+            self._own = replace(self._own, verifier=keys)
+            self._client.own = keys
+        self.wake()
+
     def state(self) -> dict[str, Any]:
         """The state for health and metrics.
 
@@ -209,6 +217,9 @@ class Cosigner:
         if answer.status == 404:
             self._client.introduce()
             answer = self._offer(old, head, note)
+        if answer.status == 403 and as_keys(self._own.verifier).handovers:
+            self._hand_over(old)
+            answer = self._offer(old, head, note)
         known = answer.known_size
         if known is not None and known != old and known <= head.size:
             if known < old:
@@ -222,6 +233,15 @@ class Cosigner:
         self._compared = True
         return head.size
 
+    def _hand_over(self, old: int) -> None:
+        """Show the witness each hand-over of the log; it takes the one whose former key it knows."""
+        for one in as_keys(self._own.verifier).handovers:
+            size = min(old, one.head.size)
+            answer = self._client.hand_over(Submission(size, self._own.prove(size, one.head.size), one.note))
+            known = answer.known_size
+            if known is not None and known <= one.head.size:
+                self._client.hand_over(Submission(known, self._own.prove(known, one.head.size), one.note))
+
     def _copy(self, size: int) -> Checkpoint | None:
         try:
             note = read_copy(self._path, self._pin)
@@ -233,7 +253,7 @@ class Cosigner:
     def _newest(self) -> tuple[Checkpoint, bytes]:
         note = self._own.checkpoint()
         try:
-            return open_checkpoint(note, self._own.verifier), note
+            return as_keys(self._own.verifier).open(note), note
         except NoteError as error:
             raise TamperedError(f"the log's own checkpoint does not hold: {error}", field="checkpoint") from error
 

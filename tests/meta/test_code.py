@@ -45,7 +45,9 @@ def test_each_module_says_what_it_is_for() -> None:
 
 
 def test_no_module_is_too_long() -> None:
-    long = {name(path): count for path in FILES if (count := len(path.read_text().splitlines())) > MODULE_LINES}
+    most = {"lineage/examiner/verify.py": 400}  # one file, so that an examiner reads one
+    lines = {name(path): len(path.read_text().splitlines()) for path in FILES}
+    long = {path: count for path, count in lines.items() if count > most.get(path, MODULE_LINES)}
     assert long == {}
 
 

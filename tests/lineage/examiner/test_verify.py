@@ -147,7 +147,7 @@ def a_log(folder: Path, seed: int = 1, records: int = 12, **how: int) -> Maker:
 
 def test_the_program_is_one_short_file_that_imports_nothing_of_ours() -> None:
     text = PROGRAM.read_text()
-    assert len(text.splitlines()) <= 350
+    assert len(text.splitlines()) <= 400
     imported = {
         name.partition(".")[0]
         for node in ast.walk(ast.parse(text, feature_version=(3, 9)))
