@@ -18,6 +18,7 @@ from console.terminal import (
     dossier,
     features,
     govern,
+    keys,
     lookup,
     session,
     stop,
@@ -38,6 +39,7 @@ app = typer.Typer(
 accounts_app = typer.Typer(no_args_is_help=True, help="Accounts of the people who may sign in.")
 app.add_typer(audit.app, name="audit")
 app.add_typer(accounts_app, name="accounts")
+app.add_typer(keys.app, name="keys")
 _RAY_VARIABLES = (
     "RAY_AUTH_MODE",
     "RAY_AUTH_TOKEN_PATH",

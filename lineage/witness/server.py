@@ -153,11 +153,7 @@ class Witness:
     def hand_over(self, body: bytes) -> Verifier:
         """Pin the next key of a log, if the pinned one signed it over and the log continues what was cosigned.
 
-        Raises:
-            MalformedError: the request is no submission of a hand-over (400).
-            UnknownError: the log is not watched (404).
-            RefusedError: a signature is missing or the pinned key is another one (403); as `add_checkpoint` (409, 422).
-            UnavailableError: it could not be stored.
+        Raises: as `add_checkpoint`; RefusedError (403) also where another key than the pinned one signed it over.
         """
         offer = Submission.parse(body)
         try:
@@ -176,7 +172,6 @@ class Witness:
                 self._keep_evidence(given.head, given.note, refusal)
                 raise
             replace_key(self.folder, given, disk=self._disk)
-            log.info("a log was handed to another key", origin=pinned.name, key=given.new.vkey)
             return given.new
 
     def latest(self, origin: str) -> bytes:
