@@ -12,6 +12,7 @@ from lineage.errors import PlimsollError, RefusedError, TamperedError, UnknownEr
 from lineage.log.checkpoint import Checkpoint
 from lineage.log.disk import Disk
 from lineage.log.group_commit import GroupCommit, Slot
+from lineage.log.handover import LogKeys
 from lineage.log.index import Records
 from lineage.log.reader import Entry
 from lineage.log.signed_note import Signer, Verifier
@@ -172,6 +173,16 @@ class Ledger:
         """The Merkle root over the first `size` records."""
         with self._fold_lock:
             return self._log.tree.root(size)
+
+    @property
+    def keys(self) -> LogKeys:
+        """The keys of the log, the present one last."""
+        return self._log.keys
+
+    def hand_over(self, new: Signer, install: Callable[[], None]) -> None:
+        """Have another key sign checkpoints from here on; a record has to name both (`Log.hand_over`)."""
+        with self._fold_lock:
+            self._log.hand_over(new, install)
 
     @property
     def verifier(self) -> Verifier:

@@ -84,6 +84,12 @@ class Settings(BaseSettings):
         default_factory=lambda data: _witness_folder(data["home"]),
         description="State of the witness, outside `home` so that restoring `home` does not restore it too.",
     )
+    witness_seconds: float = Field(
+        2.0, gt=0, le=60, description="Longest wait of a control fact for the witness's cosignature."
+    )
+    witness_required: bool = Field(
+        False, description="Refuse to open the log while the witness does not answer; else that is recorded as a fact."
+    )
     ray_port: int = _port(6399, "Ray's GCS.")
     ray_dashboard_port: int = _port(8265, "Ray's dashboard and job API.")
     ray_ports: int = Field(

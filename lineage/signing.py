@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,18 +46,7 @@ def make_keys(settings: Settings) -> str:
     """
     private, public = _private_key(settings), _public_key(settings)
     if not private.exists():
-        key = ec.generate_private_key(ec.SECP256R1())
-        private.parent.mkdir(parents=True, exist_ok=True)
-        public.write_bytes(
-            key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-        )
-        # The private half is written last and atomically: if it exists, the pair is complete.
-        write_secret(
-            private,
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            ).decode(),
-        )
+        _write_pair(private, public)
     return key_name(settings)
 
 
@@ -72,6 +62,135 @@ def key_name(settings: Settings) -> str:
         raise UnavailableError("there is no signing key; `plimsoll up` makes one on first start") from error
 
 
+class BundleKeys:
+    """The signing key of bundles, its former keys and the bundles that are not loaded any more.
+
+    keys/signing.key, signing.pub             the key in force
+    keys/signing-next.key, signing-next.pub   the next one, until its rotation is on record and installed
+    keys/former/<id>.pub                      keys that were in force before
+    keys/revoked/<id>.pub                     keys of which nothing counts
+    keys/revoked-bundles                      digests of bundles, a line each, that are not loaded
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._folder = settings.root / "keys"
+
+    @property
+    def _next(self) -> tuple[Path, Path]:
+        return self._folder / "signing-next.key", self._folder / "signing-next.pub"
+
+    def prepare(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The key in force and a new one, as they are recorded.
+
+        Raises:
+            UnavailableError: a key cannot be read or written.
+        """
+        name = make_keys(self._settings)
+        private, public = self._next
+        try:
+            if not private.exists():
+                _write_pair(private, public)
+            old, new = _public_key(self._settings).read_text(), public.read_text()
+        except OSError as error:
+            raise UnavailableError(f"a new signing key could not be written: {error.strerror}", field="key") from error
+        return {"id": name, "public": old}, {"id": digest_bytes(new.encode()), "public": new}
+
+    def finish(self, in_force: str | None) -> None:
+        """Install the next key if `in_force`, the public key on record, is its public half; else throw it away.
+
+        Raises:
+            UnavailableError: a file cannot be written.
+        """
+        private, public = self._next
+        try:
+            if public.exists() and in_force is not None and public.read_text() == in_force:
+                now = _public_key(self._settings)
+                if now.read_text() != in_force:
+                    self._place("former", now.read_text())
+                if private.exists():
+                    private.replace(_private_key(self._settings))
+                public.replace(now)
+            for path in self._next:
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise UnavailableError(f"the signing key could not be installed: {error.strerror}", field="key") from error
+
+    def bar(self, digests: Iterable[str], key_ids: Iterable[str]) -> None:
+        """Have no process load these bundles, nor any bundle that was signed by these keys.
+
+        Raises:
+            UnavailableError: a file cannot be written.
+        """
+        try:
+            for key_id in key_ids:
+                path = self._path("former", key_id)
+                if path.exists():
+                    self._place("revoked", path.read_text())
+                    path.unlink()
+            lines = "".join(f"{digest.removeprefix('sha256:')}\n" for digest in sorted(set(digests)))
+            path = self._folder / "revoked-bundles"
+            if lines or path.exists():
+                write_secret(path, lines)
+        except OSError as error:
+            raise UnavailableError(f"revoked bundles could not be listed: {error.strerror}", field="key") from error
+
+    def counting(self) -> list[Path]:
+        """Files of the public keys whose signatures count: the one in force, then former ones."""
+        return [_public_key(self._settings), *sorted((self._folder / "former").glob("*.pub"))]
+
+    def revoked(self) -> list[Path]:
+        """Files of the public keys of which nothing counts."""
+        return sorted((self._folder / "revoked").glob("*.pub"))
+
+    def named(self, key_id: str) -> Path:
+        """The file of the public key with this id, whether or not it counts now.
+
+        Raises:
+            TamperedError: there is none.
+        """
+        for path in (*self.counting(), *self.revoked()):
+            if path.exists() and digest_bytes(path.read_bytes()) == key_id:
+                return path
+        raise TamperedError(f"the signing key {key_id[:19]}… is none of this platform", field="signature")
+
+    def check_not_barred(self, name: str) -> None:
+        """Refuse a bundle that is listed as revoked.
+
+        Raises:
+            TamperedError: its signing key was revoked before it was registered.
+            UnavailableError: the list cannot be read.
+        """
+        try:
+            barred = (self._folder / "revoked-bundles").read_text().split()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise UnavailableError(f"the list of revoked bundles cannot be read: {error.strerror}") from error
+        if name in barred:
+            message = f"bundle {name[:12]} is signed by a key that was revoked before it was registered"
+            raise TamperedError(f"{message}; train it again", field="signature")
+
+    def _place(self, where: str, pem: str) -> None:
+        path = self._path(where, digest_bytes(pem.encode()))
+        path.parent.mkdir(exist_ok=True, mode=0o700)
+        write_secret(path, pem)
+
+    def _path(self, where: str, key_id: str) -> Path:
+        return self._folder / where / f"{key_id.removeprefix('sha256:')}.pub"
+
+
+def _write_pair(private: Path, public: Path) -> None:
+    """Make a key pair (ECDSA P-256); the private half is written last and atomically: if it exists, both do."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    private.parent.mkdir(parents=True, exist_ok=True)
+    spki = serialization.PublicFormat.SubjectPublicKeyInfo
+    public.write_bytes(key.public_key().public_bytes(serialization.Encoding.PEM, spki))
+    form = serialization.PrivateFormat.PKCS8
+    pem = key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
+    write_secret(private, pem.decode())
+
+
 def sign(folder: Path, settings: Settings) -> str:
     """Sign every file of a bundle folder; return the name of the key.
 
@@ -85,23 +204,37 @@ def sign(folder: Path, settings: Settings) -> str:
     return name
 
 
-def verify(folder: Path, settings: Settings) -> None:
+def verify(folder: Path, settings: Settings, *, key_id: str | None = None) -> None:
     """Check that every file of a bundle folder is as signed, that none is missing and none was added.
 
+    Args:
+        folder: of the bundle.
+        settings: the home with the public keys.
+        key_id: the key that the record names for this bundle, which may have been revoked since; None for any key of
+            the platform whose signatures count now.
+
     Raises:
-        TamperedError: the signature does not match the bytes, or there is none.
+        TamperedError: the signature does not match the bytes, there is none, or its key is revoked.
     """
     from model_signing import verifying
 
     signature = signature_of(folder)
     if not signature.is_file():
         raise TamperedError(f"bundle {folder.name[:12]} has no signature; it cannot be used", field="signature")
-    try:
-        verifying.Config().use_elliptic_key_verifier(public_key=_public_key(settings)).verify(folder, signature)
-    except Exception as error:  # a forged signature may raise any error in the parsers
-        raise TamperedError(
-            f"the signature of bundle {folder.name[:12]} does not hold: {error!r:.300}", field="signature"
-        ) from error
+    keys = BundleKeys(settings)
+    paths = [*keys.revoked(), *reversed(keys.counting())] if key_id is None else [keys.named(key_id)]
+    for path in paths:
+        try:
+            verifying.Config().use_elliptic_key_verifier(public_key=path).verify(folder, signature)
+        except Exception as error:  # a forged signature may raise any error in the parsers
+            if path != paths[-1]:
+                continue
+            raise TamperedError(
+                f"the signature of bundle {folder.name[:12]} does not hold: {error!r:.300}", field="signature"
+            ) from error
+        if key_id is None and path in keys.revoked():
+            raise _revoked(folder.name)
+        return
 
 
 def verify_files(name: str, files: Mapping[str, bytes], signature: Path, settings: Settings) -> None:
@@ -125,14 +258,17 @@ def verify_files(name: str, files: Mapping[str, bytes], signature: Path, setting
             envelope = file.read(_SIGNATURE_BYTES)
     except OSError as error:
         raise TamperedError(f"bundle {name[:12]} has no signature; it cannot be used", field="signature") from error
+    keys = BundleKeys(settings)
+    keys.check_not_barred(name)
     try:
-        key = serialization.load_pem_public_key(_public_key(settings).read_bytes())
+        known = [_load_public(path) for path in keys.counting()]
+        revoked = [_load_public(path) for path in keys.revoked()]
     except OSError as error:
         raise UnavailableError("there is no signing key; `plimsoll up` makes one on first start") from error
-    if not isinstance(key, ec.EllipticCurvePublicKey):
-        raise TamperedError("the platform's signing key is not an elliptic curve's; restore it", field="signature")
     try:
-        signed = _signed_digests(json.loads(envelope), key)
+        if _is_signed_by(json.loads(envelope), revoked):
+            raise _revoked(name)
+        signed = _signed_by_one(json.loads(envelope), known)
     except (InvalidSignature, ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
         raise TamperedError(
             f"the signature of bundle {name[:12]} does not hold: {error!r:.300}", field="signature"
@@ -144,6 +280,33 @@ def verify_files(name: str, files: Mapping[str, bytes], signature: Path, setting
             f"the signature of bundle {name[:12]} does not hold: {', '.join(odd)[:200]} not as signed",
             field="signature",
         )
+
+
+def _load_public(path: Path) -> ec.EllipticCurvePublicKey:
+    key = serialization.load_pem_public_key(path.read_bytes())
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        raise TamperedError(f"the signing key {path.name} is not an elliptic curve's; restore it", field="signature")
+    return key
+
+
+def _revoked(name: str) -> TamperedError:
+    message = f"bundle {name[:12]} is signed by a key that is revoked from its beginning on; train it again"
+    return TamperedError(message, field="signature")
+
+
+def _is_signed_by(bundle: Any, keys: list[ec.EllipticCurvePublicKey]) -> bool:
+    for key in keys:
+        with suppress(InvalidSignature):
+            return bool(_signed_digests(bundle, key))
+    return False
+
+
+def _signed_by_one(bundle: Any, keys: list[ec.EllipticCurvePublicKey]) -> dict[str, str]:
+    """As `_signed_digests`, for the first of these keys whose signature holds."""
+    for key in keys[:-1]:
+        with suppress(InvalidSignature):
+            return _signed_digests(bundle, key)
+    return _signed_digests(bundle, keys[-1])
 
 
 def _signed_digests(bundle: Any, key: ec.EllipticCurvePublicKey) -> dict[str, str]:

@@ -11,13 +11,19 @@ from typing import Any
 
 from lineage.digest import digest_file, digest_folder
 from lineage.errors import PlimsollError, TamperedError
-from lineage.log.merkle import EMPTY_ROOT
+from lineage.log.handover import LogKeys
+from lineage.log.merkle import EMPTY_ROOT, Tree
 from lineage.log.reader import Chain, verifier_in
+from lineage.log.signed_note import Verifier
 from lineage.log.signing_key import verifier_at
 from lineage.rules.draft import check_record
 from lineage.settings import Settings
 from lineage.signing import verify as verify_signature
 from lineage.state.fold import LedgerState
+from lineage.state.keys import KeyRing
+
+#: By digest: the record that registered a bundle, and the key that signed it.
+Bundles = dict[str, tuple[int, str]]
 
 
 @dataclass
@@ -27,6 +33,7 @@ class Verification:
     Attributes:
         checkpoint: records that the checkpoint counts.
         beyond: records after the checkpoint, as after a crash or while the log grows.
+        cosigned: records that the kept copy of the witness's newest checkpoint counts; 0 if there is none.
         pinned: whether the log's key came from another place than the log itself.
         problems: `{"record", "problem"}` each.
     """
@@ -35,6 +42,7 @@ class Verification:
     root: str = EMPTY_ROOT.hex()
     checkpoint: int = 0
     beyond: int = 0
+    cosigned: int = 0
     log: str | None = None
     pinned: bool = False
     segments: int = 0
@@ -52,9 +60,9 @@ class Verification:
 def verify_ledger(settings: Settings) -> Verification:
     """Verify the log under `settings`, the decision segments and the bundles it names."""
     result = Verification()
-    bundles: dict[str, int] = {}
+    bundles: Bundles = {}
     try:
-        _log(settings, bundles, result)
+        keys = _log(settings, bundles, result)
     except PlimsollError as error:  # nothing after a broken link can be verified
         number = error.detail.get("record", result.records + 1)
         result.problems.append({"record": number, "problem": error.message})
@@ -63,17 +71,18 @@ def verify_ledger(settings: Settings) -> Verification:
         problem = f"it cannot be what was recorded: {error!r}"
         result.problems.append({"record": result.records + 1, "problem": problem})
         return result
-    for digest, seq in bundles.items():
-        _bundle(settings, digest, seq, result)
+    for digest, (seq, key_id) in bundles.items():
+        _bundle(settings, digest, seq, key_id if keys.of("bundle") else None, result)
     if not result.records:
         result.problems.append({"record": 0, "problem": f"there is no log under {settings.log_folder}"})
     return result
 
 
-def _log(settings: Settings, bundles: dict[str, int], result: Verification) -> None:
+def _log(settings: Settings, bundles: Bundles, result: Verification) -> KeyRing:
     pinned = verifier_at(settings.log_key)
     verifier = pinned or verifier_in(settings.log_folder)
     result.pinned, result.log = pinned is not None, verifier.name if verifier else None
+    note = _read_cosigned(settings)  # before the lines: the log may grow meanwhile
     whole, state = Chain(settings.log_folder, verifier), LedgerState()
     result.checkpoint = whole.acknowledged
     for entry in whole:
@@ -81,17 +90,44 @@ def _log(settings: Settings, bundles: dict[str, int], result: Verification) -> N
         check_record(record, state)
         state.apply(record)
         result.records = record["seq"]
-        _check_named_bytes(record, settings, bundles, result)
+        _check_named_bytes(record, settings, result)
+        if record["kind"] == "ReleaseRegistered":
+            key_id = state.releases[record["release"]].signature_key
+            bundles[record["data"]["digest"]] = record["seq"], key_id
     result.root, result.beyond = whole.tree.root().hex(), max(0, result.records - result.checkpoint)
+    if note is not None and whole.keys is not None:
+        _check_cosigned(note, whole.keys, whole.tree, settings, result)
+    return state.keys
 
 
-def _check_named_bytes(
-    record: dict[str, Any], settings: Settings, bundles: dict[str, int], result: Verification
-) -> None:
+def _read_cosigned(settings: Settings) -> bytes | None:
+    """The kept copy of the newest cosigned checkpoint, unchecked; None if there is none."""
+    try:
+        return settings.cosigned.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def _check_cosigned(note: bytes, own: LogKeys, tree: Tree, settings: Settings, result: Verification) -> None:
+    """Check that the log continues the kept cosigned checkpoint, and that the pinned witness signed it."""
+    try:
+        head = own.open(note)
+        pin = settings.witness_pin
+        if pin.exists():
+            Verifier.parse(pin.read_text()).check(note)
+    except (OSError, ValueError) as error:  # NoteError, or not UTF-8
+        raise TamperedError(f"cosigned is not what the witness signed: {error}", record=0) from error
+    result.cosigned = head.size
+    if head.size > len(tree):
+        gone = f"the witness cosigned {head.size} records; from record {len(tree) + 1} on they are gone"
+        raise TamperedError(gone, record=len(tree) + 1)
+    if tree.root(head.size) != head.root:
+        raise TamperedError(f"the first {head.size} records are not those that the witness cosigned", record=0)
+
+
+def _check_named_bytes(record: dict[str, Any], settings: Settings, result: Verification) -> None:
     if record["kind"] == "DecisionsSealed":
         _segment(settings.root / record["data"]["uri"], record, result)
-    elif record["kind"] == "ReleaseRegistered":
-        bundles[record["data"]["digest"]] = record["seq"]
 
 
 def _segment(path: Path, record: dict[str, Any], result: Verification) -> None:
@@ -103,12 +139,12 @@ def _segment(path: Path, record: dict[str, Any], result: Verification) -> None:
         result.problems.append({"record": record["seq"], "problem": error.message})
 
 
-def _bundle(settings: Settings, digest: str, seq: int, result: Verification) -> None:
+def _bundle(settings: Settings, digest: str, seq: int, key_id: str | None, result: Verification) -> None:
     folder = settings.artefacts / digest.removeprefix("sha256:")
     result.bundles += 1
     try:
         if digest_folder(folder) != digest:
             raise TamperedError(f"bundle {digest[:19]}… is not what was registered")
-        verify_signature(folder, settings)
+        verify_signature(folder, settings, key_id=key_id)
     except PlimsollError as error:
         result.problems.append({"record": seq, "problem": error.message})

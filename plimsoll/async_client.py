@@ -288,6 +288,25 @@ class AsyncClient:
         path = f"/v1/releases/{part(release)}/dossier"
         return (await self._ledger.send("GET", path, params={"upto": upto}, timeout=120.0)).content
 
+    async def keys(self) -> list[Json]:
+        """The keys that sign the record and the bundles, with the records for which each signs."""
+        found: list[Json] = (await self._ledger.get("/v1/key-eras"))["keys"]
+        return found
+
+    async def rotate_key(self, key: str, reason: str) -> Json:
+        """Replace the key `ledger` or `bundle`; what the former one signed stays valid."""
+        return await self._act(f"/v1/keys/{part(key)}/rotate", {"reason": reason})
+
+    async def revoke_key(self, key: str, key_id: str, reason: str, *, from_record: int | None = None) -> Json:
+        """Have a former key count no longer.
+
+        Args:
+            from_record: the first record for which it does not count; the next one when None, 1 for none at all.
+        """
+        return await self._act(
+            f"/v1/keys/{part(key)}/revoke", {"reason": reason, "id": key_id, "from_record": from_record}
+        )
+
     async def decision(self, decision_id: str) -> Json:
         """One decision as recorded, and where its record is stored."""
         found: Json = await self._ledger.get(f"/v1/decisions/{part(decision_id)}")

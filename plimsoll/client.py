@@ -290,6 +290,25 @@ class Client:
         path = f"/v1/releases/{part(release)}/dossier"
         return self._ledger.send("GET", path, params={"upto": upto}, timeout=120.0).content
 
+    # Keys
+
+    def keys(self) -> list[Json]:
+        """The keys that sign the record and the bundles, with the records for which each signs."""
+        found: list[Json] = self._ledger.get("/v1/key-eras")["keys"]
+        return found
+
+    def rotate_key(self, key: str, reason: str) -> Json:
+        """Replace the key `ledger` or `bundle`; what the former one signed stays valid."""
+        return self._act(f"/v1/keys/{part(key)}/rotate", {"reason": reason})
+
+    def revoke_key(self, key: str, key_id: str, reason: str, *, from_record: int | None = None) -> Json:
+        """Have a former key count no longer.
+
+        Args:
+            from_record: the first record for which it does not count; the next one when None, 1 for none at all.
+        """
+        return self._act(f"/v1/keys/{part(key)}/revoke", {"reason": reason, "id": key_id, "from_record": from_record})
+
     # Decisions and the people they are about
 
     def decision(self, decision_id: str) -> Json:

@@ -28,7 +28,8 @@ from lineage.log.reader import CHECKPOINT, lines, segments
 from lineage.log.signed_note import Signer
 from lineage.log.signing_key import signer_at
 from lineage.log.writer import Log
-from lineage.witness.cosigner import Cosigner, OwnLog, check_against_witness
+from lineage.witness.comparison import check_against_witness
+from lineage.witness.cosigner import Cosigner, OwnLog
 
 TRIALS = 2_000
 SEGMENT_BYTES = 20_000

@@ -10,6 +10,8 @@ FREQUENT = frozenset({"DecisionsSealed", "RouteApplied", "SignedIn", "DriftMeasu
 OF_RELEASES = frozenset(kind for kind in FACTS if subject_of(kind) == "release")
 #: Facts that stop something or let it go.
 OF_STOPS = frozenset(kind for kind in FACTS if subject_of(kind) == "one_or_all") | {"BreakerOpened", "BreakerClosed"}
+#: Whether control facts are witnessed.
+OF_WITNESS = frozenset({"WitnessAway", "WitnessBack"})
 #: What may close an alert.
 MEASURED = frozenset({"DriftMeasured", "FairnessMeasured"})
 OF_ALERTS = frozenset({"AlertRaised", "AlertClosed", "EnvironmentReproduced"}) | MEASURED

@@ -9,16 +9,17 @@ from typing import Any
 from dash import Output, callback, html
 
 from console import kill_switch, safety_text
-from console.formatting import plural
+from console.formatting import clock, plural
 from console.kill_switch import Switch
 from console.model_now import ModelNow
 from console.parts.buttons import action_button, action_buttons
-from console.parts.interests import OF_STOPS
+from console.parts.interests import OF_STOPS, OF_WITNESS
 from console.parts.live_part import Interest, LivePart, Made
 from console.parts.widgets import icon, panel, release_link
 from console.person_ledger import ALL_MODELS, PersonLedger, person_ledger
 from lineage.rules.views import Offers
 from lineage.state.entities import ModelSummary
+from lineage.state.keys import Away
 from lineage.state.safety import Kill
 from lineage.state.views import ModelsPage
 
@@ -39,7 +40,7 @@ async def read_banner(at: PersonLedger) -> Made:
     page = await at.stopped(_READ)
     subjects = [_subject(whose) for whose, _ in safety_text.switches(page.kill, page.models)[:_MOST]]
     offers = await asyncio.gather(*(at.offers(subject) for subject in subjects))
-    return banner(page, dict(zip(subjects, offers, strict=True))), Interest(OF_STOPS)
+    return banner(page, dict(zip(subjects, offers, strict=True))), Interest(OF_STOPS | OF_WITNESS)
 
 
 def _subject(whose: str) -> str:
@@ -58,7 +59,8 @@ def banner(page: ModelsPage, offers: Mapping[str, Offers]) -> list[Any]:
     opened = [_broken(model) for model in broken[:_MOST]]
     hidden = len(broken) - len(opened)
     text = plural(hidden, "more model with open breakers", "more models with open breakers")
-    return [*lines, *more, *opened, *([_more(text)] if hidden else [])]
+    away = [_away(page.away)] if page.away else []
+    return [*lines, *more, *opened, *([_more(text)] if hidden else []), *away]
 
 
 def switch_panel(switch: Switch, offers: Offers) -> html.Section:
@@ -104,6 +106,13 @@ def _killed(whose: str, kill: Kill, offers: Offers | None) -> html.Div:
     return html.Div(
         [icon("octagon"), html.Div([html.P(words, className="strong"), why]), *buttons], className="stop killed"
     )
+
+
+def _away(away: Away) -> html.Div:
+    words = f"The witness is away since {clock(away.since)} UTC: records after {away.cosigned:,} are not witnessed"
+    why = "The log was opened without being compared with what the witness saw. " if away.at_opening else ""
+    said = [html.P(words, className="strong"), html.P(f"{why}{away.why}")]
+    return html.Div([icon("triangle"), html.Div(said)], className="stop broken")
 
 
 def _broken(model: ModelSummary) -> html.Div:

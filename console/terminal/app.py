@@ -19,6 +19,7 @@ from console.terminal import (
     dossier,
     features,
     govern,
+    keys,
     lookup,
     session,
     stop,
@@ -38,6 +39,7 @@ app = typer.Typer(
 )
 app.add_typer(audit.app, name="audit")
 app.add_typer(accounts.app, name="accounts")
+app.add_typer(keys.app, name="keys")
 _RAY_VARIABLES = (
     "RAY_AUTH_MODE",
     "RAY_AUTH_TOKEN_PATH",

@@ -16,9 +16,10 @@ import orjson
 
 from lineage.digest import canonical, digest_of
 from lineage.errors import RefusedError, TamperedError, UnavailableError
-from lineage.log.checkpoint import open_checkpoint, to_sector
+from lineage.log.checkpoint import to_sector
 from lineage.log.disk import Disk
-from lineage.log.reader import CHECKPOINT, VKEY, Chain, read_note, segments
+from lineage.log.handover import handover_files
+from lineage.log.reader import CHECKPOINT, VKEY, Chain, log_keys, read_note, segments
 from lineage.log.signed_note import NoteError, Verifier
 
 MANIFEST, FORMAT = "MANIFEST.json", 1
@@ -105,11 +106,14 @@ def copy_log(
         UnavailableError: the log has no checkpoint yet.
     """
     cosigned = bytes_of(source / COSIGNED)  # first: the copy has to hold all records that this checkpoint counts
+    notes = _key_notes(source)
     note = read_note(source)
+    while (again := _key_notes(source)) != notes:  # the log was handed to another key meanwhile
+        notes, note = again, read_note(source)
     if note is None:
         raise UnavailableError(f"{source} has no checkpoint yet; start the ledger service once", field="log")
     try:
-        head = open_checkpoint(note, verifier)
+        head = log_keys(source, verifier).open(note)
     except NoteError as error:
         raise TamperedError(f"the checkpoint in {source} cannot be relied on: {error}", field="log") from error
     # While a ledger has the log open, records after the checkpoint may still be withdrawn; in a closed log they count,
@@ -130,11 +134,18 @@ def copy_log(
         else:
             lines = None if whole else records - first + 1
             copied[path.name] = extend_copy(path, target / path.name, lines, known, disk)
-    notes = {CHECKPOINT: to_sector(note), VKEY: f"{verifier.vkey}\n".encode()}
+    notes |= {CHECKPOINT: to_sector(note)}
     notes |= {COSIGNED: cosigned} if cosigned is not None else {}
     for name, data in notes.items():
         disk.replace(target / name, data)
     return LogCopy(records, copied, notes)
+
+
+def _key_notes(log: Path) -> dict[str, bytes]:
+    """The content of the log's key file and hand-overs by name."""
+    vkey = bytes_of(log / VKEY)
+    found = {path.name: path.read_bytes() for path in handover_files(log)}
+    return found | ({VKEY: vkey} if vkey is not None else {})
 
 
 def extend_copy(source: Path, target: Path, lines: int | None, known: Entry | None, disk: Disk) -> Entry:

@@ -12,6 +12,7 @@ from lineage.backup.manifest import (
 from lineage.errors import RefusedError, TamperedError
 from lineage.log.checkpoint import Checkpoint, to_sector
 from lineage.log.disk import Disk
+from lineage.log.handover import handover_files
 from lineage.log.merkle import Tree
 from lineage.log.reader import CHECKPOINT, VKEY, Chain, verifier_in
 from lineage.log.signed_note import Verifier
@@ -35,7 +36,7 @@ def start_new_log(settings: Settings) -> str:
     tree, _ = read_log(log, old)
     ended = log.parent / "ended" / old.name.rpartition("/")[2]
     ended.mkdir(parents=True, mode=0o700)
-    for name in (CHECKPOINT, VKEY, COSIGNED):
+    for name in (CHECKPOINT, VKEY, COSIGNED, *(path.name for path in handover_files(log))):
         if (log / name).exists():
             (log / name).rename(ended / name)
     for path in (settings.log_key, settings.log_key.with_suffix(".vkey")):

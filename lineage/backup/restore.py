@@ -31,7 +31,7 @@ from lineage.errors import InvalidError, RefusedError, TamperedError, Unavailabl
 from lineage.ledger import Ledger
 from lineage.log.disk import Disk
 from lineage.log.merkle import Tree
-from lineage.log.reader import segments
+from lineage.log.reader import log_keys, segments
 from lineage.log.signing_key import signer_at
 from lineage.privacy.key_vault import Vault
 from lineage.rules.draft import REASON_CHARACTERS, Draft
@@ -40,7 +40,7 @@ from lineage.rules.roles import PLATFORM
 from lineage.settings import Settings
 from lineage.signing import make_keys
 from lineage.verify import verify_ledger
-from lineage.witness.cosigner import check_against_copy, check_against_witness
+from lineage.witness.comparison import check_against_copy, check_against_witness
 from lineage.witness.protocol import file_name
 
 _LEDGER = Actor("ledger", PLATFORM)
@@ -243,7 +243,7 @@ def _verify_home(home: Settings, manifest: Manifest) -> tuple[Restored, Tree]:
 
 def _compare_with_witness(settings: Settings, home: Settings, tree: Tree, found: Restored) -> bool:
     """Compare with the witness, or with its folder on this machine; return whether records it cosigned are missing."""
-    own, url = verifier_of(home), settings.witness_url or settings.own_witness_url
+    own, url = log_keys(home.log_folder, verifier_of(home)), settings.witness_url or settings.own_witness_url
     try:
         try:
             head = check_against_witness(url, home.witness_pin, own, len(tree), tree.root)

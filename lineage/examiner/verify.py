@@ -11,7 +11,8 @@ A log is a folder of segments `000000000001.jsonl`, named by the number of their
 ends in `,"seq":N,"v":2}`, N from 1 up. Its last `"prev":"…"` is the hash of the line before: SHA-256 of a zero byte and
 that line without its newline; 64 zeros in the first. Records without "v" are older, come first and name the plain
 SHA-256 of the line before. The lines are the leaves of a Merkle tree (RFC 9162); `checkpoint` is a signed note of their
-number and root (c2sp.org/signed-note, tlog-checkpoint, tlog-cosignature). Only bytes are checked: records changed,
+number and root (c2sp.org/signed-note, tlog-checkpoint, tlog-cosignature). `handover-0001`, … are checkpoints with two
+more lines, signed by a former key of the log and by the one after it. Only bytes are checked: records changed,
 moved, removed or added are found; whether a record was legal is not checked.
 """
 
@@ -86,12 +87,73 @@ def open_note(note: bytes, what: str, key: Key) -> tuple[str, str]:
     return text, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment))
 
 
-def open_checkpoint(note: bytes, what: str, key: Key, witness: Key | None = None) -> Checkpoint:
-    head = re.fullmatch(r"(.+)\n(0|[1-9][0-9]{0,14})\n(\S+)", open_note(note, what, key)[0])
+class Keys(list[tuple[Key, int, int]]):
+    """The keys of a log, oldest first, each with the smallest and the largest number of records that it signs for."""
+
+    def __init__(self, trusted: Key, handovers: Iterable[bytes]) -> None:
+        super().__init__([(trusted, 0, sys.maxsize)])
+        self.signed: dict[str, Checkpoint] = {}
+        self.named: list[tuple[str, str]] = []  # both keys of each hand-over
+        for number, note in enumerate(handovers, 1):
+            what = f"hand-over {number}"
+            lines = note.decode(errors="replace").partition("\n\n")[0].split("\n")
+            if len(lines) != 5 or lines[3][:5] != "from " or lines[4][:3] != "to ":
+                raise Finding(0, f"the {what} is missing or not a signed note")
+            old, new = parse_key(lines[3][5:], LOG), parse_key(lines[4][3:], LOG)
+            one = state_of("\n".join(lines[:3]), what, new)
+            follows = number == 1 or (self[-1][0] == old and one["size"] >= self[-1][1])
+            if not all(open_note(note, what, key) for key in (old, new)) or old[1] != new[1] or not follows:
+                raise Finding(0, f"the {what} does not follow the key before it")
+            if number == 1:
+                self[:] = [(old, 0, 0)]
+            self[-1:] = [(old, self[-1][1], one["size"]), (new, one["size"], sys.maxsize)]
+            self.signed[what] = one
+            self.named.append((lines[3][5:], lines[4][3:]))
+        if trusted not in [key for key, _, _ in self]:
+            raise Finding(0, "the log's own file `vkey` does not hold the key that was given")
+
+    def check(self, records: list[Any], notes: dict[str, bytes], signed: dict[str, Checkpoint]) -> None:
+        """Compare hand-overs and signers of notes with what the log records of its keys."""
+        records = [one for one in records if isinstance(one, dict) and isinstance(one.get("data"), dict)]
+        told = {(one["data"].get("key"), one["kind"], one["seq"]): one["data"] for one in records}
+        for number, (old, new) in enumerate(self.named, 1):
+            at = [
+                seq
+                for (key, kind, seq), data in told.items()
+                if (key, kind) == ("ledger", "KeyRotated")
+                and [(data[name] or {}).get("public") for name in ("old", "new")] == [old, new]
+            ]
+            if not at or at[0] > signed[f"hand-over {number}"]["size"]:
+                raise Finding(0, f"the hand-over {number} to another key is not on record")
+        for (key, kind, _), data in told.items():
+            for what in notes if (key, kind) == ("ledger", "KeyRevoked") else ():
+                revoked = self.signer(notes[what], what)[2].hex() == data["id"]
+                if revoked and signed[what]["size"] >= data["from_record"]:
+                    raise Finding(0, f"the {what} is signed by a key that is revoked from {data['from_record']} on")
+
+    def signer(self, note: bytes, what: str) -> Key:
+        """The key that signed a checkpoint, of those that sign for its number of records."""
+        size = note.split(b"\n")[1:2]
+        number = int(size[0]) if size and size[0].isdigit() and len(size[0]) < 16 else 0
+        fitting = [key for key, least, most in reversed(self) if least <= number <= most]
+        for key in fitting[:-1]:
+            with contextlib.suppress(Finding):
+                return open_note(note, what, key) and key
+        return open_note(note, what, fitting[-1]) and fitting[-1]
+
+
+def state_of(text: str, what: str, key: Key) -> Checkpoint:
+    head = re.fullmatch(r"(.+)\n(0|[1-9][0-9]{0,14})\n(\S+)", text)
     if not head or head[1] != key[1] or len(unbase64(head[3])) != 32 or (head[2] == "0") != (head[3] == root_of([])):
         raise Finding(0, f"the {what} does not state number and root of the records of {key[1]}")
+    return {"origin": head[1], "size": int(head[2]), "root": head[3]}
+
+
+def open_checkpoint(note: bytes, what: str, keys: Keys, witness: Key | None = None) -> Checkpoint:
+    key = keys.signer(note, what)
+    found = state_of(open_note(note, what, key)[0], what, key)
     seen = {"witness": witness[1], "at": open_note(note, what, witness)[1]} if witness else {}
-    return {"origin": head[1], "size": int(head[2]), "root": head[3], **seen}
+    return {**found, **seen}
 
 
 def hashes(fresh: Any, entries: Iterable[bytes]) -> list[bytes]:
@@ -154,6 +216,8 @@ class Walk:
     def __init__(self, folder: Path, signed: dict[str, Checkpoint]) -> None:
         self.signed, self.blocks = signed, filter(None, self.read(folder))
         self.records = self.torn = 0
+        self.about_keys: list[Any] | None = None  # records about keys, where they are wanted
+        self.empty = False  # whether the last segment holds nothing
         self.version, self.line, self.leaf = 1, b"", bytes(32)  # of the last record so far
         self.peaks = self.before = Peaks()  # `before`: without the records that were taken last
 
@@ -163,7 +227,7 @@ class Walk:
         for path in paths:
             if path.name != f"{number:012d}.jsonl":
                 raise Finding(number, f"is missing: {path.name} stands where it belongs")
-            rest = b""
+            rest, first = b"", number
             with path.open("rb") as file:
                 while block := file.read(1 << 17):
                     *lines, rest = (rest + block).split(b"\n")
@@ -174,10 +238,12 @@ class Walk:
                     yield lines
             if rest and path != paths[-1]:
                 raise Finding(number, "is cut short, and another segment follows")
-            self.torn = len(rest)
+            self.torn, self.empty = len(rest), number == first
 
     def run(self) -> None:
         for lines in self.blocks:
+            if self.about_keys is not None:
+                self.about_keys += [loaded(line) for line in lines if b'"kind":"KeyR' in line]
             leaves = hashes(LEAF, lines)
             near = any(0 < one["size"] - self.records <= len(lines) + 1 for one in self.signed.values())
             if not near and self.linked(lines, leaves):
@@ -236,26 +302,52 @@ def steady(path: Path) -> bytes:
     return note
 
 
+def unfinished(folder: Path) -> str:
+    """What the end of a log holds that is no whole record; looked at for a second, since the log may be written."""
+    found = ""
+    for _ in range(20):
+        last = max(folder.glob("[0-9]" * 12 + ".jsonl"), default=None)
+        if last is None:
+            return ""
+        with last.open("rb") as file:
+            file.seek(max(0, last.stat().st_size - (1 << 20)))
+            *whole, rest = file.read().split(b"\n")
+        if not rest and whole and loaded(whole[-1]) != b"":
+            return ""
+        found = f"{last.name} {'ends in bytes that are no record' if rest or whole else 'holds no record'}"
+        time.sleep(0.05)
+    return found
+
+
 def verify_log(facts: dict[str, Any], vkey: str | None, by: Key | None, folder: Path, kept: Path | None = None) -> None:
     signed: dict[str, Checkpoint] = {}
     walk = Walk(folder, signed)
     try:  # before the lines: the log may grow meanwhile
         stored = steady(folder / "vkey").decode(errors="replace") if (folder / "vkey").exists() else f"{vkey or ''}\n"
-        key = parse_key(vkey or stored[:-1], LOG)
-        if stored != f"{vkey or stored[:-1]}\n":
+        keys = Keys(parse_key(vkey or stored[:-1], LOG), map(Path.read_bytes, sorted(folder.glob("handover-[0-9]*"))))
+        if stored[-1:] != "\n" or parse_key(stored[:-1], LOG) not in [key for key, _, _ in keys[-2:]]:
             raise Finding(0, "the log's own file `vkey` does not hold the key that was given")
+        walk.about_keys = [] if keys.named else None
+        signed.update(keys.signed)
         note = steady(folder / "checkpoint")
-        signed["checkpoint"] = open_checkpoint(note if len(note) == 512 else b"", "checkpoint", key)
+        signed["checkpoint"] = open_checkpoint(note if len(note) == 512 else b"", "checkpoint", keys)
+        notes = {"checkpoint": note}
         if kept:
-            signed["kept"] = open_checkpoint(kept.read_bytes(), "kept checkpoint", key)
+            notes["kept"] = kept.read_bytes()
+            signed["kept"] = open_checkpoint(notes["kept"], "kept checkpoint", keys)
         if (path := folder / "cosigned").exists() or by:
-            signed["witnessed" if by else "cosigned"] = open_checkpoint(steady(path), "cosigned note", key, by)
+            notes[name := "witnessed" if by else "cosigned"] = steady(path)
+            signed[name] = open_checkpoint(notes[name], "cosigned note", keys, by)
     finally:
         try:  # even if a note is wrong: a bad record is what counts
             walk.run()
         finally:
             beyond = max(0, walk.records - signed.get("checkpoint", {"size": 0})["size"])
             facts.update({"records": walk.records, "beyond": beyond, "torn_bytes": walk.torn}, **signed)
+    if walk.about_keys is not None:
+        keys.check(walk.about_keys, notes, signed)
+    if (walk.torn or walk.empty) and (what := unfinished(folder)):
+        raise Finding(walk.records + 1, f"is not whole: {what}. A crash leaves that, and so does a change after it")
 
 
 def verify_record(facts: dict[str, Any], vkey: str | None, by: Key | None, path: Path) -> None:
@@ -265,7 +357,9 @@ def verify_record(facts: dict[str, Any], vkey: str | None, by: Key | None, path:
         raise ValueError(f"expected a proof with {', '.join(kinds)}")
     line, index, siblings = proof["record"].encode(), proof["index"], [unbase64(str(one)) for one in proof["proof"]]
     parse(line, index + 1)
-    one = open_checkpoint(proof["checkpoint"].encode(), "checkpoint", parse_key(vkey or proof["vkey"], LOG), by)
+    handovers = [str(one).encode() for one in proof.get("handovers", [])]
+    keys = Keys(parse_key(vkey or proof["vkey"], LOG), handovers)
+    one = open_checkpoint(proof["checkpoint"].encode(), "checkpoint", keys, by)
     facts.update(record=index + 1, checkpoint=one, witnessed=one if by else {})
     if root_by(hashes(LEAF, [line])[0], index, one["size"], siblings) != unbase64(one["root"]) or siblings:
         raise Finding(index + 1, f"is not shown to be among the {one['size']} records that were signed")

@@ -6,14 +6,14 @@ from pydantic import ValidationError
 
 from lineage.digest import canonical
 from lineage.errors import InvalidError
-from lineage.facts import accounts, data_subjects, kinds, platform, safety
+from lineage.facts import accounts, data_subjects, keys, kinds, platform, safety
 from lineage.facts.base import Fact, Json, ModelFact, PlatformFact, Subject, SwitchFact
 from lineage.facts.eras import EARLIER, LATEST
 
 _BASES = (Fact, ModelFact, SwitchFact, PlatformFact)
 FACTS: dict[str, type[Fact]] = {
     name: kind
-    for module in (kinds, accounts, data_subjects, safety, platform)
+    for module in (kinds, accounts, data_subjects, safety, platform, keys)
     for name, kind in vars(module).items()
     if isinstance(kind, type) and issubclass(kind, Fact) and kind not in _BASES
 }

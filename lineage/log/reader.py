@@ -22,7 +22,8 @@ from typing import Any, NamedTuple
 import orjson
 
 from lineage.errors import TamperedError
-from lineage.log.checkpoint import Checkpoint, from_sector, open_checkpoint
+from lineage.log.checkpoint import Checkpoint, from_sector
+from lineage.log.handover import LogKeys, handover_files, keys_of
 from lineage.log.merkle import Tree, leaf_hash
 from lineage.log.signed_note import NoteError, Verifier
 
@@ -102,14 +103,26 @@ def verifier_in(folder: Path) -> Verifier | None:
         raise TamperedError(f"the log's public key cannot be read: {error}", record=0) from error
 
 
-def _stored_key(folder: Path) -> str | None:
+def log_keys(folder: Path, trusted: Verifier) -> LogKeys:
+    """The keys of the log in a folder, of which `trusted` is one.
+
+    Raises:
+        TamperedError: as `keys_of`, or the folder's key file is not as it was written.
+    """
     try:
-        return (folder / VKEY).read_bytes().decode(errors="replace")
+        stored = (folder / VKEY).read_bytes().decode(errors="replace")
     except FileNotFoundError:
-        return None
+        return keys_of(folder, None, trusted)
+    try:
+        named = Verifier.parse(stored)
+    except NoteError:
+        named = None
+    if named is None or stored != f"{named.vkey}\n":
+        raise TamperedError("the log's own public key is not the one that it is verified with", record=0)
+    return keys_of(folder, named, trusted)
 
 
-def read_checkpoint(folder: Path, verifier: Verifier) -> Checkpoint | None:
+def read_checkpoint(folder: Path, keys: LogKeys) -> Checkpoint | None:
     """The newest checkpoint, its signature checked; None if there is none.
 
     Raises:
@@ -117,7 +130,7 @@ def read_checkpoint(folder: Path, verifier: Verifier) -> Checkpoint | None:
     """
     note = read_note(folder)
     try:
-        return None if note is None else open_checkpoint(note, verifier)
+        return None if note is None else keys.open(note)
     except NoteError as error:
         raise TamperedError(f"the checkpoint cannot be relied on: {error}", record=0) from error
 
@@ -141,18 +154,16 @@ def read_note(folder: Path) -> bytes | None:
         raise TamperedError(f"the checkpoint cannot be relied on: {error}", record=0) from error
 
 
-def read_head(folder: Path, verifier: Verifier | None) -> Head | None:
+def read_head(folder: Path, keys: LogKeys | None) -> Head | None:
     """The acknowledged end of the log; None for an empty log.
 
     Raises:
         TamperedError: it is missing or unreadable.
     """
-    if verifier is not None and _stored_key(folder) not in (None, f"{verifier.vkey}\n"):
-        raise TamperedError("the log's own public key is not the one that it is verified with", record=0)
-    checkpoint = read_checkpoint(folder, verifier) if verifier else None
+    checkpoint = read_checkpoint(folder, keys) if keys else None
     if checkpoint is not None:
         return Head(checkpoint.size, checkpoint)
-    if verifier is None and (folder / CHECKPOINT).exists():
+    if keys is None and (folder / CHECKPOINT).exists():
         raise TamperedError("the log has a checkpoint but names no key; nothing vouches for it", record=0)
     first = next(lines(folder), None)
     old = _old_head(folder)
@@ -172,6 +183,18 @@ def _old_head(folder: Path) -> Head | None:
     return Head(size, plain=digest.strip())
 
 
+def _keys_and_head(folder: Path, verifier: Verifier | None) -> tuple[LogKeys | None, Head | None]:
+    """Keys and acknowledged end of a log; read again where the log is handed to another key meanwhile."""
+    before = handover_files(folder)
+    try:
+        keys = log_keys(folder, verifier) if verifier else None
+        return keys, read_head(folder, keys)
+    except TamperedError:
+        if handover_files(folder) == before:
+            raise
+        return _keys_and_head(folder, verifier)
+
+
 class Chain:
     """Iterator over the records of a log, oldest first, each confirmed before it is returned. Iterate once.
 
@@ -181,7 +204,7 @@ class Chain:
 
     Args:
         folder: the log folder.
-        verifier: the log's public key; None for a log of the first format.
+        verifier: a public key of the log, the present or an earlier one; None for a log of the first format.
 
     Raises (while iterating):
         TamperedError: `detail["record"]` is the number of the first record that was changed, moved or removed.
@@ -189,8 +212,10 @@ class Chain:
 
     def __init__(self, folder: Path, verifier: Verifier | None) -> None:
         self._folder = folder
-        self.head = read_head(folder, verifier)  # before the lines: the writer may append meanwhile
+        # before the lines: the writer may append meanwhile
+        self.keys, self.head = _keys_and_head(folder, verifier)
         self.tree = Tree()
+        self._rotations: dict[tuple[str, str], int] = {}  # record that names both keys, by them
         self.whole_bytes = 0  # of the last segment, after iteration; the bytes after them are torn
 
     @property
@@ -212,13 +237,36 @@ class Chain:
             held = entry
             if self.head is not None and self.head.size == seq and not self.head.holds(line.data, self.tree):
                 raise TamperedError(f"record {seq} is not the one that was acknowledged", record=seq)
+            self._check_handover(entry.record)
         here = len(self.tree)
         if self.acknowledged > here:
             gone = f"{self.acknowledged} records were acknowledged; from record {here + 1} on they are gone"
             raise TamperedError(gone, record=here + 1)
+        self._check_rotations()
         if held is not None:
             self.whole_bytes = held.line.offset + len(held.line.data) + 1
             yield held
+
+    def _check_handover(self, record: dict[str, Any]) -> None:
+        """Note a rotation of the log's key, and compare the root with a hand-over of this size."""
+        if record["kind"] == "KeyRotated" and record["data"].get("key") == "ledger":
+            old, new = (record["data"].get(which) or {} for which in ("old", "new"))
+            self._rotations[str(old.get("public")), str(new.get("public"))] = record["seq"]
+        seq = record["seq"]
+        for one in self.keys.handovers if self.keys else ():
+            if one.head.size == seq and one.head.root != self.tree.root():
+                raise TamperedError(f"the first {seq} records are not those of a hand-over of the log", record=seq)
+
+    def _check_rotations(self) -> None:
+        """Check that each hand-over is on record before it, and that none of a recorded one is missing."""
+        if self.keys is None:
+            return
+        for one in self.keys.handovers:
+            seq = self._rotations.get((one.old.vkey, one.new.vkey))
+            if seq is None or not seq <= one.head.size <= len(self.tree):
+                raise TamperedError("a hand-over of the log to another key is not on record", record=0)
+        if any(new == self.keys.first.vkey for _, new in self._rotations):
+            raise TamperedError("the hand-over of the log to its first known key is missing", record=0)
 
 
 def _is_json(line: bytes) -> bool:

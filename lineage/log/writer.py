@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,21 @@ from lineage.digest import canonical
 from lineage.errors import RefusedError, TamperedError, UnavailableError
 from lineage.log.checkpoint import Checkpoint, to_sector
 from lineage.log.disk import Disk
+from lineage.log.handover import HandOver, LogKeys, handover_files, handover_name
 from lineage.log.merkle import Tree, leaf_hash
-from lineage.log.reader import CHECKPOINT, FORMAT, OLD_HEAD, VKEY, ZERO, Chain, Entry, Line, segments, verifier_in
+from lineage.log.reader import (
+    CHECKPOINT,
+    FORMAT,
+    OLD_HEAD,
+    VKEY,
+    ZERO,
+    Chain,
+    Entry,
+    Line,
+    log_keys,
+    segments,
+    verifier_in,
+)
 from lineage.log.signed_note import Signer
 from lineage.log.signing_key import signer_at
 
@@ -66,6 +79,7 @@ class Log:
             os.close(self._lock)
             raise
         self.tree = Tree()
+        self.keys = LogKeys(self.signer.verifier)
         self.torn_bytes = 0
         self._prev = ZERO
         self._broken: str | None = None
@@ -93,6 +107,7 @@ class Log:
             UnavailableError: the folder cannot be written.
         """
         whole = Chain(self.folder, self.signer.verifier if self._known else None)
+        self.keys = whole.keys or LogKeys(self.signer.verifier)
         self.tree = whole.tree
         for entry in whole:
             self._prev = entry.leaf.hex()
@@ -144,6 +159,33 @@ class Log:
         self.commit()
         return stored
 
+    def hand_over(self, new: Signer, install: Callable[[], None]) -> None:
+        """Have another key sign checkpoints from here on; a record of the log has to name both keys.
+
+        A crash at any point leaves a log that opens under the key that is installed.
+
+        Args:
+            new: has the log's name.
+            install: makes it the key with which the log will be opened.
+
+        Raises:
+            UnavailableError: the disk failed; the log refuses records until it is opened again.
+        """
+        head = Checkpoint(self.signer.name, self.seq, self.tree.root())
+        try:
+            if self.keys.current != new.verifier:  # else a crash came after the hand-over was written
+                made = HandOver.make(head, self.signer, new)
+                self._disk.replace(self.folder / handover_name(len(self.keys.handovers) + 1), made.note)
+                self._disk.flush_folder(self.folder)
+                self.keys = LogKeys(self.keys.first, (*self.keys.handovers, made))
+            install()
+            self.signer = new
+            self._disk.replace(self.folder / VKEY, new.verifier.vkey.encode() + b"\n")
+        except OSError as error:
+            self._broken = f"the hand-over to another key failed ({error.strerror})"
+            raise UnavailableError(f"the log could not be handed over: {error.strerror}", field="key") from error
+        self._note_checkpoint()
+
     def close(self) -> None:
         """Release the folder; the log refuses records from now on."""
         if self._broken == _CLOSED:
@@ -184,19 +226,22 @@ class Log:
 
     def _claim(self) -> bool:
         """Whether the folder is already a log of this key; a log of another key is refused."""
-        known = verifier_in(self.folder)
-        if known is not None and known != self.signer.verifier:
+        known, own = verifier_in(self.folder), self.signer.verifier
+        if known is None:
+            return False
+        files = handover_files(self.folder)
+        if known != own and (not files or log_keys(self.folder, known).current != own):
             raise TamperedError(
                 f"the log in {self.folder.name} is signed by {known.vkey}, the key given is of {self.signer.name!r}; "
                 "restore the key that belongs to it",
                 record=0,
             )
-        return known is not None
+        return True
 
     def _begin(self) -> None:
         """Convert the folder to the present format and make its content durable."""
         try:
-            if not self._known:
+            if verifier_in(self.folder) != self.signer.verifier:
                 self._disk.replace(self.folder / VKEY, self.signer.verifier.vkey.encode() + b"\n")
             self._disk.replace(self.folder / CHECKPOINT, to_sector(self.note))
             self._checkpoint = self._disk.open_fixed(self.folder / CHECKPOINT)

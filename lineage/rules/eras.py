@@ -14,7 +14,7 @@ from lineage.errors import RefusedError
 from lineage.facts.eras import LATEST
 from lineage.facts.registry import FACTS, shape_of
 from lineage.lifecycle import TRANSITIONS
-from lineage.rules import accounts, alerts, release, safety
+from lineage.rules import accounts, alerts, keys, release, safety
 from lineage.rules.proposal import Proposal, Rule
 from lineage.rules.roles import HUMAN_ONLY, LEDGER_ONLY, roles_for
 
@@ -119,6 +119,11 @@ _ERA_3: Rules = _ERA_2 | {
     "PasswordReset": (accounts.account_is_known, accounts.is_not_own, accounts.is_granted_by_two),
     "PasswordChosen": (accounts.account_is_known,),
     "SignedIn": (accounts.account_is_active,),
+    "ReleaseRegistered": (*_ERA_2["ReleaseRegistered"], keys.signing_key_counts),
+    "KeyRotated": (keys.replaces_key_in_force, keys.signs_without_overlap),
+    "KeyRevoked": (keys.revokes_former_key,),
+    "WitnessAway": (keys.witness_was_there,),
+    "WitnessBack": (keys.witness_is_away,),
 }
 _BY_ERA = {1: _ERA_1, 2: _ERA_2, 3: _ERA_3}
 RULES = _BY_ERA[LATEST]

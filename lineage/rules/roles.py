@@ -38,6 +38,8 @@ PEOPLE_MAY: dict[str, frozenset[str]] = {
     "KillSwitchPulled": _MAY_STOP,
     "KillReleaseRequested": _MAY_STOP,
     "KillSwitchReleased": _MAY_STOP,
+    "KeyRotated": frozenset({"admin"}),
+    "KeyRevoked": frozenset({"admin"}),
     "AccountRequested": _ADMIN,
     "AccountRequestWithdrawn": _ADMIN,
     "AccountAdded": _ADMIN,
@@ -64,7 +66,9 @@ MACHINES_MAY: dict[str, frozenset[str]] = {
     "AccountRecovered": frozenset({"recovery"}),
 }
 #: Facts that only people may state. In eras 1 and 2 a service may state all others except those in `LEDGER_ONLY`.
-HUMAN_ONLY = frozenset({"ReviewDecided", "KillSwitchPulled", "KillReleaseRequested", "KillSwitchReleased"})
+HUMAN_ONLY = frozenset(
+    {"ReviewDecided", "KillSwitchPulled", "KillReleaseRequested", "KillSwitchReleased", "KeyRotated", "KeyRevoked"}
+)
 #: Actions about data subjects, with the roles that may request them. The ledger service carries them out and states the
 #: fact, which names the person who requested it. Auditors may not erase; operators may hold, but not release a hold.
 SUBJECTS_MAY: dict[str, frozenset[str]] = {
@@ -74,13 +78,18 @@ SUBJECTS_MAY: dict[str, frozenset[str]] = {
 }
 #: Facts that only the ledger service may state in eras 1 and 2: its own acts, and refusals.
 LEDGER_ONLY = frozenset(
-    {"LedgerOpened", "RulesActivated", "AccountAdded", "PasswordReset", "SignedIn", "ActionRefused", *SUBJECTS_MAY}
+    {
+        *("LedgerOpened", "RulesActivated", "AccountAdded", "PasswordReset", "SignedIn", "ActionRefused"),
+        *("WitnessAway", "WitnessBack"),
+        *SUBJECTS_MAY,
+    }
 )
 #: Facts that the ledger service itself states since era 3.
 LEDGER_MAY = frozenset(
     {
-        *("LedgerOpened", "RulesActivated", "ActionRefused", "UnsafeUsed", *SUBJECTS_MAY),
+        *("LedgerOpened", "RulesActivated", "ActionRefused", "UnsafeUsed", "WitnessAway", "WitnessBack", *SUBJECTS_MAY),
         *("AccountAdded", "PasswordReset", "PasswordChosen", "SignedIn", "SignInsFailed"),
+        "AlertRaised",  # about a champion whose signing key was revoked
     }
 )
 #: Acts that an author never does to their own release, since era 3; in eras 1 and 2 only the review was one.

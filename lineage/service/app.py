@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import gc
 import os
@@ -28,7 +29,19 @@ from lineage.diagnostic_log import configure_diagnostic_log
 from lineage.errors import PlimsollError, RefusedError
 from lineage.http_server import HostCheck, PunctualProtocol
 from lineage.private_folders import close_to_others
-from lineage.service import accounts, data_subjects, dossier, history, pages, proofs, reads, safety, sessions, writes
+from lineage.service import (
+    accounts,
+    data_subjects,
+    dossier,
+    history,
+    keys,
+    pages,
+    proofs,
+    reads,
+    safety,
+    sessions,
+    writes,
+)
 from lineage.service.context import Context
 from lineage.settings import Settings
 from lineage.witness.client import warm_up
@@ -65,7 +78,7 @@ def build(settings: Settings) -> FastAPI:
     app.add_exception_handler(HTTPException, _answer_http)
     for router in (reads.open_router, proofs.open_router):
         app.include_router(router)
-    for module in (reads, pages, dossier, proofs, safety, history, data_subjects, writes, sessions, accounts):
+    for module in (reads, pages, dossier, proofs, safety, history, data_subjects, keys, writes, sessions, accounts):
         app.include_router(module.router, responses=reads.PROBLEMS)
     return app
 
@@ -161,8 +174,24 @@ def main() -> None:
     gc.collect()
     gc.freeze()  # the records stay: a collection over a million of them would pause the service for 0.2 s
     gc.enable()
-    uvicorn.Server(config).run()
+    why = serve(uvicorn.Server(config), app.state.context)
     os.close(turn)
+    if why:
+        sys.exit(why)
+
+
+def serve(server: uvicorn.Server, context: Context) -> str | None:
+    """Serve until stopped; the reason if the witness showed that the log is not the one it saw."""
+    reasons: list[str] = []
+
+    def stop(why: str) -> None:
+        reasons.append(why)
+        server.should_exit = True
+
+    context.stop = stop
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run()
+    return reasons[0] if reasons else None if server.started else "the ledger service could not start"
 
 
 if __name__ == "__main__":

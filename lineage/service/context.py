@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import ExitStack
 
 import structlog
@@ -22,12 +23,15 @@ from lineage.rules.eras import activation
 from lineage.rules.proposal import Actor
 from lineage.rules.roles import SERVICES
 from lineage.service.inbox_cache import InboxCache
+from lineage.service.key_changes import KeyChanges, bar_bundles, finish_rotations
 from lineage.service.later_store import LaterStore
 from lineage.service.metrics import Metrics
 from lineage.service.sign_ins import PLATFORM_ACTOR, SignIns
+from lineage.service.witnessing import Witnessing
 from lineage.settings import Settings
 from lineage.signing import make_keys
-from lineage.witness.cosigner import Cosigner, OwnLog, check_against_copy, check_against_witness
+from lineage.witness.comparison import check_against_copy, check_against_witness
+from lineage.witness.cosigner import Cosigner, OwnLog
 
 #: Those who waited during a restart, a kill switch among them, are answered before the store takes a CPU.
 _STORE_AFTER_SECONDS = 1.0
@@ -48,7 +52,8 @@ class Context:
         self.credentials = Credentials(settings, clock=clock)
         self.ledger = Ledger(settings.log_folder, clock=clock, signer=signer_at(settings.log_key))
         try:
-            self._compare_with_witness()
+            finish_rotations(settings, self.ledger)
+            not_compared = self._compare_with_witness()
             self.store = LaterStore(settings.lineage_store, self.ledger.records, decisions=settings.decisions)
             self.subjects = Subjects(settings, self.ledger, clock=clock)
         except BaseException:
@@ -59,32 +64,56 @@ class Context:
         self.inboxes = InboxCache()
         self.outbox = Outbox.of_user(self.ledger.records, settings.log_folder.parent, clock=clock)
         self.cosigner = self._cosigner()
+        self.key_changes = KeyChanges(settings, self.ledger, self.cosigner)
+        self.witnessing = Witnessing(self.ledger, self.cosigner, settings.witness_seconds, clock)
+        #: Called once with the reason when the witness shows that this log is not the one it saw.
+        self.stop: Callable[[str], None] = lambda _: None
         self.ledger.follow(self._distribute)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._news = asyncio.Event()
         self._open()
+        if not_compared is not None:
+            self.witnessing.record_absence(not_compared, at_opening=True)
 
-    def _compare_with_witness(self) -> None:
-        own, size = self.ledger.verifier, len(self.ledger.records)
+    def _compare_with_witness(self) -> str | None:
+        """Compare the log with what the witness saw; why that was not possible, or None.
+
+        The copy of the last cosigned checkpoint beside the log cannot replace the witness: a folder that was put back
+        as a whole holds the copy of its time.
+        """
+        own, size = self.ledger.keys, len(self.ledger.records)
         check_against_copy(self.settings.cosigned, self.settings.witness_pin, own, size, self.ledger.root)
         if not self.settings.witness_url:
-            return
+            return None
         try:
             check_against_witness(self.settings.witness_url, self.settings.witness_pin, own, size, self.ledger.root)
         except TamperedError:
             raise
-        except UnavailableError as error:  # shown by /healthz; recording continues without the witness
+        except UnavailableError as error:
+            if self.settings.witness_required:
+                raise
             log.error("the log could not be compared with the witness", message=error.message)
+            return error.message
+        return None
 
     def _cosigner(self) -> Cosigner | None:
         if not self.settings.witness_url:
             return None
         ledger = self.ledger
-        own = OwnLog(ledger.verifier, ledger.checkpoint, ledger.prove_consistency, ledger.root)
+        own = OwnLog(ledger.keys, ledger.checkpoint, ledger.prove_consistency, ledger.root)
         pin, cosigned = self.settings.witness_pin, self.settings.cosigned
-        return Cosigner(own, self.settings.witness_url, pin=pin, cosigned=cosigned, clock=self.clock)
+        url, after = self.settings.witness_url, self._after_cosigning
+        return Cosigner(own, url, pin=pin, cosigned=cosigned, clock=self.clock, after_round=after)
+
+    def _after_cosigning(self) -> None:
+        """Record what changed; a log that the witness refuses before it was ever compared ends the service."""
+        self.witnessing.after_round()
+        refused = self.cosigner.state()["refused"] if self.cosigner else None
+        if refused and self.cosigner and not self.cosigner.compared:
+            self.stop(refused)
 
     def _open(self) -> None:
+        bar_bundles(self.settings, self.ledger)
         opened = {
             "records": len(self.ledger.records),
             "torn_bytes": self.ledger.torn_bytes,
@@ -190,12 +219,15 @@ class Context:
         delivery = self.outbox.state()
         openlineage = {name: delivery[name] for name in ("sent", "waiting", "dead", "failing_since")}
         witness = self.cosigner.state() if self.cosigner else None
+        away = self.ledger.state.away
+        degraded = None if away is None else {"since": away.since, "record": away.seq, "at_opening": away.at_opening}
         return {
             "ok": True,
             "records": len(self.ledger.records),
             "store": self.store.state,
             "unsafe": [{"what": what, "detail": detail} for what, detail in self.settings.unsafe.items()],
             "witness": witness,
+            "witness_away": degraded,
             "openlineage": openlineage,
         }
 

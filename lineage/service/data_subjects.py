@@ -21,7 +21,7 @@ from lineage.rules.proposal import Actor
 from lineage.rules.roles import SUBJECT_READERS, check_role
 from lineage.service.bodies import Body
 from lineage.service.reads import Caller, context_of, reader
-from lineage.service.writes import Key
+from lineage.service.writes import Key, recorded
 from lineage.state.fold import LedgerState
 
 router = APIRouter(dependencies=[Depends(reader)])
@@ -112,7 +112,7 @@ def _act(
             Draft(kind, subject_request.actor, {}, None, None, subject_request.reason), refusal
         )
         raise
-    return Response(orjson.dumps(record), 201 if new else 200, _NO_STORE, "application/json")
+    return recorded(request, record, 201 if new else 200, **_NO_STORE)
 
 
 def _subjects(request: Request) -> Subjects:

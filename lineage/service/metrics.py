@@ -20,6 +20,11 @@ class Metrics:
         self._disputed = Gauge(
             "plimsoll_ledger_witness_refusals", "1 once the witness refused to cosign.", registry=self._registry
         )
+        self._away = Gauge(
+            "plimsoll_ledger_witness_away",
+            "1 while it is on record that the witness does not answer.",
+            registry=self._registry,
+        )
         self._outbox = Gauge(
             "plimsoll_openlineage_waiting_records", "Records not sent to OpenLineage yet.", registry=self._registry
         )
@@ -34,6 +39,8 @@ class Metrics:
         """Count one new record."""
         self._records.set(record["seq"])
         self._facts.labels(record["kind"]).inc()
+        if record["kind"] in ("WitnessAway", "WitnessBack"):
+            self._away.set(record["kind"] == "WitnessAway")
         if record["kind"] == "ActionRefused":
             self._refused.labels(record["data"]["code"]).inc()
 

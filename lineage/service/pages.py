@@ -72,11 +72,14 @@ def releases(
 
 @router.get("/v1/stopped")
 def stopped(request: Request, limit: Limit = 100, seen: IfNoneMatch = None) -> Response:
-    """What is stopped: `kill` (of all models), `models` that are killed or have open breakers, and `total` of them."""
+    """What is stopped: `kill` (of all models), `models` that are killed or have open breakers, and `total` of them.
+
+    `away` says since when the witness does not answer, or is null.
+    """
 
     def look(state: LedgerState) -> bytes:
         page = stopped_page(state, limit=limit)
-        return orjson.dumps({"models": page.entries, "total": page.total, "kill": state.kill})
+        return orjson.dumps({"models": page.entries, "total": page.total, "kill": state.kill, "away": state.away})
 
     return _answer(request, look, seen)
 

@@ -44,6 +44,7 @@ def proof(
     Without a size the proof leads to the newest cosigned checkpoint if that counts the record, else to the newest one.
     """
     context = context_of(request)
+    keys = context.ledger.keys
     note = context.cosigned_over(seq) if size is None else None
     line, path, own = context.ledger.prove(seq, note[0] if note else size)
     bundle = {
@@ -52,7 +53,8 @@ def proof(
         "size": int(own.split(b"\n")[1]),
         "proof": base64_hashes(path),
         "checkpoint": (note[1] if note else own).decode(),
-        "vkey": context.ledger.verifier.vkey,
+        "vkey": keys.signer_of(note[1] if note else own).vkey,
+        "handovers": [one.note.decode() for one in keys.handovers],
         "witness_vkey": context.witness_vkey() if note else None,
     }
     return Response(orjson.dumps(bundle), media_type="application/json")

@@ -54,7 +54,7 @@ def state_fact(request: Request, body: Statement, actor: Caller, key: Key = None
     except RefusedError as refusal:
         ledger.refuse(draft, refusal)
         raise
-    return Response(orjson.dumps(record), 201, media_type="application/json")
+    return recorded(request, record, 201)
 
 
 @router.post("/v1/releases/{release}/canary", status_code=201, responses=REPEATED)
@@ -153,7 +153,13 @@ def act(request: Request, action: ActionRequest, make_draft: Callable[[LedgerSta
     except RefusedError as refusal:
         ledger.refuse(Draft(action.kind, action.actor, {}, *_model_and_release(action.about), action.reason), refusal)
         raise
-    return Response(orjson.dumps(record), 201 if new else 200, media_type="application/json")
+    return recorded(request, record, 201 if new else 200)
+
+
+def recorded(request: Request, record: Record, status: int, **headers: str) -> Response:
+    """The answer to an action: its record, and for a control fact `witnessed`, once the witness answered or not."""
+    whole = record | context_of(request).witnessing.witnessed(record)
+    return Response(orjson.dumps(whole), status, headers, "application/json")
 
 
 def _check_same(earlier: Record, action: ActionRequest) -> None:

@@ -5,6 +5,7 @@
 | drift | the release | a drift measurement of that release that is ok; another champion |
 | fairness | the attribute | a live measurement of it and of the same release that is ok; another champion |
 | rollback_not_proven | the release that was reinstated | `ChampionReinstated` of it; another champion |
+| signing_key_revoked | the release whose signing key is revoked | another champion |
 | environment_not_reproduced | the release | `EnvironmentReproduced` of it, all golden rows matched |
 | any other | as stated | `AlertClosed` |
 
@@ -18,11 +19,11 @@ from typing import Any
 
 Record = dict[str, Any]
 DRIFT, FAIRNESS, ROLLBACK = "drift", "fairness", "rollback_not_proven"
-ENVIRONMENT = "environment_not_reproduced"
+ENVIRONMENT, SIGNING_KEY = "environment_not_reproduced", "signing_key_revoked"
 #: Closed by what the ledger records anyway; `AlertClosed` is refused for these.
-BY_EVIDENCE = frozenset({DRIFT, FAIRNESS, ROLLBACK, ENVIRONMENT})
+BY_EVIDENCE = frozenset({DRIFT, FAIRNESS, ROLLBACK, ENVIRONMENT, SIGNING_KEY})
 #: About what customers get from the champion: another champion closes them.
-_OF_CHAMPION = frozenset({DRIFT, FAIRNESS, ROLLBACK})
+_OF_CHAMPION = frozenset({DRIFT, FAIRNESS, ROLLBACK, SIGNING_KEY})
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,8 @@ def _closes(alert: str, about: str | None, release: str | None) -> str:
             return f"a live fairness measurement of {release} by {about} that is ok, {replaced}"
         case "rollback_not_proven":
             return f"golden rows of {release} that match on every replica, {replaced}"
+        case "signing_key_revoked":
+            return f"another champion than {release}"
         case "environment_not_reproduced":
             return f"golden rows of {about} that match in this environment"
         case _:
@@ -87,6 +90,8 @@ def closed_by(alert: Alert, record: Record) -> bool:
             return bool(live and data["verdict"] == "ok")
         case "rollback_not_proven":
             return bool(kind == "ChampionReinstated" and record["release"] == alert.release)
+        case "signing_key_revoked":
+            return False  # another champion closes it
         case "environment_not_reproduced":
             proven = kind == "EnvironmentReproduced" and data["release"] == alert.about
             return bool(proven and data["golden"]["matched"] == data["golden"]["count"] > 0)

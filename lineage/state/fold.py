@@ -14,6 +14,7 @@ from lineage.facts.registry import subject_of
 from lineage.lifecycle import BARRED, IN_FLIGHT, State, after
 from lineage.state.alerts import closed_by, raised, still_open
 from lineage.state.entities import Approval, CheckOutcome, Hold, Job, Model, Release, Review, Rollback, Step
+from lineage.state.keys import Away, KeyRing, witness_after
 from lineage.state.people import People, after_fact, person_of
 from lineage.state.safety import Kill, broken, switched
 from lineage.state.undo import Undo
@@ -23,6 +24,8 @@ Record = dict[str, Any]
 _KEEPS_POSITION = frozenset({"CanaryHeld", "CheckCompleted"})
 #: Frequent facts that change nothing in lists of models and releases.
 _NOT_LISTED = frozenset({"DecisionsSealed", "RouteApplied", "DatasetPinned"})
+_KEY_FACTS = frozenset({"KeyRotated", "KeyRevoked"})
+_WITNESS_FACTS = frozenset({"WitnessAway", "WitnessBack"})
 _MEASURED = frozenset({"DriftMeasured", "FairnessMeasured"})
 
 
@@ -31,8 +34,8 @@ class LedgerState:
     """The fold. `apply` takes records in order, exactly once each.
 
     `era` counts the `RulesActivated` facts; `kill` is the switch of all models, `etag` the newest record about it;
-    `people` are the accounts;
-    `changed` is the newest record after which a list of models or releases looks different.
+    `people` are the accounts, `keys` the eras of keys; `away` says that the witness does not answer; `changed` is the
+    newest record after which a list of models or releases looks different.
     """
 
     seq: int = 0
@@ -44,11 +47,14 @@ class LedgerState:
     models: dict[str, Model] = field(default_factory=dict)
     releases: dict[str, Release] = field(default_factory=dict)
     barred: set[str] = field(default_factory=set)
+    keys: KeyRing = field(default_factory=KeyRing)
+    away: Away | None = None
     undo: Undo | None = None
 
     def begin(self) -> None:
         """Mark the present state; `roll_back` restores it until `settle` is called."""
         self.undo = Undo(self.seq, self.era, self.changed, self.etag, self.kill, self.people, set(self.barred))
+        self.undo.keys, self.undo.away = self.keys, self.away
 
     def settle(self) -> None:
         """Keep the records applied since `begin`."""
@@ -61,6 +67,7 @@ class LedgerState:
         self.seq, self.barred = self.undo.seq, self.undo.barred
         self.era, self.changed = self.undo.era, self.undo.changed
         self.etag, self.kill, self.people = self.undo.etag, self.undo.kill, self.undo.people
+        self.keys, self.away = self.undo.keys, self.undo.away
         self.undo.restore()
         self.undo = None
 
@@ -80,6 +87,10 @@ class LedgerState:
         subject = subject_of(kind)
         if kind == "RulesActivated":
             self._begin_era(record["data"]["era"])
+        elif kind in _KEY_FACTS:
+            self.keys = self.keys.after(record)
+        elif kind in _WITNESS_FACTS:
+            self.away, self.changed = witness_after(record), self.seq
         elif name is None and subject == "one_or_all":
             self.kill, self.etag = switched(self.kill, record), self.seq
             self.changed = self.seq

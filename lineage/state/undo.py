@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
+from lineage.state.keys import Away, KeyRing
 from lineage.state.people import People
 from lineage.state.safety import Kill
 
@@ -30,6 +31,8 @@ class Undo:
     kill: Kill | None
     people: People
     barred: set[str]
+    keys: KeyRing = field(default_factory=KeyRing)
+    away: Away | None = None
     _kept: dict[tuple[int, str], tuple[dict[str, Copyable], Copyable | None]] = field(default_factory=dict)
 
     def keep(self, values: dict[str, V], name: str | None) -> None:

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from lineage.errors import InvalidError
 from lineage.state.entities import Model, ModelSummary, Release, ReleaseSummary
+from lineage.state.keys import Away
 from lineage.state.safety import Kill
 
 T = TypeVar("T")
@@ -17,11 +18,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class ModelsPage:
-    """Some models, how many there are in all, and the kill switch of all of them."""
+    """Some models, how many there are in all, the kill switch of all of them, and whether the witness is away."""
 
     models: list[ModelSummary]
     total: int
     kill: Kill | None
+    away: Away | None = None
 
 
 @dataclass(frozen=True)

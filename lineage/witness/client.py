@@ -18,8 +18,9 @@ import httpx
 import structlog
 
 from lineage.errors import InvalidError, RefusedError, TamperedError, UnavailableError
-from lineage.log.checkpoint import Checkpoint, open_checkpoint
+from lineage.log.checkpoint import Checkpoint
 from lineage.log.disk import Disk
+from lineage.log.handover import LogKeys, as_keys
 from lineage.log.signed_note import NoteError, Verifier
 from lineage.witness.protocol import BODY_BYTES, SIZE_TYPE, MalformedError, Submission, parse_size
 
@@ -58,7 +59,7 @@ class WitnessClient:
     Args:
         url: `http://host:port`.
         pin: the file of the witness's key; remove it only to begin with another witness.
-        own: the log's own key.
+        own: the log's own key, or its keys where it had several.
         seconds: timeout of one request.
         disk: port for disk operations.
 
@@ -67,10 +68,11 @@ class WitnessClient:
     """
 
     def __init__(
-        self, url: str, pin: Path, own: Verifier, *, seconds: float = SECONDS, disk: Disk | None = None
+        self, url: str, pin: Path, own: Verifier | LogKeys, *, seconds: float = SECONDS, disk: Disk | None = None
     ) -> None:
         self.url = _checked(url)
-        self._pin, self._own, self._seconds = pin, own, seconds
+        self.own = as_keys(own)  # replaced when the log is handed to another key
+        self._pin, self._seconds = pin, seconds
         self._disk = disk or Disk()
         # no compressed answers: they could expand to any size
         headers = {"accept-encoding": "identity"}
@@ -135,7 +137,7 @@ class WitnessClient:
             UnavailableError: no answer, or one that is not validly signed.
         """
         witness = self.verifier()
-        answer = self._request("GET", f"/checkpoint/{quote(self._own.name, safe='')}")
+        answer = self._request("GET", f"/checkpoint/{quote(self.own.name, safe='')}")
         if answer.status == 404:
             self._check_pinned(witness)
             return None
@@ -146,7 +148,7 @@ class WitnessClient:
         except NoteError as error:
             self._check_pinned(witness)
             raise UnavailableError(f"what {self.url} answers does not count: {error}", field="witness") from error
-        return check_cosigned(answer.body, self._own, size, root)
+        return check_cosigned(answer.body, self.own, size, root)
 
     def submit(self, submission: Submission) -> Answer:
         """Request a cosignature.
@@ -156,17 +158,25 @@ class WitnessClient:
         """
         return self._request("POST", "/add-checkpoint", submission.body)
 
+    def hand_over(self, submission: Submission) -> Answer:
+        """Show the witness the log's next key; the submission's note is a hand-over.
+
+        Raises:
+            UnavailableError: the witness does not answer.
+        """
+        return self._request("POST", "/handovers", submission.body)
+
     def introduce(self) -> None:
         """Register the log with a witness that trusts on first use.
 
         Raises:
             UnavailableError: it does not watch the log, or does not answer.
         """
-        answer = self._request("POST", "/logs", self._own.vkey.encode())
+        answer = self._request("POST", "/logs", self.own.current.vkey.encode())
         if answer.status != 200:
             raise UnavailableError(
                 f"the witness at {self.url} does not watch this log ({answer.text}). Where it runs, call "
-                f"`python -m lineage.witness --add {self._own.vkey}`",
+                f"`python -m lineage.witness --add {self.own.current.vkey}`",
                 field="witness",
             )
 
@@ -190,7 +200,7 @@ class WitnessClient:
             raise UnavailableError(f"what answers at {self.url} is no witness: {error}", field="witness") from error
 
     def _check_usable(self, witness: Verifier) -> Verifier:
-        if witness.key == self._own.key:
+        if witness.key in [key.key for key in self.own.all]:
             message = f"{witness.name} has the log's own key; a witness needs a key of its own"
             raise RefusedError(message, code="same_key", field="witness")
         if not witness.cosigns:
@@ -234,7 +244,7 @@ def _checked(url: str) -> str:
     return url.rstrip("/")
 
 
-def check_cosigned(note: bytes, own: Verifier, size: int, root: Root) -> Checkpoint:
+def check_cosigned(note: bytes, own: Verifier | LogKeys, size: int, root: Root) -> Checkpoint:
     """Check that the log of `size` records continues a cosigned note.
 
     Args:
@@ -247,7 +257,7 @@ def check_cosigned(note: bytes, own: Verifier, size: int, root: Root) -> Checkpo
         TamperedError: the log does not continue it.
     """
     try:
-        head = open_checkpoint(note, own)
+        head = as_keys(own).open(note)
     except NoteError as error:
         raise TamperedError(
             f"the witness knows {own.name} by another key than the one that signs it now: {error}", field="witness"

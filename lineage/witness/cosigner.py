@@ -12,7 +12,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,12 @@ import structlog
 
 from lineage.clock import Clock, now, stamp
 from lineage.errors import PlimsollError, TamperedError, UnavailableError
-from lineage.log.checkpoint import Checkpoint, open_checkpoint
+from lineage.log.checkpoint import Checkpoint
 from lineage.log.disk import Disk
+from lineage.log.handover import LogKeys, as_keys
 from lineage.log.signed_note import NoteError, Verifier, split
 from lineage.witness.client import SECONDS, Answer, Root, WitnessClient, check_cosigned
+from lineage.witness.comparison import read_copy
 from lineage.witness.protocol import Submission, line_of
 
 _INTERVAL = 1.0
@@ -31,74 +33,18 @@ _FIRST_REST, _LONGEST_REST = 0.5, 60.0
 log = structlog.get_logger("plimsoll.cosigning")
 
 
-def check_against_witness(
-    url: str, pin: Path, own: Verifier, size: int, root: Root, *, seconds: float = SECONDS
-) -> Checkpoint | None:
-    """Compare the witness's last checkpoint of a log with the log.
-
-    Args:
-        url: address of the witness.
-        pin: the file of the witness's key, written on first contact.
-        own: the public half of the log's key.
-        size: records in the log.
-        root: the root over the first n records, for n up to `size`.
-        seconds: timeout of one request.
-
-    Returns:
-        The newest checkpoint that the witness cosigned, which the log continues; None if it has none of this log.
-
-    Raises:
-        TamperedError: the log does not continue the witness's checkpoint; `seen` and `size` in the detail. Catch it
-            before UnavailableError, its base class.
-        RefusedError: the witness has another key than the pinned one, or the log's own.
-        UnavailableError: the witness does not answer; the caller decides whether to go on.
-    """
-    link = WitnessClient(url, pin, own, seconds=seconds)
-    try:
-        return link.compare(size, root)
-    finally:
-        link.close()
-
-
-def check_against_copy(cosigned: Path, pin: Path, own: Verifier, size: int, root: Root) -> Checkpoint | None:
-    """Compare the cosigned checkpoint in the log's folder with the log, without a request to the witness.
-
-    Returns:
-        That checkpoint; None if there is none.
-
-    Raises:
-        TamperedError: the log does not continue it, or it is not cosigned by the pinned key.
-        UnavailableError: a file cannot be read.
-    """
-    note = _read_copy(cosigned, pin)
-    return None if note is None else check_cosigned(note, own, size, root)
-
-
-def _read_copy(cosigned: Path, pin: Path) -> bytes | None:
-    try:
-        note = cosigned.read_bytes()
-        Verifier.parse(pin.read_text()).check(note)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise UnavailableError(f"{cosigned.name} cannot be read: {error.strerror}", field="cosigned") from error
-    except ValueError as error:  # NoteError, or not UTF-8
-        raise TamperedError(f"{cosigned.name} is not what the witness cosigned: {error}", field="cosigned") from error
-    return note
-
-
 @dataclass(frozen=True)
 class OwnLog:
     """The cosigner's access to the log; each function is called from its thread and takes the ledger's lock itself.
 
     Args:
-        verifier: the public half of the key that signs checkpoints.
+        verifier: the public half of the key that signs checkpoints, or the log's keys where it had several.
         checkpoint: the newest signed note, over every record that is durable.
         prove: the consistency proof from the first size to the second.
         root: the root over the first n records.
     """
 
-    verifier: Verifier
+    verifier: Verifier | LogKeys
     checkpoint: Callable[[], bytes]
     prove: Callable[[int, int], list[bytes]]
     root: Root
@@ -117,6 +63,7 @@ class Cosigner:
         interval: seconds between two cosignatures; records in between share the next one.
         rng: jitter, so that many logs do not retry at the same moment.
         disk: port for disk operations.
+        after_round: called by the thread after each round, without any lock.
 
     Raises:
         InvalidError: `url` is not an address.
@@ -134,7 +81,9 @@ class Cosigner:
         interval: float = _INTERVAL,
         rng: random.Random | None = None,
         disk: Disk | None = None,
+        after_round: Callable[[], None] = lambda: None,
     ) -> None:
+        self.after_round = after_round
         self._own, self._pin, self._path = own, pin, cosigned
         self._disk = disk or Disk()
         self._client = WitnessClient(url, pin, own.verifier, seconds=seconds, disk=self._disk)
@@ -143,7 +92,7 @@ class Cosigner:
         self._flight = threading.Lock()
         self._turn = threading.Condition()  # never held during a request or while the log is read
         self._thread: threading.Thread | None = None
-        self._news, self._closed = True, False
+        self._news, self._closed, self._hurry = True, False, False
         self._compared = False
         self._size = 0
         self._failures = 0
@@ -178,6 +127,44 @@ class Cosigner:
         with self._turn:
             self._turn.wait_for(lambda: self._size >= size or self._refused is not None, seconds)
             return self._size >= size
+
+    def wait_for(self, size: int, seconds: float) -> bool:
+        """Have `size` records cosigned at once; return whether they are, as soon as they are or the witness failed.
+
+        While the witness is failing it is tried again at once, but not waited for.
+        """
+        with self._turn:
+            if self._size < size:
+                self._hurry = self._news = True
+                self._turn.notify_all()
+            if not self._failures:
+                ended = lambda: self._size >= size or self._refused is not None or self._failures > 0  # noqa: E731
+                self._turn.wait_for(ended, seconds)
+            return self._size >= size
+
+    @property
+    def failures(self) -> int:
+        """Rounds in a row that failed; also 1 for good once log and witness disagree."""
+        with self._turn:
+            return max(self._failures, self._refused is not None)
+
+    @property
+    def compared(self) -> bool:
+        """Whether the witness cosigned the log since the cosigner was made."""
+        return self._compared
+
+    @property
+    def cosigned(self) -> int:
+        """Records that are cosigned, as far as is known here."""
+        with self._turn:
+            return self._size
+
+    def rekey(self, keys: LogKeys) -> None:
+        """Go on under the keys of a log that was handed to another key; the witness is shown the hand-over."""
+        with self._flight:
+            self._own = replace(self._own, verifier=keys)
+            self._client.own = keys
+        self.wake()
 
     def state(self) -> dict[str, Any]:
         """The state for health and metrics.
@@ -230,6 +217,9 @@ class Cosigner:
         if answer.status == 404:
             self._client.introduce()
             answer = self._offer(old, head, note)
+        if answer.status == 403 and as_keys(self._own.verifier).handovers:
+            self._hand_over(old)
+            answer = self._offer(old, head, note)
         known = answer.known_size
         if known is not None and known != old and known <= head.size:
             if known < old:
@@ -243,9 +233,18 @@ class Cosigner:
         self._compared = True
         return head.size
 
+    def _hand_over(self, old: int) -> None:
+        """Show the witness each hand-over of the log; it takes the one whose former key it knows."""
+        for one in as_keys(self._own.verifier).handovers:
+            size = min(old, one.head.size)
+            answer = self._client.hand_over(Submission(size, self._own.prove(size, one.head.size), one.note))
+            known = answer.known_size
+            if known is not None and known <= one.head.size:
+                self._client.hand_over(Submission(known, self._own.prove(known, one.head.size), one.note))
+
     def _copy(self, size: int) -> Checkpoint | None:
         try:
-            note = _read_copy(self._path, self._pin)
+            note = read_copy(self._path, self._pin)
         except TamperedError as error:  # of another witness, or damaged: ignored, and replaced by the next cosignature
             log.warning("the cosigned checkpoint is not used", message=error.message)
             return None
@@ -254,7 +253,7 @@ class Cosigner:
     def _newest(self) -> tuple[Checkpoint, bytes]:
         note = self._own.checkpoint()
         try:
-            return open_checkpoint(note, self._own.verifier), note
+            return as_keys(self._own.verifier).open(note), note
         except NoteError as error:
             raise TamperedError(f"the log's own checkpoint does not hold: {error}", field="checkpoint") from error
 
@@ -298,6 +297,7 @@ class Cosigner:
     def _run(self) -> None:
         while self._next():
             self.submit()
+            self.after_round()
         with self._turn:
             last = self._news and not self._failures
         if last:
@@ -307,8 +307,9 @@ class Cosigner:
     def _next(self) -> bool:
         """Wait until there is something to do and enough time has passed; False once closed."""
         with self._turn:
-            self._turn.wait_for(lambda: self._closed, self._rest())
+            self._turn.wait_for(lambda: self._closed or self._hurry, self._rest())
             self._turn.wait_for(lambda: self._closed or (self._news and self._refused is None))
+            self._hurry = False
             if not self._closed:
                 self._news = False
             return not self._closed

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from lineage.errors import InvalidError, RefusedError, TamperedError, UnavailableError
 from lineage.log.disk import Disk
+from lineage.log.handover import HandOver
 from lineage.log.signed_note import NoteError, Signer, Verifier
 from lineage.secret_files import write_secret
 from lineage.witness.protocol import file_name
@@ -114,6 +115,25 @@ def register(folder: Path, vkey: str, *, disk: Disk | None = None) -> Verifier:
         message = f"{verifier.name} is known by another key; remove logs/{path.name} only if you know why it changed"
         raise RefusedError(message, code="key_changed", status=403, field="vkey")
     return verifier
+
+
+def replace_key(folder: Path, handover: HandOver, *, disk: Disk) -> None:
+    """Pin the new key of a hand-over in place of the former one; hand-overs are kept in `logs/<log>.handovers`.
+
+    Raises:
+        RefusedError: the new key is the witness's own (403).
+        UnavailableError: it could not be stored.
+    """
+    check_not_own_key(_read_vkey(folder / OWN_VKEY), handover.new)
+    path = vkey_file(folder, handover.head.origin)
+    kept = path.with_suffix(".handovers")
+    try:
+        before = kept.read_bytes() if kept.exists() else b""
+        if handover.note not in before:
+            disk.replace(kept, before + handover.note + b"\n")
+        disk.replace(path, f"{handover.new.vkey}\n".encode())
+    except OSError as error:
+        raise UnavailableError(f"the key of {handover.head.origin} could not be stored: {error.strerror}") from error
 
 
 def _put_first(path: Path, data: bytes, disk: Disk) -> None:

@@ -40,10 +40,11 @@ from lineage.diagnostic_log import configure_diagnostic_log
 from lineage.errors import PlimsollError, RefusedError, UnknownError
 from lineage.log.checkpoint import Checkpoint
 from lineage.log.disk import Disk
+from lineage.log.handover import HandOver
 from lineage.log.signed_note import NoteError, Verifier, split
 from lineage.private_folders import close_to_others
 from lineage.settings import Settings
-from lineage.witness.known_logs import log_vkey, own_key, register, watched_log, watched_logs
+from lineage.witness.known_logs import log_vkey, own_key, register, replace_key, watched_log, watched_logs
 from lineage.witness.protocol import (
     BODY_BYTES,
     NOTHING,
@@ -150,6 +151,30 @@ class Witness:
             # check and store under one lock, or a slower request for a smaller size could overtake
             return self._cosign(head, signed, seen)
 
+    def hand_over(self, body: bytes) -> Verifier:
+        """Pin the next key of a log, if the pinned one signed it over and the log continues what was cosigned.
+
+        Raises: as `add_checkpoint`; RefusedError (403) also where another key than the pinned one signed it over.
+        """
+        offer = Submission.parse(body)
+        try:
+            given = HandOver.parse(offer.note)
+        except NoteError as error:
+            raise RefusedError(f"no hand-over: {error}", code="signature", status=403) from error
+        with self._turn:
+            pinned = self._log(given.head.origin)
+            if pinned == given.new:
+                return pinned
+            if pinned != given.old:
+                raise RefusedError(f"{pinned.name} is known by another key", code="key_changed", status=403)
+            try:
+                check_continuation(self._memory.recall(given.head.origin), offer, given.head)
+            except RefusedError as refusal:
+                self._keep_evidence(given.head, given.note, refusal)
+                raise
+            replace_key(self.folder, given, disk=self._disk)
+            return given.new
+
     def latest(self, origin: str) -> bytes:
         """The newest checkpoint of a log that was cosigned, as a note with both signatures.
 
@@ -239,6 +264,11 @@ def create_app(
         """Register a log by its verifier key."""
         verifier = witness.introduce(body.decode(errors="replace"))
         return JSONResponse({"origin": verifier.name})
+
+    @app.post("/handovers")
+    def handovers(body: Body) -> Response:
+        """Pin the next key of a log by a hand-over that the pinned key signed."""
+        return JSONResponse({"vkey": witness.hand_over(body).vkey})
 
     @app.get("/checkpoint/{origin:path}")
     def checkpoint(origin: str) -> Response:

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import orjson
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from lineage.digest import canonical, digest_file, digest_folder
 from lineage.errors import TamperedError
 from lineage.ledger import Ledger
 from lineage.lifecycle import State
-from lineage.log.checkpoint import Checkpoint, to_sector
+from lineage.log.checkpoint import Checkpoint, from_sector, to_sector
 from lineage.log.merkle import Tree, leaf_hash
 from lineage.log.reader import CHECKPOINT, ZERO, segments
 from lineage.log.signed_note import Signer
@@ -255,3 +256,41 @@ def test_sealed_segments_and_bundles_are_what_facts_say(settings: Settings, quic
         assert damaged(signature, good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :]) == registered
     for forged in (b"", b"{}", b"null", b"[]", None):
         assert damaged(signature, forged) == registered
+
+
+def cosign(home: Settings) -> bytes:
+    """Have a witness cosign the newest checkpoint of a log that is not open; returns the note that is kept."""
+    witness = Signer("witness.example/one", Ed25519PrivateKey.from_private_bytes(b"w" * 32), cosigns=True)
+    note = from_sector((home.log_folder / CHECKPOINT).read_bytes())
+    home.witness_pin.write_text(f"{witness.verifier.vkey}\n")
+    home.cosigned.write_bytes(note + witness.cosign(note, 1_800_000_000))
+    return home.cosigned.read_bytes()
+
+
+def test_any_single_byte_of_the_cosigned_checkpoint(told: Settings) -> None:
+    good = cosign(told)
+    assert verify_ledger(told).ok
+    assert verify_ledger(told).cosigned == 8
+    for at in range(len(good)):
+        told.cosigned.write_bytes(good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :])
+        assert first_problem(told) == 0, f"byte {at}"
+
+
+def test_a_log_that_does_not_continue_what_the_witness_cosigned(told: Settings, tmp_path: Path) -> None:
+    """The log is cut or written anew with its own key, so that all else is in order."""
+    cosign(told)
+    signer, whole = signer_at(told.log_key), stored(told.log_folder)
+    tree = Tree()
+    tree.extend([leaf_hash(line.rstrip(b"\n")) for line in whole[:-2]])
+    store(told.log_folder, whole[:-2])
+    (told.log_folder / CHECKPOINT).write_bytes(to_sector(Checkpoint(signer.name, 6, tree.root()).sign(signer)))
+    assert first_problem(told) == 7
+    told.cosigned.unlink()
+    assert verify_ledger(told).ok
+    other = Checkpoint(signer.name, 6, bytes(32)).sign(signer)
+    told.cosigned.write_bytes(other)
+    told.witness_pin.unlink()
+    assert first_problem(told) == 0
+    stranger = signer_at(tmp_path / "stranger.key")
+    told.cosigned.write_bytes(Checkpoint(signer.name, 6, tree.root()).sign(Signer(signer.name, stranger.private)))
+    assert first_problem(told) == 0

@@ -23,6 +23,10 @@ BESIDE |= {
     "KillSwitchPulled",
     "KillReleaseRequested",
     "KillSwitchReleased",
+    "KeyRotated",
+    "KeyRevoked",
+    "WitnessAway",
+    "WitnessBack",
 }
 each_verb = pytest.mark.parametrize("verb", JOURNEY, ids=lambda verb: verb.name)
 

@@ -161,6 +161,16 @@ SAMPLES: dict[str, Json] = {
     "ReleaseRolledBack": {"to": "baseline", "milliseconds": 31.5, "replicas": 2},
     "ChampionReinstated": {"golden": _GOLDEN, "milliseconds": 80.0},
     "UnsafeUsed": {"what": "plain_http", "detail": "tokens pass in clear text"},
+    "KeyRotated": {
+        "key": "bundle",
+        "name": None,
+        "old": {"id": digest("key"), "public": "-----BEGIN PUBLIC KEY-----"},
+        "new": {"id": digest("another key"), "public": "-----BEGIN PUBLIC KEY-----"},
+        "overlap_seconds": 0,
+    },
+    "KeyRevoked": {"key": "bundle", "name": None, "id": digest("key"), "from_record": 1},
+    "WitnessAway": {"since": AT, "cosigned": 40, "at_opening": False, "why": "no answer"},
+    "WitnessBack": {"since": AT, "cosigned": 42},
     "LedgerOpened": {"records": 0, "torn_bytes": 0, "signing_key": digest("key")},
     "AccountRequested": {
         "change": "add",

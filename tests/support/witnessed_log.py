@@ -76,6 +76,16 @@ def listening() -> Iterator[tuple[socket.socket, str]]:
 
 
 @contextmanager
+def listening_at(url: str) -> Iterator[socket.socket]:
+    """A socket at the port of this address, which was free a moment ago."""
+    with socket.socket() as bound:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(("127.0.0.1", int(url.rpartition(":")[2])))
+        bound.listen(64)
+        yield bound
+
+
+@contextmanager
 def serving(app: Callable[..., Any], bound: socket.socket | None = None) -> Iterator[str]:
     """The application on a port of this machine, in a thread; yields its address."""
     with listening() as (own, _):

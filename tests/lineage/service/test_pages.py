@@ -80,7 +80,7 @@ def test_an_answer_says_which_record_it_includes(service: LedgerService) -> None
 
 def test_what_is_stopped_is_listed_and_nothing_else(service: LedgerService) -> None:
     champion = service.writer.champion()
-    assert service.get("stopped").json() == {"models": [], "total": 0, "kill": None}
+    assert service.get("stopped").json() == {"models": [], "total": 0, "kill": None, "away": None}
     service.writer.record("BreakerOpened", release=champion, replica="a")
     page = service.get("stopped").json()
     assert (page["total"], list(page["models"][0]["breakers"])) == (1, ["a"])

@@ -16,7 +16,8 @@ from starlette.responses import Response, StreamingResponse
 from lineage.errors import InvalidError, RefusedError, TamperedError, UnavailableError
 from lineage.log.disk import Disk
 from lineage.log.signed_note import Signer, Verifier
-from lineage.witness.cosigner import Cosigner, OwnLog, check_against_copy, check_against_witness, rest_after
+from lineage.witness.comparison import check_against_copy, check_against_witness
+from lineage.witness.cosigner import Cosigner, OwnLog, rest_after
 from lineage.witness.known_logs import register
 from lineage.witness.server import Witness, create_app
 from tests.support.sample_facts import ManualClock
