@@ -9,15 +9,22 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lineage.digest import digest_file, digest_folder
+from lineage.bundle_facts import SPEC_FILE, check_agreement, parse_statement
+from lineage.digest import digest_file, digest_files, read_folder
 from lineage.errors import PlimsollError, TamperedError
 from lineage.log.merkle import EMPTY_ROOT
 from lineage.log.reader import Chain, verifier_in
 from lineage.log.signing_key import verifier_at
 from lineage.rules.draft import check_record
 from lineage.settings import Settings
-from lineage.signing import verify as verify_signature
+from lineage.signing import signature_of, verify_files
+from lineage.state.entities import Release
 from lineage.state.fold import LedgerState
+
+#: Since this era a registered bundle without a readable `release.json` is a problem; earlier ones were not looked at.
+_STATEMENT_REQUIRED = 3
+#: Record, era and release of every registration.
+Bundles = list[tuple[int, int, Release]]
 
 
 @dataclass
@@ -52,7 +59,7 @@ class Verification:
 def verify_ledger(settings: Settings) -> Verification:
     """Verify the log under `settings`, the decision segments and the bundles it names."""
     result = Verification()
-    bundles: dict[str, int] = {}
+    bundles: Bundles = []
     try:
         _log(settings, bundles, result)
     except PlimsollError as error:  # nothing after a broken link can be verified
@@ -63,14 +70,14 @@ def verify_ledger(settings: Settings) -> Verification:
         problem = f"it cannot be what was recorded: {error!r}"
         result.problems.append({"record": result.records + 1, "problem": problem})
         return result
-    for digest, seq in bundles.items():
-        _bundle(settings, digest, seq, result)
+    for seq, era, release in bundles:
+        _bundle(settings, seq, era, release, result)
     if not result.records:
         result.problems.append({"record": 0, "problem": f"there is no log under {settings.log_folder}"})
     return result
 
 
-def _log(settings: Settings, bundles: dict[str, int], result: Verification) -> None:
+def _log(settings: Settings, bundles: Bundles, result: Verification) -> None:
     pinned = verifier_at(settings.log_key)
     verifier = pinned or verifier_in(settings.log_folder)
     result.pinned, result.log = pinned is not None, verifier.name if verifier else None
@@ -81,17 +88,17 @@ def _log(settings: Settings, bundles: dict[str, int], result: Verification) -> N
         check_record(record, state)
         state.apply(record)
         result.records = record["seq"]
-        _check_named_bytes(record, settings, bundles, result)
+        _check_named_bytes(record, state, settings, bundles, result)
     result.root, result.beyond = whole.tree.root().hex(), max(0, result.records - result.checkpoint)
 
 
 def _check_named_bytes(
-    record: dict[str, Any], settings: Settings, bundles: dict[str, int], result: Verification
+    record: dict[str, Any], state: LedgerState, settings: Settings, bundles: Bundles, result: Verification
 ) -> None:
     if record["kind"] == "DecisionsSealed":
         _segment(settings.root / record["data"]["uri"], record, result)
     elif record["kind"] == "ReleaseRegistered":
-        bundles[record["data"]["digest"]] = record["seq"]
+        bundles.append((record["seq"], state.era, state.releases[record["release"]]))
 
 
 def _segment(path: Path, record: dict[str, Any], result: Verification) -> None:
@@ -103,12 +110,24 @@ def _segment(path: Path, record: dict[str, Any], result: Verification) -> None:
         result.problems.append({"record": record["seq"], "problem": error.message})
 
 
-def _bundle(settings: Settings, digest: str, seq: int, result: Verification) -> None:
-    folder = settings.artefacts / digest.removeprefix("sha256:")
+def _bundle(settings: Settings, seq: int, era: int, release: Release, result: Verification) -> None:
+    folder = settings.artefacts / release.digest.removeprefix("sha256:")
     result.bundles += 1
     try:
-        if digest_folder(folder) != digest:
-            raise TamperedError(f"bundle {digest[:19]}… is not what was registered")
-        verify_signature(folder, settings)
+        files = read_folder(folder)
+        if digest_files(folder.name, files) != release.digest:
+            raise TamperedError(f"bundle {release.digest[:19]}… is not what was registered")
+        verify_files(folder.name, files, signature_of(folder), settings)
+        _check_statement(folder.name, files.get(SPEC_FILE, b""), era, release)
     except PlimsollError as error:
-        result.problems.append({"record": seq, "problem": error.message})
+        result.problems.append({"record": seq, "problem": f"{release.release}: {error.message}"})
+
+
+def _check_statement(name: str, content: bytes, era: int, release: Release) -> None:
+    try:
+        said = parse_statement(name, content)
+    except TamperedError:
+        if era >= _STATEMENT_REQUIRED:
+            raise
+        return  # such a bundle is loaded nowhere
+    check_agreement(name, said, release.statement)

@@ -87,8 +87,13 @@ _ERA_2: Rules = _ERA_1 | {
     "ModelTrained": (release.is_not_barred, release.author_matches_request, release.policy_is_readable),
     "AlertClosed": (alerts.is_open, alerts.is_closed_by_statement),
 }
-#: Version 0.3.0: people by account, machines by role, approved policies.
-_ERA_3: Rules = _ERA_2 | {}
+#: Version 0.3.0: people by account, machines by role, approved policies; a digest belongs to one release.
+_ERA_3: Rules = _ERA_2 | {
+    "ModelTrained": (release.bytes_are_new, release.author_matches_request, release.policy_is_readable),
+    "ReleaseRegistered": (*_ERA_2["ReleaseRegistered"], release.bytes_were_never_barred),
+    "CanaryStarted": (*_ERA_2["CanaryStarted"], release.bytes_were_never_barred),
+    "ShadowStarted": (*_ERA_2["ShadowStarted"], release.bytes_were_never_barred),
+}
 _BY_ERA = {1: _ERA_1, 2: _ERA_2, 3: _ERA_3}
 RULES = _BY_ERA[LATEST]
 

@@ -28,6 +28,7 @@ class Undo:
     etag: int
     kill: Kill | None
     barred: set[str]
+    digests: dict[str, tuple[str, ...]] = field(default_factory=dict)
     _kept: dict[tuple[int, str], tuple[dict[str, Copyable], Copyable | None]] = field(default_factory=dict)
 
     def keep(self, values: dict[str, V], name: str | None) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
 
 from lineage.digest import canonical, digest_file, digest_folder
 from lineage.errors import TamperedError
+from lineage.facts.eras import LATEST
 from lineage.ledger import Ledger
 from lineage.lifecycle import State
 from lineage.log.checkpoint import Checkpoint, to_sector
@@ -18,10 +20,13 @@ from lineage.log.merkle import Tree, leaf_hash
 from lineage.log.reader import CHECKPOINT, ZERO, segments
 from lineage.log.signed_note import Signer
 from lineage.log.signing_key import signer_at
+from lineage.rules.draft import Draft
+from lineage.rules.eras import activation
+from lineage.service.context import PLATFORM_ACTOR
 from lineage.settings import Settings
 from lineage.signing import make_keys, sign, signature_of
 from lineage.verify import verify_ledger
-from tests.support.sample_facts import MODEL, FactWriter, ManualClock
+from tests.support.sample_facts import MODEL, FactWriter, ManualClock, sample
 
 Damage = Callable[[list[bytes], int], list[bytes]]
 
@@ -204,12 +209,58 @@ def test_a_verified_log_may_grow_meanwhile(settings: Settings, quick: None) -> N
     ledger.close()
 
 
+def statement() -> dict[str, Any]:
+    """What a bundle has to say about the release of the sample."""
+    trained = sample("ModelTrained")
+    said = {name: trained[name] for name in ("family", "threshold", "policy_digest")}
+    return said | {"model": MODEL, "features": [{"name": name} for name in trained["features"]]}
+
+
+OTHERWISE: dict[str, tuple[dict[str, Any], str]] = {
+    "another model": ({"model": "other"}, "says that model is 'other'"),
+    "another threshold": ({"threshold": 0.99}, "says that threshold is 0.99"),
+    "another policy": ({"policy_digest": "sha256:" + "0" * 64}, "says that policy_digest is"),
+    "features in another order": ({"features": statement()["features"][::-1]}, "says that features is"),
+    "one feature fewer": ({"features": statement()["features"][1:]}, "says that features is"),
+    "no statement": ({"features": None}, "does not state what a release is"),
+}
+
+
+@pytest.mark.parametrize("era", [1, LATEST])
+@pytest.mark.parametrize("case", OTHERWISE)
+def test_a_signed_bundle_that_says_other_things_than_its_facts_is_named(
+    settings: Settings, quick: None, case: str, era: int
+) -> None:
+    make_keys(settings)
+    folder = settings.artefacts / "draft"
+    folder.mkdir(parents=True)
+    (folder / "release.json").write_bytes(orjson.dumps(statement() | OTHERWISE[case][0]))
+    name = digest_folder(folder)
+    sign(folder.rename(folder.with_name(name.removeprefix("sha256:"))), settings)
+    ledger = Ledger(settings.log_folder)
+    for number in range(2, era + 1):
+        ledger.append(Draft("RulesActivated", PLATFORM_ACTOR, activation(number)))
+    writer = FactWriter(ledger)
+    release = writer.train(digest=name)
+    writer.check(release)
+    writer.record("CandidateValidated", release)
+    registered = writer.record("ReleaseRegistered", release, digest=name)["seq"]
+    ledger.close()
+    problems = verify_ledger(settings).problems
+    if case == "no statement" and era < 3:
+        assert problems == [], "what an earlier version registered is judged as it was then"
+        return
+    (problem,) = problems
+    assert problem["record"] == registered
+    assert OTHERWISE[case][1] in problem["problem"]
+
+
 def test_sealed_segments_and_bundles_are_what_facts_say(settings: Settings, quick: None) -> None:
     make_keys(settings)
     folder = settings.artefacts / "draft"
     folder.mkdir(parents=True)
     (folder / "model.json").write_text("{}")
-    (folder / "release.json").write_text('{"schema": 1}')
+    (folder / "release.json").write_bytes(orjson.dumps(statement()))
     name = digest_folder(folder)
     folder = folder.rename(folder.with_name(name.removeprefix("sha256:")))
     sign(folder, settings)
