@@ -209,11 +209,14 @@ def test_a_verified_log_may_grow_meanwhile(settings: Settings, quick: None) -> N
     ledger.close()
 
 
+FEATURES = ["income", "debt"]
+
+
 def statement() -> dict[str, Any]:
     """What a bundle has to say about the release of the sample."""
     trained = sample("ModelTrained")
     said = {name: trained[name] for name in ("family", "threshold", "policy_digest")}
-    return said | {"model": MODEL, "features": [{"name": name} for name in trained["features"]]}
+    return said | {"model": MODEL, "features": [{"name": name} for name in FEATURES]}
 
 
 OTHERWISE: dict[str, tuple[dict[str, Any], str]] = {
@@ -241,7 +244,7 @@ def test_a_signed_bundle_that_says_other_things_than_its_facts_is_named(
     for number in range(2, era + 1):
         ledger.append(Draft("RulesActivated", PLATFORM_ACTOR, activation(number)))
     writer = FactWriter(ledger)
-    release = writer.train(digest=name)
+    release = writer.train(digest=name, features=FEATURES)
     writer.check(release)
     writer.record("CandidateValidated", release)
     registered = writer.record("ReleaseRegistered", release, digest=name)["seq"]
@@ -266,7 +269,7 @@ def test_sealed_segments_and_bundles_are_what_facts_say(settings: Settings, quic
     sign(folder, settings)
     ledger = Ledger(settings.log_folder)
     writer = FactWriter(ledger)
-    release = writer.train(digest=name)
+    release = writer.train(digest=name, features=FEATURES)
     writer.check(release)
     writer.record("CandidateValidated", release)
     registered = writer.record("ReleaseRegistered", release, digest=name)["seq"]
