@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lineage.digest import digest_file, digest_folder
+from lineage.bundle_facts import SPEC_FILE, check_agreement, parse_statement
+from lineage.digest import digest_file, digest_files, read_folder
 from lineage.errors import PlimsollError, TamperedError
 from lineage.log.handover import LogKeys
 from lineage.log.merkle import EMPTY_ROOT, Tree
@@ -19,11 +20,14 @@ from lineage.log.signing_key import verifier_at
 from lineage.rules.draft import check_record
 from lineage.settings import Settings
 from lineage.signing import verify as verify_signature
+from lineage.state.entities import Release
 from lineage.state.fold import LedgerState
 from lineage.state.keys import KeyRing
 
-#: By digest: the record that registered a bundle, and the key that signed it.
-Bundles = dict[str, tuple[int, str]]
+#: Since this era a registered bundle without a readable `release.json` is a problem; earlier ones were not looked at.
+_STATEMENT_REQUIRED = 3
+#: Record, era and release of every registration.
+Bundles = list[tuple[int, int, Release]]
 
 
 @dataclass
@@ -60,7 +64,7 @@ class Verification:
 def verify_ledger(settings: Settings) -> Verification:
     """Verify the log under `settings`, the decision segments and the bundles it names."""
     result = Verification()
-    bundles: Bundles = {}
+    bundles: Bundles = []
     try:
         keys = _log(settings, bundles, result)
     except PlimsollError as error:  # nothing after a broken link can be verified
@@ -71,8 +75,8 @@ def verify_ledger(settings: Settings) -> Verification:
         problem = f"it cannot be what was recorded: {error!r}"
         result.problems.append({"record": result.records + 1, "problem": problem})
         return result
-    for digest, (seq, key_id) in bundles.items():
-        _bundle(settings, digest, seq, key_id if keys.of("bundle") else None, result)
+    for seq, era, release in bundles:
+        _bundle(settings, seq, era, release, release.signature_key if keys.of("bundle") else None, result)
     if not result.records:
         result.problems.append({"record": 0, "problem": f"there is no log under {settings.log_folder}"})
     return result
@@ -90,10 +94,7 @@ def _log(settings: Settings, bundles: Bundles, result: Verification) -> KeyRing:
         check_record(record, state)
         state.apply(record)
         result.records = record["seq"]
-        _check_named_bytes(record, settings, result)
-        if record["kind"] == "ReleaseRegistered":
-            key_id = state.releases[record["release"]].signature_key
-            bundles[record["data"]["digest"]] = record["seq"], key_id
+        _check_named_bytes(record, state, settings, bundles, result)
     result.root, result.beyond = whole.tree.root().hex(), max(0, result.records - result.checkpoint)
     if note is not None and whole.keys is not None:
         _check_cosigned(note, whole.keys, whole.tree, settings, result)
@@ -125,9 +126,13 @@ def _check_cosigned(note: bytes, own: LogKeys, tree: Tree, settings: Settings, r
         raise TamperedError(f"the first {head.size} records are not those that the witness cosigned", record=0)
 
 
-def _check_named_bytes(record: dict[str, Any], settings: Settings, result: Verification) -> None:
+def _check_named_bytes(
+    record: dict[str, Any], state: LedgerState, settings: Settings, bundles: Bundles, result: Verification
+) -> None:
     if record["kind"] == "DecisionsSealed":
         _segment(settings.root / record["data"]["uri"], record, result)
+    elif record["kind"] == "ReleaseRegistered":
+        bundles.append((record["seq"], state.era, state.releases[record["release"]]))
 
 
 def _segment(path: Path, record: dict[str, Any], result: Verification) -> None:
@@ -139,12 +144,24 @@ def _segment(path: Path, record: dict[str, Any], result: Verification) -> None:
         result.problems.append({"record": record["seq"], "problem": error.message})
 
 
-def _bundle(settings: Settings, digest: str, seq: int, key_id: str | None, result: Verification) -> None:
-    folder = settings.artefacts / digest.removeprefix("sha256:")
+def _bundle(settings: Settings, seq: int, era: int, release: Release, key_id: str | None, result: Verification) -> None:
+    folder = settings.artefacts / release.digest.removeprefix("sha256:")
     result.bundles += 1
     try:
-        if digest_folder(folder) != digest:
-            raise TamperedError(f"bundle {digest[:19]}… is not what was registered")
+        files = read_folder(folder)
+        if digest_files(folder.name, files) != release.digest:
+            raise TamperedError(f"bundle {release.digest[:19]}… is not what was registered")
         verify_signature(folder, settings, key_id=key_id)
+        _check_statement(folder.name, files.get(SPEC_FILE, b""), era, release)
     except PlimsollError as error:
-        result.problems.append({"record": seq, "problem": error.message})
+        result.problems.append({"record": seq, "problem": f"{release.release}: {error.message}"})
+
+
+def _check_statement(name: str, content: bytes, era: int, release: Release) -> None:
+    try:
+        said = parse_statement(name, content)
+    except TamperedError:
+        if era >= _STATEMENT_REQUIRED:
+            raise
+        return  # such a bundle is loaded nowhere
+    check_agreement(name, said, release.statement)

@@ -30,10 +30,15 @@ Digest = Annotated[str, Field(pattern="^sha256:[0-9a-f]{64}$")]
 
 @dataclass(frozen=True)
 class Target:
-    """A release and the digest of its bundle."""
+    """A release and the digest of its bundle.
+
+    `statement` is the digest of what the facts say about the release (`lineage.bundle_facts`), which the bundle has to
+    say too; empty where only the bytes are known, as in the challenger pool.
+    """
 
     release: str
     digest: Digest
+    statement: str = field(default="", compare=False)
 
     @property
     def folder(self) -> str:
@@ -153,7 +158,8 @@ def routes_from(view: LedgerView, tokens: Mapping[str, Mapping[str, str]], epoch
 
 def _route_of(model: Model, releases: Mapping[str, Release], kill_of_all: Kill | None) -> Route | None:
     def target(release: str | None) -> Target | None:
-        return Target(release, releases[release].digest) if release else None
+        known = releases[release] if release else None
+        return Target(known.release, known.digest, known.statement.digest) if known else None
 
     baseline = target(model.baseline_from)
     if baseline is None:

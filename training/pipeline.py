@@ -4,7 +4,8 @@
     ray job submit --working-dir . -- python -m training.pipeline examples/credit_default
 
 Exit status: 0 registered, 1 a resource failed (Ray, MLflow, ledger, disk), 2 invalid input, 3 rejected by a check or
-refused by the ledger. The last line names the release and, where it was rejected, why.
+refused by the ledger, also where the run gave the bytes of a release that exists already ("unchanged"). The last line
+names the release and, where it was rejected, why.
 """
 
 from __future__ import annotations
@@ -125,7 +126,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (InvalidError, ledger_errors.Invalid) as error:
         return _stopped(given, progress, INVALID, "invalid", error)
     except (RefusedError, ledger_errors.Refused) as error:
-        return _stopped(given, progress, REJECTED, "refused", error)
+        word = "unchanged" if error.code == "same_bytes" else "refused"
+        return _stopped(given, progress, REJECTED, word, error)
     except (UnavailableError, ledger_errors.Unavailable) as error:
         return _stopped(given, progress, UNAVAILABLE, "failed", error)
     if given.json:

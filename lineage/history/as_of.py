@@ -172,7 +172,7 @@ class _Fold:
         if kind == "ModelTrained":
             self.digests[release] = record["data"]["digest"]
         elif kind in BARRING and record["data"].get("decision") != "approve" and release in self.digests:
-            self.state.barred.add(self.digests[release])
+            self.state.bar(self.digests[release], release)
 
     def _position(self) -> tuple[Any, ...]:
         view = self.state.models.get(self.model)

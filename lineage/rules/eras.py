@@ -87,7 +87,7 @@ _ERA_2: Rules = _ERA_1 | {
     "ModelTrained": (release.is_not_barred, release.author_matches_request, release.policy_is_readable),
     "AlertClosed": (alerts.is_open, alerts.is_closed_by_statement),
 }
-#: Version 0.3.0: people by account, machines by role, approved policies.
+#: Version 0.3.0: people by account, machines by role, approved policies; a digest belongs to one release.
 _ERA_3: Rules = _ERA_2 | {
     "RetrainRequested": (release.request_is_by_its_author,),
     "RolloutStepped": (*_ERA_2["RolloutStepped"], release.person_takes_first_step),
@@ -119,7 +119,14 @@ _ERA_3: Rules = _ERA_2 | {
     "PasswordReset": (accounts.account_is_known, accounts.is_not_own, accounts.is_granted_by_two),
     "PasswordChosen": (accounts.account_is_known,),
     "SignedIn": (accounts.account_is_active,),
-    "ReleaseRegistered": (*_ERA_2["ReleaseRegistered"], keys.signing_key_counts),
+    "ReleaseRegistered": (
+        *_ERA_2["ReleaseRegistered"],
+        release.bytes_were_never_barred,
+        keys.signing_key_counts,
+    ),
+    "ModelTrained": (release.bytes_are_new, release.author_matches_request, release.policy_is_readable),
+    "CanaryStarted": (*_ERA_2["CanaryStarted"], release.bytes_were_never_barred),
+    "ShadowStarted": (*_ERA_2["ShadowStarted"], release.bytes_were_never_barred),
     "KeyRotated": (keys.replaces_key_in_force, keys.signs_without_overlap),
     "KeyRevoked": (keys.revokes_former_key,),
     "WitnessAway": (keys.witness_was_there,),

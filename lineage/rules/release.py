@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Literal
 
 from lineage.errors import RefusedError, UnknownError
-from lineage.lifecycle import State
+from lineage.lifecycle import BARRED, State
 from lineage.policy import parse_policy, parse_ruled
 from lineage.rules.proposal import Proposal, Rule
 
@@ -23,6 +23,32 @@ def is_not_barred(p: Proposal) -> None:
             f"digest {digest[:19]}… was rejected, quarantined or rolled back and never answers again; train a new one",
             code="barred",
         )
+
+
+def bytes_are_new(p: Proposal) -> None:
+    """Refuse a trained candidate whose bytes are a release already, of any model and in any state."""
+    for name in p.state.digests.get(p.data["digest"], ()):
+        state = p.state.releases[name].state
+        raise RefusedError(
+            f"these bytes are release {name} already, which is {state}; nothing new was trained. Change the data, the "
+            "seed or the parameters",
+            code="same_bytes",
+            release=name,
+        )
+
+
+def bytes_were_never_barred(p: Proposal) -> None:
+    """Refuse traffic to bytes of which any release was rejected, quarantined or rolled back.
+
+    A release of an earlier era that carries traffic with the same bytes keeps them from being barred for itself only.
+    """
+    for name in p.state.digests.get(p.release.digest, ()):
+        if p.state.releases[name].state in BARRED:
+            raise RefusedError(
+                f"{p.release.release} has the bytes of {name}, which is {p.state.releases[name].state} and never "
+                "answers again; train a new one",
+                code="barred",
+            )
 
 
 def author_matches_request(p: Proposal) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from lineage.bundle_facts import Statement, statement_of
 from lineage.lifecycle import State
 from lineage.policy import Policy, parse_policy, parse_ruled
 from lineage.state.alerts import Alert
@@ -110,6 +111,17 @@ class Release(ReleaseSummary):
     def copy(self) -> Release:
         """A copy that later facts do not change."""
         return replace(self, checks=dict(self.checks), approvals=list(self.approvals), steps=list(self.steps))
+
+    @property
+    def statement(self) -> Statement:
+        """What its bundle has to say about it."""
+        return statement_of(
+            model=self.model,
+            family=self.family,
+            threshold=self.threshold,
+            policy_digest=self.policy_digest,
+            features=self.features,
+        )
 
     @property
     def terms(self) -> Policy:

@@ -26,6 +26,8 @@ _KEEPS_POSITION = frozenset({"CanaryHeld", "CheckCompleted"})
 _NOT_LISTED = frozenset({"DecisionsSealed", "RouteApplied", "DatasetPinned"})
 _KEY_FACTS = frozenset({"KeyRotated", "KeyRevoked"})
 _WITNESS_FACTS = frozenset({"WitnessAway", "WitnessBack"})
+#: From this era on a fact about one release bars no bytes that another one carries traffic with.
+_BARS_ONE_RELEASE = 3
 _MEASURED = frozenset({"DriftMeasured", "FairnessMeasured"})
 
 
@@ -34,8 +36,9 @@ class LedgerState:
     """The fold. `apply` takes records in order, exactly once each.
 
     `era` counts the `RulesActivated` facts; `kill` is the switch of all models, `etag` the newest record about it;
-    `people` are the accounts, `keys` the eras of keys; `away` says that the witness does not answer; `changed` is the
-    newest record after which a list of models or releases looks different.
+    `people` are the accounts, `keys` the eras of keys; `away` says that the witness does not answer; `digests` are the
+    releases with each digest, oldest first: one since era 3, earlier ones may share it; `changed` is the newest record
+    after which a list of models or releases looks different.
     """
 
     seq: int = 0
@@ -49,6 +52,7 @@ class LedgerState:
     barred: set[str] = field(default_factory=set)
     keys: KeyRing = field(default_factory=KeyRing)
     away: Away | None = None
+    digests: dict[str, tuple[str, ...]] = field(default_factory=dict)
     undo: Undo | None = None
 
     def begin(self) -> None:
@@ -69,6 +73,10 @@ class LedgerState:
         self.etag, self.kill, self.people = self.undo.etag, self.undo.kill, self.undo.people
         self.keys, self.away = self.undo.keys, self.undo.away
         self.undo.restore()
+        for digest, names in self.undo.digests.items():
+            self.digests[digest] = names
+            if not names:
+                del self.digests[digest]
         self.undo = None
 
     def apply(self, record: Record) -> None:
@@ -138,6 +146,11 @@ class LedgerState:
     def _trained(self, model: Model, record: Record) -> None:
         model.releases += 1
         model.etag = record["seq"]
+        digest = record["data"]["digest"]
+        known = self.digests.get(digest, ())
+        if self.undo is not None:
+            self.undo.digests.setdefault(digest, known)
+        self.digests[digest] = (*known, record["release"])
         names = Release.__dataclass_fields__.keys() & record["data"].keys()
         self.releases[record["release"]] = Release(
             release=record["release"],
@@ -176,9 +189,23 @@ class LedgerState:
         if data.get("judgement"):
             release.judgement = data["judgement"]
         if state in BARRED:
-            self.barred.add(release.digest)
+            self.bar(release.digest, release.release)
         _RELEASE_FACTS.get(kind, _no_change)(model, release, record)
         _settle(model, release, self)
+
+    def bar(self, digest: str, release: str) -> None:
+        """Bar the bytes of a release that was rejected, quarantined or rolled back.
+
+        Since era 3 this takes no other release out of traffic: where one of an earlier era has the same bytes and
+        answers or stands by, only `release` itself ends.
+        """
+        others = (name for name in self.digests.get(digest, ()) if name != release)
+        if self.era < _BARS_ONE_RELEASE or not any(self._answers_or_stands_by(name) for name in others):
+            self.barred.add(digest)
+
+    def _answers_or_stands_by(self, name: str) -> bool:
+        model = self.models[self.releases[name].model]
+        return name in (*model.champions, model.challenger, model.shadow)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form: `{"seq", "era", "etag", "kill", "models", "releases"}`."""

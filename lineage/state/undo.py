@@ -33,6 +33,7 @@ class Undo:
     barred: set[str]
     keys: KeyRing = field(default_factory=KeyRing)
     away: Away | None = None
+    digests: dict[str, tuple[str, ...]] = field(default_factory=dict)
     _kept: dict[tuple[int, str], tuple[dict[str, Copyable], Copyable | None]] = field(default_factory=dict)
 
     def keep(self, values: dict[str, V], name: str | None) -> None:

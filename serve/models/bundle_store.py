@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 import structlog
 
-from lineage.errors import PlimsollError, UnavailableError
+from lineage.bundle_facts import SPEC_FILE, parse_statement
+from lineage.errors import PlimsollError, TamperedError, UnavailableError
 from lineage.settings import Settings
 from serve.models.memory_budget import ModelMemory
 from serve.models.sandbox_client import Proof, Sandbox, process_sandbox
@@ -28,6 +29,24 @@ _MIB = 1024 * 1024
 _THREADS = 4
 _PRELOADS_AT_ONCE = 2  # of the threads: the others are for requests whose model is not in memory
 _RETRY_SECONDS = 10.0  # a request does not load a refused bundle again before this time
+
+
+def _check_statement(target: Target, files: Mapping[str, bytes]) -> None:
+    """Refuse a bundle of another model than its release, or one that says other things than the facts.
+
+    Raises:
+        TamperedError: what it says.
+    """
+    said = parse_statement(target.folder, files.get(SPEC_FILE, b""))
+    model = target.release.rpartition("@")[0]
+    if model and said.model != model:
+        raise TamperedError(f"the bundle of {target.release} says that it is of model {said.model!r}", field="model")
+    if target.statement and said.digest != target.statement:
+        raise TamperedError(
+            f"the bundle of {target.release} says other things than its facts about family, threshold, policy or "
+            "features; `plimsoll audit verify` names the value",
+            field="statement",
+        )
 
 
 class BundleStore:
@@ -169,6 +188,7 @@ class BundleStore:
         digest, folder = target.digest, self._settings.artefacts / target.folder
         self._sandbox.start()
         files = verified.read_verified(folder, digest, self._settings)
+        _check_statement(target, files)
         proof = self._sandbox.prove(digest, folder, files)
         known = self._baselines.get(digest)
         light = known[0] if known else parse_baseline(folder, files)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -12,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from lineage.digest import canonical, digest_file, digest_folder
 from lineage.errors import TamperedError
+from lineage.facts.eras import LATEST
 from lineage.ledger import Ledger
 from lineage.lifecycle import State
 from lineage.log.checkpoint import Checkpoint, from_sector, to_sector
@@ -22,7 +24,8 @@ from lineage.log.signing_key import signer_at
 from lineage.settings import Settings
 from lineage.signing import make_keys, sign, signature_of
 from lineage.verify import verify_ledger
-from tests.support.sample_facts import MODEL, FactWriter, ManualClock
+from tests.support.accounts import begin_era_3
+from tests.support.sample_facts import MODEL, FactWriter, ManualClock, sample
 
 Damage = Callable[[list[bytes], int], list[bytes]]
 
@@ -205,18 +208,67 @@ def test_a_verified_log_may_grow_meanwhile(settings: Settings, quick: None) -> N
     ledger.close()
 
 
+FEATURES = ["income", "debt"]
+
+
+def statement() -> dict[str, Any]:
+    """What a bundle has to say about the release of the sample."""
+    trained = sample("ModelTrained")
+    said = {name: trained[name] for name in ("family", "threshold", "policy_digest")}
+    return said | {"model": MODEL, "features": [{"name": name} for name in FEATURES]}
+
+
+OTHERWISE: dict[str, tuple[dict[str, Any], str]] = {
+    "another model": ({"model": "other"}, "says that model is 'other'"),
+    "another threshold": ({"threshold": 0.99}, "says that threshold is 0.99"),
+    "another policy": ({"policy_digest": "sha256:" + "0" * 64}, "says that policy_digest is"),
+    "features in another order": ({"features": statement()["features"][::-1]}, "says that features is"),
+    "one feature fewer": ({"features": statement()["features"][1:]}, "says that features is"),
+    "no statement": ({"features": None}, "does not state what a release is"),
+}
+
+
+@pytest.mark.parametrize("era", [1, LATEST])
+@pytest.mark.parametrize("case", OTHERWISE)
+def test_a_signed_bundle_that_says_other_things_than_its_facts_is_named(
+    settings: Settings, quick: None, case: str, era: int
+) -> None:
+    make_keys(settings)
+    folder = settings.artefacts / "draft"
+    folder.mkdir(parents=True)
+    (folder / "release.json").write_bytes(orjson.dumps(statement() | OTHERWISE[case][0]))
+    name = digest_folder(folder)
+    sign(folder.rename(folder.with_name(name.removeprefix("sha256:"))), settings)
+    ledger = Ledger(settings.log_folder)
+    if era == LATEST:
+        begin_era_3(ledger)
+    writer = FactWriter(ledger)
+    release = writer.train(digest=name, features=FEATURES)
+    writer.check(release)
+    writer.record("CandidateValidated", release)
+    registered = writer.record("ReleaseRegistered", release, digest=name)["seq"]
+    ledger.close()
+    problems = verify_ledger(settings).problems
+    if case == "no statement" and era < 3:
+        assert problems == [], "what an earlier version registered is judged as it was then"
+        return
+    (problem,) = problems
+    assert problem["record"] == registered
+    assert OTHERWISE[case][1] in problem["problem"]
+
+
 def test_sealed_segments_and_bundles_are_what_facts_say(settings: Settings, quick: None) -> None:
     make_keys(settings)
     folder = settings.artefacts / "draft"
     folder.mkdir(parents=True)
     (folder / "model.json").write_text("{}")
-    (folder / "release.json").write_text('{"schema": 1}')
+    (folder / "release.json").write_bytes(orjson.dumps(statement()))
     name = digest_folder(folder)
     folder = folder.rename(folder.with_name(name.removeprefix("sha256:")))
     sign(folder, settings)
     ledger = Ledger(settings.log_folder)
     writer = FactWriter(ledger)
-    release = writer.train(digest=name)
+    release = writer.train(digest=name, features=FEATURES)
     writer.check(release)
     writer.record("CandidateValidated", release)
     registered = writer.record("ReleaseRegistered", release, digest=name)["seq"]

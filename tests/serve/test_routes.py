@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from serve.routes import RouteTable, Target, accepts
-from tests.support.sample_routes import DIGESTS, table
+from tests.support.sample_routes import DIGESTS, table, view
 
 
 def test_champion_challenger_and_share_come_from_the_fold() -> None:
@@ -55,3 +55,12 @@ def test_a_table_survives_the_way_between_processes() -> None:
     assert RouteTable.from_dict(table(3, 7).to_dict()) == table(3, 7)
     assert table(3, 7).same_content(table(4, 9))
     assert not table().same_content(table(share=0.5))
+
+
+def test_a_target_carries_what_the_facts_say_and_keeps_it_on_the_wire() -> None:
+    champion = table().routes["m"].champion
+    assert champion is not None
+    assert champion.statement == view().releases["m@1"].statement.digest
+    again = RouteTable.from_dict(table().to_dict()).routes["m"].champion
+    assert again is not None
+    assert again.statement == champion.statement

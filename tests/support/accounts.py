@@ -41,22 +41,38 @@ def in_era(state: LedgerState, kind: str, actor: Actor) -> Actor:
     return replace(actor, id=known.id) if known is not None else actor
 
 
-def people_on_record(people: Iterable[Actor]) -> dict[str, Account]:
+#: People of the samples, and two more for a second person and for an author who may review.
+EVERYBODY = (
+    Actor("scientist", "scientist"),
+    Actor("validator", "validator"),
+    Actor("operator", "operator"),
+    Actor("auditor", "auditor"),
+    Actor("second-operator", "operator"),
+    Actor("author-and-validator", "validator"),
+    Actor("author-and-validator", "operator"),
+)
+
+
+def people_on_record(people: Iterable[Actor], prefix: str = "p-") -> dict[str, Account]:
     """Accounts of these people and of the platform's machines, by id, as the fold holds them."""
     roles: dict[str, tuple[str, ...]] = {}
     for one in people:
         roles[one.name] = (*roles.get(one.name, ()), one.role)
     at = "2026-11-23T09:00:00.000000Z"
-    found = {f"p-{name}": Account(f"p-{name}", name, "person", given, at, at) for name, given in roles.items()}
+    found = {f"{prefix}{name}": Account(f"{prefix}{name}", name, "person", own, at, at) for name, own in roles.items()}
     machines = PLATFORM_MACHINES.items()
     return found | {f"m-{name}": Account(f"m-{name}", name, "machine", given, at, at) for name, given in machines}
 
 
-def begin_era_3(ledger: Ledger, people: Iterable[Actor] = ()) -> None:
-    """Activate era 3 and put the platform's machines and these people on record."""
+def begin_era_3(ledger: Ledger, people: Iterable[Actor] = EVERYBODY) -> None:
+    """Activate era 3 and put the platform's machines and these people on record.
+
+    Where there is a history of earlier eras, the name of a person is the id, as for accounts of that time.
+    """
+    prefix = "" if ledger.state.releases else "p-"
     for era in range(ledger.state.era + 1, 4):
         ledger.append(Draft("RulesActivated", PLATFORM_ACTOR, activation(era)))
-    for account in people_on_record(people).values():
+    for account in people_on_record(people, prefix).values():
         data: dict[str, Any] = {"account": account.id, "name": account.name, "kind": account.kind}
         data |= {"roles": list(account.roles), "bootstrap": account.kind == "person"}
         ledger.append(Draft("AccountAdded", PLATFORM_ACTOR, data))

@@ -13,6 +13,7 @@ from lineage.rules.draft import Draft
 from lineage.rules.proposal import Actor
 from lineage.state.entities import Release
 from lineage.state.fold import LedgerState
+from tests.support.accounts import in_era
 from tests.support.sample_facts import AUTHOR, CONTROLLER, OPERATOR, POLICY, VALIDATOR, digest, judgement, sample
 
 MATCHED = {"count": 2, "matched": 2}
@@ -147,6 +148,12 @@ def rollback(release: Release, state: LedgerState) -> Draft:
 
 
 def next_draft(random: Random, state: LedgerState) -> Draft:
+    """The next fact, by an actor as the era of the state wants it."""
+    draft = _any_draft(random, state)
+    return replace(draft, actor=in_era(state, draft.kind, draft.actor))
+
+
+def _any_draft(random: Random, state: LedgerState) -> Draft:
     luck = random.random()
     # Sooner let go than stopped, so that there is a story in between.
     if luck < (0.5 if state.kill or any(model.kill for model in state.models.values()) else 0.03):

@@ -350,7 +350,7 @@ def test_people_of_an_earlier_era_go_on_under_their_names(ledger: Ledger) -> Non
         ledger.append(Draft("AccountAdded", PLATFORM_ACTOR, {"account": name, "role": name}))
     writer = FactWriter(ledger)
     review = writer.bring(State.REVIEW)
-    begin_era_3(ledger)
+    begin_era_3(ledger, [])
     own = in_era(ledger.state, "ReviewDecided", Actor("validator", "validator"))
     assert own.id == "validator"
     data = {"decision": "approve", "digest": writer.digest(review)}

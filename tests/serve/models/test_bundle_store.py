@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from lineage.bundle_facts import parse_statement
 from lineage.errors import UnavailableError
 from lineage.settings import Settings
 from serve.models.bundle_store import BundleStore
@@ -105,10 +108,8 @@ def test_a_bundle_that_fails_in_the_sandbox_is_refused_and_the_others_are_held(
     settings: Settings, targets: list[Target], tmp_path: Path
 ) -> None:
     files = read_verified(folder_of(settings, targets[0]), targets[0].digest, settings)
-    crashing = altered(settings, targets[0], "crashes@1", of_family(files, "crashes"))
-    wrong = altered(
-        settings, targets[0], "wrong@1", {"golden.json": files["golden.json"].replace(b"0x1.", b"0x1.1", 1)}
-    )
+    crashing = altered(settings, targets[0], "loan@8", of_family(files, "crashes"))
+    wrong = altered(settings, targets[0], "loan@9", {"golden.json": files["golden.json"].replace(b"0x1.", b"0x1.1", 1)})
     sandbox = sandbox_with(tmp_path)
     store = BundleStore(settings, sandbox)
     store.load([crashing, targets[1], wrong])
@@ -197,7 +198,7 @@ def test_who_gives_up_waiting_does_not_take_the_load_from_others(
 
 def test_a_bundle_that_hangs_holds_up_no_other(settings: Settings, targets: list[Target], tmp_path: Path) -> None:
     files = read_verified(folder_of(settings, targets[0]), targets[0].digest, settings)
-    hanging = altered(settings, targets[0], "sleeps@1", of_family(files, "sleeps"))
+    hanging = altered(settings, targets[0], "loan@8", of_family(files, "sleeps"))
     sandbox = sandbox_with(tmp_path)
     store = BundleStore(settings, sandbox)
 
@@ -269,3 +270,42 @@ def test_room_is_taken_before_a_model_is_there_and_given_back_where_it_fails(
     assert models.reserve("c", 60, ())
     assert (len(models), models.taken, models.evictions, "b" in models) == (1, 60, 1, False)
     assert not models.reserve("d", 101, ())
+
+
+def _release_says(files: Mapping[str, bytes], **changes: object) -> dict[str, bytes]:
+    return {"release.json": json.dumps(json.loads(files["release.json"]) | changes).encode()}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model": "card"},
+        {"threshold": 0.9},
+        {"policy_digest": "sha256:" + "f" * 64},
+        {"features": "reversed"},
+    ],
+)
+def test_a_signed_bundle_that_says_other_things_than_the_route_is_refused_and_the_others_are_held(
+    settings: Settings, targets: list[Target], sandbox: Watched, changes: dict[str, object]
+) -> None:
+    files = read_verified(folder_of(settings, targets[0]), targets[0].digest, settings)
+    recorded = parse_statement("recorded", files["release.json"]).digest
+    if "features" in changes:
+        changes = {"features": json.loads(files["release.json"])["features"][::-1]}
+    lying = altered(settings, targets[0], "loan@9", _release_says(files, **changes))
+    store = BundleStore(settings, sandbox)
+    store.load([replace(lying, statement=recorded), replace(targets[0], statement=recorded)])
+    assert store.get(lying) is store.get_baseline(lying) is None
+    assert "says" in store.refused[lying.digest]
+    assert lying.digest not in sandbox.asked, "no parser of its family has seen it"
+    assert store.get(targets[0]) is not None
+
+
+def test_a_bundle_of_another_model_is_refused_also_where_only_release_and_digest_are_known(
+    settings: Settings, targets: list[Target], sandbox: Watched
+) -> None:
+    store = BundleStore(settings, sandbox)
+    other = Target("card@1", targets[0].digest)
+    store.load([other])
+    assert store.get(other) is None
+    assert store.refused[other.digest] == "the bundle of card@1 says that it is of model 'loan'"
