@@ -6,15 +6,16 @@ Read-only; the service may be running or not.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
-from lineage.digest import digest_file, digest_folder
+from lineage.completeness import Numbers, Reconciliation
+from lineage.digest import digest_folder
 from lineage.errors import PlimsollError, TamperedError
 from lineage.log.merkle import EMPTY_ROOT
 from lineage.log.reader import Chain, verifier_in
 from lineage.log.signing_key import verifier_at
 from lineage.rules.draft import check_record
+from lineage.segments import content_of, numbers_in, place_of, rows_of
 from lineage.settings import Settings
 from lineage.signing import verify as verify_signature
 from lineage.state.fold import LedgerState
@@ -26,6 +27,7 @@ class Verification:
 
     Attributes:
         checkpoint: records that the checkpoint counts.
+        answers: numbered answers that the segments state.
         beyond: records after the checkpoint, as after a crash or while the log grows.
         pinned: whether the log's key came from another place than the log itself.
         problems: `{"record", "problem"}` each.
@@ -38,6 +40,7 @@ class Verification:
     log: str | None = None
     pinned: bool = False
     segments: int = 0
+    answers: int = 0
     bundles: int = 0
     problems: list[dict[str, Any]] = field(default_factory=list)
 
@@ -74,33 +77,45 @@ def _log(settings: Settings, bundles: dict[str, int], result: Verification) -> N
     pinned = verifier_at(settings.log_key)
     verifier = pinned or verifier_in(settings.log_folder)
     result.pinned, result.log = pinned is not None, verifier.name if verifier else None
-    whole, state = Chain(settings.log_folder, verifier), LedgerState()
+    whole, state, complete = Chain(settings.log_folder, verifier), LedgerState(), Reconciliation()
     result.checkpoint = whole.acknowledged
     for entry in whole:
         record = entry.record
         check_record(record, state)
         state.apply(record)
         result.records = record["seq"]
-        _check_named_bytes(record, settings, bundles, result)
+        _check_named_bytes(record, settings, bundles, result, complete)
+    result.answers = complete.answers
+    result.problems += [{"record": one.record, "problem": one.text} for one in complete.problems()]
     result.root, result.beyond = whole.tree.root().hex(), max(0, result.records - result.checkpoint)
 
 
 def _check_named_bytes(
-    record: dict[str, Any], settings: Settings, bundles: dict[str, int], result: Verification
+    record: dict[str, Any],
+    settings: Settings,
+    bundles: dict[str, int],
+    result: Verification,
+    complete: Reconciliation,
 ) -> None:
     if record["kind"] == "DecisionsSealed":
-        _segment(settings.root / record["data"]["uri"], record, result)
+        rows = _segment(settings, record, result)
+        data = record["data"]
+        complete.sealed(record["seq"], record["model"], data["segment"], data.get("answers"), rows)
+    elif record["kind"] == "AnswersClosed":
+        complete.closed(record["seq"], record["data"]["writer"], record["data"]["answers"])
     elif record["kind"] == "ReleaseRegistered":
         bundles[record["data"]["digest"]] = record["seq"]
 
 
-def _segment(path: Path, record: dict[str, Any], result: Verification) -> None:
+def _segment(settings: Settings, record: dict[str, Any], result: Verification) -> Numbers | None:
+    """The numbers in a segment by writer; None, with a problem, where it cannot be read."""
     result.segments += 1
+    place = place_of(record)
     try:
-        if digest_file(path) != record["data"]["digest"]:
-            raise TamperedError(f"decision segment {record['data']['segment']} is not what was sealed")
+        return numbers_in(rows_of(content_of(settings.root, place, record["model"]), place.segment))
     except PlimsollError as error:
         result.problems.append({"record": record["seq"], "problem": error.message})
+        return None
 
 
 def _bundle(settings: Settings, digest: str, seq: int, result: Verification) -> None:

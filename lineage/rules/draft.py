@@ -10,7 +10,7 @@ from lineage.errors import InvalidError, TamperedError
 from lineage.facts.registry import parse_fact, subject_of
 from lineage.rules.guards import guard
 from lineage.rules.proposal import Actor
-from lineage.rules.roles import PEOPLE_MAY, PLATFORM, may
+from lineage.rules.roles import PEOPLE_MAY, PLATFORM, READERS_LEAVE, may
 from lineage.state.fold import LedgerState
 
 Record = dict[str, Any]
@@ -116,7 +116,7 @@ def _check_well_formed(draft: Draft, model: str | None) -> None:
     if draft.release and draft.release.rpartition("@")[0] != model:
         raise InvalidError(f"{draft.release} is no release of {model}", field="release")
     person = draft.actor.role not in ("service", PLATFORM)
-    if person and draft.kind in PEOPLE_MAY and not (draft.reason or "").strip():
+    if person and draft.kind in (PEOPLE_MAY | READERS_LEAVE) and not (draft.reason or "").strip():
         raise InvalidError(f"{draft.kind} takes a reason: give it in a sentence", field="reason")
     if draft.reason is not None and len(draft.reason) > REASON_CHARACTERS:
         raise InvalidError(

@@ -14,9 +14,9 @@ from lineage.errors import RefusedError
 from lineage.facts.eras import LATEST
 from lineage.facts.registry import FACTS, shape_of
 from lineage.lifecycle import TRANSITIONS
-from lineage.rules import alerts, release, safety
+from lineage.rules import alerts, release, safety, segments
 from lineage.rules.proposal import Proposal, Rule
-from lineage.rules.roles import HUMAN_ONLY, LEDGER_ONLY, PEOPLE_MAY
+from lineage.rules.roles import HUMAN_ONLY, LEDGER_ONLY, PEOPLE_MAY, READERS_LEAVE
 
 Rules = dict[str, tuple[Rule, ...]]
 
@@ -88,7 +88,9 @@ _ERA_2: Rules = _ERA_1 | {
     "AlertClosed": (alerts.is_open, alerts.is_closed_by_statement),
 }
 #: Version 0.3.0: people by account, machines by role, approved policies.
-_ERA_3: Rules = _ERA_2 | {}
+_ERA_3: Rules = _ERA_2 | {
+    "DecisionsSealed": (segments.lies_in_own_folder, segments.has_new_name),
+}
 _BY_ERA = {1: _ERA_1, 2: _ERA_2, 3: _ERA_3}
 RULES = _BY_ERA[LATEST]
 
@@ -110,8 +112,9 @@ def rulebook_digest(era: int) -> str:
     """
     kinds = [kind for kind, fact in FACTS.items() if fact.introduced <= era]
     fields = {kind: sorted(shape_of(kind, era).model_fields) for kind in kinds}
-    roles = {kind: sorted(PEOPLE_MAY[kind]) for kind in sorted(PEOPLE_MAY)}
+    may = PEOPLE_MAY | READERS_LEAVE
+    roles = {kind: sorted(may[kind]) for kind in sorted(may) if kind in kinds}
     moves = sorted(f"{state} {kind} {then}" for (state, kind), then in TRANSITIONS.items())
-    only = {"people": sorted(HUMAN_ONLY), "ledger": sorted(LEDGER_ONLY)}
+    only = {"people": sorted(HUMAN_ONLY), "ledger": sorted(LEDGER_ONLY.intersection(kinds))}
     ruled = {kind: len(rules) for kind, rules in sorted(rules_of(era).items())}
     return digest_of({"fields": fields, "roles": roles, "moves": moves, "only": only, "rules": ruled})

@@ -30,9 +30,15 @@ SUBJECTS_MAY: dict[str, frozenset[str]] = {
     "HoldPlaced": frozenset({"auditor", "operator"}),
     "HoldReleased": frozenset({"auditor"}),
 }
+#: Facts that the ledger service states in the name of the person who reads, before it answers. Services are not in
+#: here: they measure on the segments, and no route shows them a decision.
+READERS_LEAVE: dict[str, frozenset[str]] = {
+    "PersonalDataRead": frozenset({"scientist", "validator", "operator", "auditor"})
+}
 #: Facts that only the ledger service may state: its own acts, and refusals.
 LEDGER_ONLY = frozenset(
     {"LedgerOpened", "RulesActivated", "AccountAdded", "PasswordReset", "SignedIn", "ActionRefused", *SUBJECTS_MAY}
+    | READERS_LEAVE.keys()
 )
 SUBJECT_READERS = frozenset({"auditor", "operator"})  # may see the fields of decisions about the person
 
@@ -54,7 +60,7 @@ def may(kind: str, actor: Actor, author: str | None = None) -> None:
         )
     if kind not in HUMAN_ONLY and (actor.role == PLATFORM or (actor.role == "service" and kind not in LEDGER_ONLY)):
         return
-    roles = PEOPLE_MAY.get(kind, frozenset())
+    roles = PEOPLE_MAY.get(kind) or READERS_LEAVE.get(kind, frozenset())
     if actor.role not in roles:
         others = "the ledger service itself" if kind in LEDGER_ONLY else "a service of the platform"
         who = f"role {' or '.join(sorted(roles))}" if roles else others

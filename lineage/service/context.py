@@ -21,8 +21,10 @@ from lineage.rules.draft import Draft, Record
 from lineage.rules.eras import activation
 from lineage.rules.proposal import Actor
 from lineage.rules.roles import PLATFORM
+from lineage.segments import Segments
 from lineage.service.inbox_cache import InboxCache
 from lineage.service.metrics import Metrics
+from lineage.service.personal_reads import PersonalReads
 from lineage.settings import Settings
 from lineage.signing import make_keys
 from lineage.store.duckdb_store import Store
@@ -47,11 +49,15 @@ class Context:
         self.ledger = Ledger(settings.log_folder, clock=clock, signer=signer_at(settings.log_key))
         try:
             self._compare_with_witness()
-            self.store = Store(settings.lineage_store, self.ledger.records, decisions=settings.decisions)
-            self.subjects = Subjects(settings, self.ledger, clock=clock)
+            self.segments = Segments(settings.root)
+            self.store = Store(
+                settings.lineage_store, self.ledger.records, decisions=settings.decisions, segments=self.segments
+            )
+            self.subjects = Subjects(settings, self.ledger, clock=clock, segments=self.segments)
         except BaseException:
             self.ledger.close()
             raise
+        self.reads = PersonalReads(self.ledger, clock)
         self.metrics = Metrics()
         self.inboxes = InboxCache()
         self.outbox = Outbox.of_user(self.ledger.records, settings.log_folder.parent, clock=clock)
@@ -131,11 +137,16 @@ class Context:
             return
 
     def health(self) -> dict[str, object]:
-        """Public health: the number of records, and the progress of witness and OpenLineage."""
+        """Public health: the number of records, the progress of witness and OpenLineage, and missing segments.
+
+        `missing_segments` counts those that a query, a look-up or the door found unusable when it last wanted them.
+        """
         delivery = self.outbox.state()
         openlineage = {name: delivery[name] for name in ("sent", "waiting", "dead", "failing_since")}
         witness = self.cosigner.state() if self.cosigner else None
-        return {"ok": True, "records": len(self.ledger.records), "witness": witness, "openlineage": openlineage}
+        missing = len(self.segments.missing)
+        health: dict[str, object] = {"ok": True, "records": len(self.ledger.records), "missing_segments": missing}
+        return health | {"witness": witness, "openlineage": openlineage}
 
     def witness_vkey(self) -> str | None:
         """The pinned public key of the witness; None before first contact."""

@@ -15,6 +15,7 @@ from lineage.lifecycle import BARRED, IN_FLIGHT, State, after
 from lineage.state.alerts import closed_by, raised, still_open
 from lineage.state.entities import Approval, CheckOutcome, Hold, Job, Model, Release, Review, Rollback, Step
 from lineage.state.safety import Kill, broken, switched
+from lineage.state.sealed import name_of
 from lineage.state.undo import Undo
 
 Record = dict[str, Any]
@@ -30,7 +31,8 @@ class LedgerState:
     """The fold. `apply` takes records in order, exactly once each.
 
     `era` counts the `RulesActivated` facts; `kill` is the switch of all models, `etag` the newest record about it;
-    `changed` is the newest record after which a list of models or releases looks different.
+    `changed` is the newest record after which a list of models or releases looks different. `sealed` has the names of
+    the segments on record (`lineage.state.sealed`).
     """
 
     seq: int = 0
@@ -41,6 +43,7 @@ class LedgerState:
     models: dict[str, Model] = field(default_factory=dict)
     releases: dict[str, Release] = field(default_factory=dict)
     barred: set[str] = field(default_factory=set)
+    sealed: set[int] = field(default_factory=set)
     undo: Undo | None = None
 
     def begin(self) -> None:
@@ -58,6 +61,7 @@ class LedgerState:
         self.seq, self.barred = self.undo.seq, self.undo.barred
         self.era, self.changed = self.undo.era, self.undo.changed
         self.etag, self.kill = self.undo.etag, self.undo.kill
+        self.sealed -= self.undo.sealed
         self.undo.restore()
         self.undo = None
 
@@ -83,6 +87,8 @@ class LedgerState:
         elif name is not None and subject != "platform":
             model = self.models.setdefault(name, Model(name))
             model.last_seq = self.seq
+            if kind == "DecisionsSealed":
+                self._sealed(name_of(name, record["data"]["segment"]))
             if subject in ("release", "one_or_all") and kind not in _KEEPS_POSITION:
                 model.etag = self.seq
             if kind == "ModelTrained":
@@ -95,6 +101,12 @@ class LedgerState:
             model.alerts = [alert for alert in before if not closed_by(alert, record)]
             if kind not in _NOT_LISTED and (kind not in _MEASURED or model.alerts != before):
                 self.changed = self.seq
+
+    def _sealed(self, name: int) -> None:
+        if name not in self.sealed:
+            self.sealed.add(name)
+            if self.undo is not None:
+                self.undo.sealed.add(name)
 
     def _begin_era(self, era: int) -> None:
         if era > LATEST:

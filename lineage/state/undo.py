@@ -28,6 +28,7 @@ class Undo:
     etag: int
     kill: Kill | None
     barred: set[str]
+    sealed: set[int] = field(default_factory=set)  # names that the group added
     _kept: dict[tuple[int, str], tuple[dict[str, Copyable], Copyable | None]] = field(default_factory=dict)
 
     def keep(self, values: dict[str, V], name: str | None) -> None:

@@ -459,8 +459,8 @@ def test_without_the_vault_the_ledger_goes_on(old: Archive, settings: Settings) 
 def test_answers_about_people_are_stored_by_nobody_on_the_way(old: Archive) -> None:
     headers = old.service.headers("auditor")
     answers = [
-        old.service.get("decisions/d0"),
-        old.service.http.post("/v1/subjects/history", json={"subject": "ada-lovelace"}, headers=headers),
+        old.service.http.get("/v1/decisions/d0", headers=headers | {"X-Reason": "x"}),
+        old.service.http.post("/v1/subjects/history", json={"subject": "ada-lovelace", "reason": "x"}, headers=headers),
         old.service.http.post("/v1/subjects/hold", json={"subject": "ada-lovelace", "reason": "x"}, headers=headers),
     ]
     assert [answer.headers["cache-control"] for answer in answers] == ["no-store"] * 3
