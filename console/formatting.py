@@ -107,6 +107,7 @@ _LINES: dict[str, tuple[str, str]] = {
     "ReleasePromoted": ("good", "promoted, all traffic"),
     "ChampionRetired": ("quiet", "retired, stands by"),
     "DecisionsSealed": ("quiet", "{rows:,} decisions sealed"),
+    "AnswersClosed": ("quiet", "replica {writer} is gone, its answers are counted"),
     "DriftMeasured": ("quiet", "drift measured: {verdict}"),
     "FairnessMeasured": ("quiet", "fairness measured ({stage}): {verdict}"),
     "AlertRaised": ("bad", "{summary}"),
@@ -131,6 +132,7 @@ _LINES: dict[str, tuple[str, str]] = {
     "KeyRevoked": ("bad", "{key} key revoked from record {from_record} on"),
     "WitnessAway": ("bad", "the witness is away since {since}: {why}"),
     "WitnessBack": ("good", "the witness is back, {cosigned:,} records cosigned"),
+    "PersonalDataRead": ("info", "{read}"),
     "LedgerOpened": ("quiet", "ledger opened, {records:,} records"),
     "AccountRequested": ("warn", "asked to {change} account {name} ({roles})"),
     "AccountRequestWithdrawn": ("quiet", "request {requested} about an account withdrawn"),
@@ -154,6 +156,21 @@ _LINES: dict[str, tuple[str, str]] = {
 _BAD_WHEN = {"status": ("fail", "failed", "stopped"), "verdict": ("drift", "breach"), "decision": ("reject",)}
 
 
+def personal_read(data: Json) -> str:
+    """What was looked at, e.g. `looked at 12 decisions about one person; fields about the person shown`."""
+    count = data.get("count", 0)
+    decisions = "1 decision" if count == 1 else f"{count:,} decisions"
+    looked = {
+        "decision": f"looked at decision {', '.join(data.get('decision_ids', []))}",
+        "history": f"looked at all {decisions} about one person",
+        "decisions": f"looked at a list of {decisions}",
+        "outcomes": f"looked at outcomes of {decisions}",
+        "presence": f"looked whether one person is known: {count:,} data sets",
+    }
+    shown = "shown" if data.get("fields") == "shown" else "withheld"
+    return f"{looked.get(str(data.get('what')), 'looked at personal data')}; fields about the person {shown}"
+
+
 def line(record: Json) -> tuple[str, str]:
     """One record as `(tone, sentence)`; an unknown kind or field shows the kind itself."""
     tone, sentence = _LINES.get(record["kind"], ("quiet", ""))
@@ -168,6 +185,8 @@ def line(record: Json) -> tuple[str, str]:
         data = data | {"name": data["account"], "roles": data["role"]}
     if "cause" in data:
         data = data | {"cause": str(data["cause"]).replace("_", " ")}
+    if record["kind"] == "PersonalDataRead":
+        data = {"read": personal_read(data)}
     try:
         text = sentence.format(**data)
     except (KeyError, ValueError, TypeError):

@@ -6,11 +6,11 @@ Read-only; the service may be running or not.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from lineage.bundle_facts import SPEC_FILE, check_agreement, parse_statement
-from lineage.digest import digest_file, digest_files, read_folder
+from lineage.completeness import Numbers, Reconciliation
+from lineage.digest import digest_files, read_folder
 from lineage.errors import PlimsollError, TamperedError
 from lineage.log.handover import LogKeys
 from lineage.log.merkle import EMPTY_ROOT, Tree
@@ -18,6 +18,7 @@ from lineage.log.reader import Chain, verifier_in
 from lineage.log.signed_note import Verifier
 from lineage.log.signing_key import verifier_at
 from lineage.rules.draft import check_record
+from lineage.segments import content_of, numbers_in, place_of, rows_of
 from lineage.settings import Settings
 from lineage.signing import verify as verify_signature
 from lineage.state.entities import Release
@@ -36,6 +37,7 @@ class Verification:
 
     Attributes:
         checkpoint: records that the checkpoint counts.
+        answers: numbered answers that the segments state.
         beyond: records after the checkpoint, as after a crash or while the log grows.
         cosigned: records that the kept copy of the witness's newest checkpoint counts; 0 if there is none.
         pinned: whether the log's key came from another place than the log itself.
@@ -50,6 +52,7 @@ class Verification:
     log: str | None = None
     pinned: bool = False
     segments: int = 0
+    answers: int = 0
     bundles: int = 0
     problems: list[dict[str, Any]] = field(default_factory=list)
 
@@ -87,14 +90,16 @@ def _log(settings: Settings, bundles: Bundles, result: Verification) -> KeyRing:
     verifier = pinned or verifier_in(settings.log_folder)
     result.pinned, result.log = pinned is not None, verifier.name if verifier else None
     note = _read_cosigned(settings)  # before the lines: the log may grow meanwhile
-    whole, state = Chain(settings.log_folder, verifier), LedgerState()
+    whole, state, complete = Chain(settings.log_folder, verifier), LedgerState(), Reconciliation()
     result.checkpoint = whole.acknowledged
     for entry in whole:
         record = entry.record
         check_record(record, state)
         state.apply(record)
         result.records = record["seq"]
-        _check_named_bytes(record, state, settings, bundles, result)
+        _check_named_bytes(record, state, settings, bundles, result, complete)
+    result.answers = complete.answers
+    result.problems += [{"record": one.record, "problem": one.text} for one in complete.problems()]
     result.root, result.beyond = whole.tree.root().hex(), max(0, result.records - result.checkpoint)
     if note is not None and whole.keys is not None:
         _check_cosigned(note, whole.keys, whole.tree, settings, result)
@@ -127,21 +132,32 @@ def _check_cosigned(note: bytes, own: LogKeys, tree: Tree, settings: Settings, r
 
 
 def _check_named_bytes(
-    record: dict[str, Any], state: LedgerState, settings: Settings, bundles: Bundles, result: Verification
+    record: dict[str, Any],
+    state: LedgerState,
+    settings: Settings,
+    bundles: Bundles,
+    result: Verification,
+    complete: Reconciliation,
 ) -> None:
     if record["kind"] == "DecisionsSealed":
-        _segment(settings.root / record["data"]["uri"], record, result)
+        rows = _segment(settings, record, result)
+        data = record["data"]
+        complete.sealed(record["seq"], record["model"], data["segment"], data.get("answers"), rows)
+    elif record["kind"] == "AnswersClosed":
+        complete.closed(record["seq"], record["data"]["writer"], record["data"]["answers"])
     elif record["kind"] == "ReleaseRegistered":
         bundles.append((record["seq"], state.era, state.releases[record["release"]]))
 
 
-def _segment(path: Path, record: dict[str, Any], result: Verification) -> None:
+def _segment(settings: Settings, record: dict[str, Any], result: Verification) -> Numbers | None:
+    """The numbers in a segment by writer; None, with a problem, where it cannot be read."""
     result.segments += 1
+    place = place_of(record)
     try:
-        if digest_file(path) != record["data"]["digest"]:
-            raise TamperedError(f"decision segment {record['data']['segment']} is not what was sealed")
+        return numbers_in(rows_of(content_of(settings.root, place, record["model"]), place.segment))
     except PlimsollError as error:
         result.problems.append({"record": record["seq"], "problem": error.message})
+        return None
 
 
 def _bundle(settings: Settings, seq: int, era: int, release: Release, key_id: str | None, result: Verification) -> None:

@@ -5,11 +5,17 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
 from plimsoll.errors import Invalid, Unavailable, error_from
 from plimsoll.wire import _content, _json_of, pause_before_again
+
+
+def reason_header(reason: str | None) -> dict[str, str]:
+    """The header in which a read of personal data says why; percent-encoded, since headers hold ASCII only."""
+    return {} if reason is None else {"X-Reason": quote(reason, safe=" ,;:()/'", errors="replace").strip()}
 
 
 class AsyncWire:

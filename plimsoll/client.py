@@ -11,7 +11,7 @@ import httpx
 from plimsoll.decision import Decision, decision_of
 from plimsoll.errors import Invalid
 from plimsoll.frames import ROWS_MOST, columns_of, tensor
-from plimsoll.wire import Wire, part
+from plimsoll.wire import Wire, part, reason_header
 
 Json = dict[str, Any]
 _PAGE = 500
@@ -241,10 +241,20 @@ class Client:
         records: list[Json] = self._ledger.get("/v1/records", **filters)["records"]
         return records
 
-    def query(self, name: str, **filters: Any) -> list[Json]:
-        """Rows of a named query of the lineage store, e.g. `drift`, `fairness`, `lineage`, `lead_times`."""
-        rows: list[Json] = self._ledger.get(f"/v1/query/{part(name)}", **filters)["rows"]
+    def query(self, name: str, *, reason: str | None = None, **filters: Any) -> list[Json]:
+        """Rows of a named query of the lineage store, e.g. `drift`, `fairness`, `lineage`, `lead_times`.
+
+        Args:
+            reason: why, for `decisions` and `outcomes`: they are about customers, and the read goes on record.
+        """
+        rows: list[Json] = self.answer(name, reason=reason, **filters)["rows"]
         return rows
+
+    def answer(self, name: str, *, reason: str | None = None, **filters: Any) -> Json:
+        """As `query`: `rows`, and `missing_segments` that could hold more of them and cannot be used."""
+        path, headers = f"/v1/query/{part(name)}", reason_header(reason)
+        found: Json = self._ledger.ask("GET", path, params=filters, headers=headers)
+        return found
 
     def verify(self) -> Json:
         """Verify the whole record: `{"ok", "records", "problems", …}`."""
@@ -311,14 +321,15 @@ class Client:
 
     # Decisions and the people they are about
 
-    def decision(self, decision_id: str) -> Json:
-        """One decision as recorded, and where its record is stored."""
-        found: Json = self._ledger.get(f"/v1/decisions/{part(decision_id)}")
+    def decision(self, decision_id: str, reason: str) -> Json:
+        """One decision as recorded, and where its record is stored. That it was looked at, and why, goes on record."""
+        path = f"/v1/decisions/{part(decision_id)}"
+        found: Json = self._ledger.ask("GET", path, headers=reason_header(reason))
         return found
 
-    def subject_history(self, subject: str) -> Json:
-        """Every decision about one person."""
-        return self._about("history", {"subject": subject})
+    def subject_history(self, subject: str, reason: str) -> Json:
+        """Every decision about one person. That it was looked at, and why, goes on record."""
+        return self._about("history", {"subject": subject, "reason": reason})
 
     def erase(self, subject: str, reason: str, *, identity_verified: bool = False) -> Json:
         """Destroy the key of one person's data; returns what was affected."""

@@ -18,6 +18,11 @@ def part(name: str) -> str:
     return quote(name, safe="@", errors="replace").replace(".", "%2E")
 
 
+def reason_header(reason: str | None) -> dict[str, str]:
+    """The header in which a read of personal data says why; percent-encoded, since headers hold ASCII only."""
+    return {} if reason is None else {"X-Reason": quote(reason, safe=" ,;:()/'", errors="replace").strip()}
+
+
 def pause_before_again(status: int, retry_after: str, most: int = 2) -> float | None:
     """Seconds after which to retry once, or None where a retry is useless (RFC 9110, 10.2.3, in seconds only).
 

@@ -198,10 +198,10 @@ async def verify(clicks: int | None) -> Any:
         if not clicks and (records := (await at.records(1))["total"]) > _AT_ONCE:
             return not_verified(records)
         answer = (await at.client.send(at.person.token, "GET", "/v1/verify", timeout=_VERIFY_SECONDS)).json()
-        witness = (await at.get("/healthz"))["witness"]
+        health = await at.get("/healthz")
     except Error as error:
         return [status("Warning", "Not verified"), html.Span(f" {error.message}", className="note")]
-    return [*verified(answer), html.Br(), *cosigned(witness)]
+    return [*verified(answer), html.Br(), *cosigned(health["witness"]), *missing(health.get("missing_segments", 0))]
 
 
 def not_verified(records: int) -> list[Any]:
@@ -221,6 +221,14 @@ def cosigned(witness: Json | None) -> list[Any]:
         text += f"; it does not answer since {clock(witness['unreachable_since'])} UTC"
         return [status("Warning", "Cosigned by the witness"), html.Span(text, className="note")]
     return [status("Passed", "Cosigned by the witness"), html.Span(text, className="note")]
+
+
+def missing(segments: int) -> list[Any]:
+    """The badge of decision segments that are on record and could not be used; nothing where there is none."""
+    if not segments:
+        return []
+    note = f" {number(segments)} decision segments cannot be read; `plimsoll audit verify` names them"
+    return [html.Br(), status("Blocked", "Segments missing"), html.Span(note, className="ink-bad")]
 
 
 def verified(answer: Json) -> list[Any]:

@@ -11,14 +11,14 @@ from typing import Annotated, Any
 
 import typer
 
-from console.terminal.output import errors_reported, out, print_json, print_rows
+from console.terminal.output import errors_reported, out, print_json, print_missing, print_rows
 from console.terminal.session import client
 from lineage.errors import RefusedError
 from lineage.ledger import Ledger
 from lineage.log.signing_key import signer_at
 from lineage.settings import Settings
 from lineage.store.duckdb_store import Store
-from lineage.store.rows import QUERIES
+from lineage.store.rows import PERSONAL, QUERIES
 from lineage.verify import verify_ledger
 
 app = typer.Typer(no_args_is_help=True, help="The record: verify it, read it, rebuild the lineage store.")
@@ -72,11 +72,22 @@ def query(
     until: Annotated[str | None, typer.Option(help="As --since; included.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000)] = 100,
     offset: Annotated[int, typer.Option(min=0)] = 0,
+    reason: Annotated[
+        str | None, typer.Option("--reason", "-r", help="Why, for decisions and outcomes; it goes on record.")
+    ] = None,
 ) -> None:
-    """Rows of a named query of the lineage store, as JSON."""
+    """Rows of a named query of the lineage store, as JSON.
+
+    `decisions` and `outcomes` are about customers: who looks at them, and why, goes on record first. Segments that
+    could hold more rows and cannot be used are named on stderr.
+    """
+    if name in PERSONAL and reason is None:
+        reason = typer.prompt("Why do you look at them? (on record; name nobody)", err=True)
     with errors_reported():
         filters = {"model": model, "release": release, "since": since, "until": until, "offset": offset or None}
-        print_json(client(Settings()).query(name, limit=limit, **filters))
+        found = client(Settings()).answer(name, reason=reason, limit=limit, **filters)
+        print_missing(found["missing_segments"])
+        print_json(found["rows"])
 
 
 @app.command()

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from console.terminal.output import errors_reported, out, print_json, print_rows
+from console.terminal.output import errors_reported, out, print_json, print_missing, print_rows
 from console.terminal.session import client
 from lineage.errors import InvalidError
 from lineage.settings import Settings
@@ -16,6 +16,15 @@ app = typer.Typer(no_args_is_help=True, help="One decision: show it, replay it b
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Reason = Annotated[
     str, typer.Option("--reason", "-r", help="Why, in a sentence that does not name the person; it goes on record.")
+]
+WhyRead = Annotated[
+    str,
+    typer.Option(
+        "--reason",
+        "-r",
+        prompt="Why do you look at it? (on record; name nobody)",
+        help="Why it is looked at, in a sentence that does not name the person; it goes on record.",
+    ),
 ]
 Subject = Annotated[
     str, typer.Argument(help="The customer's key, or - to read it from standard input and leave it in no history.")
@@ -31,10 +40,14 @@ def register(root: typer.Typer) -> None:
 
 
 @app.command()
-def show(decision_id: str, json: Json = False) -> None:
-    """Show one decision: the answer, its release, who released that, and the record that proves it."""
+def show(decision_id: str, reason: WhyRead, json: Json = False) -> None:
+    """Show one decision: the answer, its release, who released that, and the record that proves it.
+
+    That it was looked at, by whom and why, goes on record first.
+    """
     with errors_reported():
-        found = client(Settings()).decision(decision_id)
+        found = client(Settings()).decision(decision_id, reason)
+        print_missing(found["missing_segments"])
         if json:
             print_json(found)
         else:
@@ -42,13 +55,16 @@ def show(decision_id: str, json: Json = False) -> None:
 
 
 @app.command()
-def replay(decision_id: str, json: Json = False) -> None:
-    """Recompute score, decision and reasons from record and artefacts. Exit status 1 unless all bits are equal."""
+def replay(decision_id: str, reason: WhyRead, json: Json = False) -> None:
+    """Recompute score, decision and reasons from record and artefacts. Exit status 1 unless all bits are equal.
+
+    That the decision was looked at, by whom and why, goes on record first.
+    """
     from validators.replay import replay as replayed  # the models' libraries take a second
 
     with errors_reported():
         settings = Settings()
-        result = replayed(client(settings).decision(decision_id), settings)
+        result = replayed(client(settings).decision(decision_id, reason), settings)
         if json:
             print_json(result.to_dict())
         elif result.grade is None:
@@ -63,10 +79,12 @@ def replay(decision_id: str, json: Json = False) -> None:
 
 
 @app.command()
-def history(subject: Subject, json: Json = False) -> None:
-    """Every decision about one person, the oldest first."""
+def history(subject: Subject, reason: Reason, json: Json = False) -> None:
+    """Every decision about one person, the oldest first. That it was looked at, by whom and why, goes on record."""
     with errors_reported():
-        rows = client(Settings()).subject_history(_named(subject))["decisions"]
+        found = client(Settings()).subject_history(_named(subject), reason)
+        rows = found["decisions"]
+        print_missing(found["missing_segments"])
         if json:
             print_json(rows)
             return

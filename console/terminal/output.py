@@ -47,6 +47,16 @@ def errors_reported() -> Iterator[None]:
         sys.exit(REFUSED if isinstance(error, RefusedError | Refused) else FAILED)
 
 
+def print_missing(segments: list[dict[str, Any]]) -> None:
+    """Name on stderr the decision segments that an answer lacks."""
+    for one in segments:
+        err.print(
+            f"missing: segment {one['segment']} of {one['model']} (record {one['record']}): {one['problem']}",
+            soft_wrap=True,
+            markup=False,
+        )
+
+
 def _invalid_settings(error: ValidationError) -> list[str]:
     """One line for each invalid variable; a default that was not computed because of another one is no line."""
     return [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -46,3 +46,19 @@ class SubjectErased(PlatformFact):
     plain: Count
     datasets: Count
     releases: Count
+
+
+class PersonalDataRead(PlatformFact):
+    """A person looked at decisions about customers; the record's reason says why.
+
+    `commitment` is the person's whom the answer is about; None where it is about several, or about one without a key
+    (erased, or never decided about). `decision_ids` are the first 100 of `count`. `fields` says whether the answer
+    held the fields about the person.
+    """
+
+    introduced = 3
+    what: Literal["decision", "history", "decisions", "outcomes", "presence"]
+    commitment: Commitment | None
+    decision_ids: list[Annotated[str, Field(min_length=1, max_length=64)]] = Field(max_length=100)
+    count: Count
+    fields: Literal["shown", "withheld"]

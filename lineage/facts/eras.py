@@ -9,6 +9,7 @@ or a rule, adds an era: the old shape moves here, the old rules to `lineage.rule
 | 1 | 0.1.0 | |
 | 2 | 0.2.0 | `AlertRaised.release`, `AlertClosed`, `EnvironmentReproduced`; the whole policy has to be readable |
 | 3 | 0.3.0 | accounts are people on record, privileges by role of a machine, policies are approved |
+|   |       | reads of personal data are facts; answers are numbered; a segment has a new name and its own place |
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from lineage.facts.base import Fact, Json, ModelFact, PlatformFact
+from pydantic import Field
+
+from lineage.facts.base import Fact, Json, ModelFact, PlatformFact, Uri
 
 LATEST = 3
 
@@ -39,6 +42,19 @@ class AlertRaised1(ModelFact):
     severity: Literal["page", "ticket"]
     summary: str
     evidence: int | None = None
+
+
+class DecisionsSealed2(ModelFact):
+    """`DecisionsSealed` up to era 2: without the numbers of the answers."""
+
+    segment: str
+    uri: Uri
+    digest: str
+    rows: int = Field(ge=0)
+    outcomes: int = Field(ge=0)
+    from_: str = Field(alias="from")
+    to: str
+    releases: dict[str, int]
 
 
 class AccountAdded2(PlatformFact):
@@ -72,6 +88,7 @@ EARLIER: dict[str, tuple[Earlier, ...]] = {
     "PasswordReset": (Earlier(2, PasswordReset2, lambda data: data | {"requested": None}),),
     "SignedIn": (Earlier(2, SignedIn2, lambda data: data | {"method": "password"}),),
     "AlertRaised": (Earlier(1, AlertRaised1, lambda data: data | {"release": None}),),
+    "DecisionsSealed": (Earlier(2, DecisionsSealed2, lambda data: data | {"answers": None}),),
 }
 
 

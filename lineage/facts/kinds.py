@@ -5,9 +5,9 @@ A fact is never edited. Constants that moved a verdict are part of the fact, so 
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from lineage.facts.base import Dataset, Fact, Golden, Json, ModelFact, PlatformFact, Share, Uri
 
@@ -145,6 +145,16 @@ class ChampionRetired(Fact):
     replaced_by: str
 
 
+class AnswerRange(BaseModel):
+    """Answers `first` to `last` of a gateway replica's writer are in the segment, `count` of them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    writer: str = Field(min_length=1, max_length=200)
+    first: int = Field(ge=1)
+    last: int = Field(ge=1)
+    count: int = Field(ge=1)
+
+
 class DecisionsSealed(ModelFact):
     """Answered requests were written to a segment whose digest is hereby on record."""
 
@@ -156,6 +166,15 @@ class DecisionsSealed(ModelFact):
     from_: str = Field(alias="from")
     to: str
     releases: dict[str, int]
+    answers: list[AnswerRange] | None = None  # None: from before answers were numbered
+
+
+class AnswersClosed(PlatformFact):
+    """A gateway replica is gone: the number of the last answer that it had reported, by model."""
+
+    introduced = 3
+    writer: str = Field(min_length=1, max_length=200)
+    answers: dict[str, Annotated[int, Field(ge=1)]] = Field(min_length=1)
 
 
 class DriftMeasured(ModelFact):

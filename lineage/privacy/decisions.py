@@ -1,12 +1,12 @@
 """Look-up of decisions by id or by person, in sealed segments and in spools that are not sealed yet.
 
 A segment is parsed only if its digest is the one in its DecisionsSealed fact. An index beside the segments has the ids
-and pseudonyms in each of them, no personal data; it is rebuilt when it is missing or does not match the log.
+and pseudonyms in each of them, no personal data; it is rebuilt when it is missing or does not match the log. A segment
+that cannot be read is named in the answer, and the others are read.
 """
 
 from __future__ import annotations
 
-import io
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from lineage.digest import digest_bytes
-from lineage.errors import PlimsollError, TamperedError, UnavailableError, UnknownError
+from lineage.errors import PlimsollError, UnavailableError, UnknownError
 from lineage.log.index import Records
 from lineage.privacy.key_vault import Vault
+from lineage.segments import Missing, Place, Segments, place_of
 from lineage.settings import Settings
 
 if TYPE_CHECKING:
@@ -42,22 +42,24 @@ CREATE TABLE IF NOT EXISTS places (name TEXT, kind TEXT, record INTEGER, PRIMARY
 
 
 @dataclass(frozen=True)
-class Place:
-    """A sealed segment and the record that names it."""
-
-    record: int
-    segment: str
-    uri: str
-    digest: str
-
-
-@dataclass(frozen=True)
 class Found:
-    """One decision: its row as far as it can be opened, its segment (None: still spooled), and its outcomes."""
+    """One decision: its row as far as it can be opened, its segment (None: still spooled), and its outcomes.
+
+    `missing` are the segments that hold outcomes of it and cannot be read.
+    """
 
     row: Row
     place: Place | None
     outcomes: list[Row] = field(default_factory=list)
+    missing: list[Missing] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class History:
+    """The decisions about one person, oldest first, and the segments that may hold more and cannot be read."""
+
+    decisions: list[Found]
+    missing: list[Missing]
 
 
 def belongs_to(row: Row) -> bytes:
@@ -100,14 +102,18 @@ def unseal(rows: Iterable[Row], vault: Vault) -> list[Row]:
 class Decisions:
     """Look-up of decisions of one home folder; may be shared by threads.
 
+    Args:
+        segments: reader of the segments, if it is shared with others.
+
     Raises (every method):
-        UnavailableError: a segment, the index or the vault cannot be read.
-        TamperedError: a segment does not have its recorded digest.
+        UnavailableError: the index, the vault or the one segment that is wanted cannot be read.
+        TamperedError: that segment does not have its recorded digest.
     """
 
-    def __init__(self, settings: Settings, records: Records, vault: Vault) -> None:
+    def __init__(self, settings: Settings, records: Records, vault: Vault, segments: Segments | None = None) -> None:
         self._settings, self._vault = settings, vault
-        self._index = _Index(settings.decisions / "index.db", records, self.read)
+        self._segments = segments or Segments(settings.root)
+        self._index = _Index(settings.decisions / "index.db", records, self._segments.rows)
 
     def find(self, decision_id: str) -> Found:
         """The decision of that id.
@@ -121,58 +127,39 @@ class Decisions:
                 return found
         unread = self._index.unread()
         if unread:
-            names = "; ".join(f"{segment} (record {record}): {fault}" for record, segment, fault in unread[:5])
+            names = "; ".join(f"{place.segment} (record {place.record}): {why}" for place, why in unread[:5])
             raise UnavailableError(
                 f"no readable segment holds decision {decision_id[:64]!r}, and {len(unread)} cannot be read: {names}",
                 field="decision_id",
+                missing_segments=[Missing(one.record, one.model, one.segment, why).to_dict() for one, why in unread],
             )
         raise UnknownError(f"there is no decision {decision_id[:64]!r} on record", field="decision_id")
 
-    def of_subject(self, subject: str) -> list[Found]:
-        """Every decision about a person who was not erased, oldest first."""
+    def of_subject(self, subject: str) -> History:
+        """Every decision about one person who was not erased."""
         import polars as pl
 
         self._index.catch_up()
         pseudonym, found = self._vault.existing_pseudonym(subject) or "", dict[str, tuple[Row, Place | None]]()
+        unread = {record: Missing(record, place.model, place.segment, why) for record, place, why in self._faults()}
         places = [(place, "key", subject) for place in self._index.plain()]
         places += [(place, "subject", pseudonym) for place in self._index.places(pseudonym, "subject")]
         for place, column, name in places:
-            rows = self.read(place).filter(pl.col(column) == name, pl.col("type") == "decision")
-            found |= {row["decision_id"]: (row, place) for row in unseal(rows.to_dicts(), self._vault)}
+            rows = self._rows(place, unread)
+            if rows is not None:
+                mine = rows.filter(pl.col(column) == name, pl.col("type") == "decision")
+                found |= {row["decision_id"]: (row, place) for row in unseal(mine.to_dicts(), self._vault)}
         for row in spooled(self._settings.spool, subject):
-            mine = (
+            if (
                 row["type"] == "decision"
                 and row["key"] == subject
                 and not self._vault.erased_pseudonym(subject, row["at"])
-            )
-            if mine:
+            ):
                 found.setdefault(row["decision_id"], (row | {"person": READABLE}, None))
-        outcomes = self._outcomes(set(found))
+        outcomes = self._outcomes(set(found), unread)
         all_of_them = [Found(row, place, outcomes[name]) for name, (row, place) in found.items()]
-        return sorted(all_of_them, key=lambda one: (str(one.row["at"])[:19], one.row["decision_id"]))
-
-    def read(self, place: Place) -> pl.DataFrame:
-        """The rows of a segment.
-
-        Raises:
-            TamperedError: its digest is not the one on record.
-            UnavailableError: it cannot be read.
-        """
-        import polars as pl  # slow to import: recording facts and stopping models must not wait for it
-
-        try:
-            data = (self._settings.root / place.uri).read_bytes()
-        except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-            why = error.strerror if isinstance(error, OSError) else error
-            raise UnavailableError(
-                f"segment {place.segment}, which record {place.record} names, cannot be read: {why}",
-                field="segment",
-            ) from error
-        if digest_bytes(data) != place.digest:
-            raise TamperedError(
-                f"segment {place.segment} is not what record {place.record} says was sealed", record=place.record
-            )
-        return pl.read_parquet(io.BytesIO(data))
+        ordered = sorted(all_of_them, key=lambda one: (str(one.row["at"])[:19], one.row["decision_id"]))
+        return History(ordered, [unread[record] for record in sorted(unread)])
 
     def close(self) -> None:
         """Close the index."""
@@ -185,26 +172,44 @@ class Decisions:
         places = self._index.places(decision_id, "decision")
         if not places:
             return None
-        rows = self.read(places[0]).filter(pl.col("decision_id") == decision_id, pl.col("type") == "decision")
+        frame = self._segments.rows(places[0])
+        rows = frame.filter(pl.col("decision_id") == decision_id, pl.col("type") == "decision")
         (row,) = unseal(rows.to_dicts(), self._vault)
-        return Found(row, places[0], self._outcomes({decision_id})[decision_id])
+        return self._with_outcomes(row, places[0])
 
     def _in_spools(self, decision_id: str) -> Found | None:
         for row in spooled(self._settings.spool, decision_id):
             if row["type"] == "decision" and row["decision_id"] == decision_id:
                 erased = self._vault.erased_pseudonym(str(row["key"]), row["at"]) is not None
                 hidden = dict.fromkeys(PERSONAL_FIELDS) if erased else {}
-                person = {"person": ERASED if erased else READABLE}
-                return Found(row | hidden | person, None, self._outcomes({decision_id})[decision_id])
+                return self._with_outcomes(row | hidden | {"person": ERASED if erased else READABLE}, None)
         return None
 
-    def _outcomes(self, names: set[str]) -> dict[str, list[Row]]:
+    def _with_outcomes(self, row: Row, place: Place | None) -> Found:
+        unread: dict[int, Missing] = {}
+        outcomes = self._outcomes({row["decision_id"]}, unread)[row["decision_id"]]
+        return Found(row, place, outcomes, [unread[record] for record in sorted(unread)])
+
+    def _faults(self) -> Iterator[tuple[int, Place, str]]:
+        return ((place.record, place, why) for place, why in self._index.unread())
+
+    def _rows(self, place: Place, unread: dict[int, Missing]) -> pl.DataFrame | None:
+        """The rows of a segment; None, with a note in `unread`, if it cannot be read."""
+        try:
+            return self._segments.rows(place)
+        except PlimsollError as error:
+            unread[place.record] = Missing(place.record, place.model, place.segment, error.message)
+            return None
+
+    def _outcomes(self, names: set[str], unread: dict[int, Missing]) -> dict[str, list[Row]]:
         """The reported outcomes of each decision, oldest first; the first one counts."""
         import polars as pl
 
         reports_read = [row for row in spooled(self._settings.spool, "outcome") if row["type"] == "outcome"]
         for place in {place for name in names for place in self._index.places(name, "outcome")}:
-            reports_read += self.read(place).filter(pl.col("type") == "outcome").to_dicts()
+            rows = self._rows(place, unread)
+            if rows is not None:
+                reports_read += rows.filter(pl.col("type") == "outcome").to_dicts()
         reports = sorted(
             {(row["at"], row["decision_id"], row["outcome"]) for row in reports_read if row["decision_id"] in names}
         )
@@ -259,7 +264,9 @@ class _Index:
             unread = self._db.execute(f"{_SELECT} WHERE fault IS NOT NULL").fetchall() if fits else []
             after = newest[0] if newest and fits else 0
             places = [Place(*row) for row in unread]
-            places += [_place(record) for record in self._records.find(kinds=["DecisionsSealed"], after=after).records]
+            places += [
+                place_of(record) for record in self._records.find(kinds=["DecisionsSealed"], after=after).records
+            ]
             if fits and not places:
                 return
             self._db.execute("BEGIN")
@@ -283,9 +290,10 @@ class _Index:
         """Segments sealed before keys existed."""
         return [Place(*row) for row in self._query(f"{_SELECT} WHERE plain ORDER BY record")]
 
-    def unread(self) -> list[tuple[int, str, str]]:
-        """Record, name and error of each segment that could not be read."""
-        return self._query("SELECT record, segment, fault FROM segments WHERE fault IS NOT NULL ORDER BY record")
+    def unread(self) -> list[tuple[Place, str]]:
+        """Each segment that could not be read, and why."""
+        query = "SELECT record, segment, uri, digest, fault FROM segments WHERE fault IS NOT NULL ORDER BY record"
+        return [(Place(*row[:4]), row[4]) for row in self._query(query)]
 
     def close(self) -> None:
         with self._lock:
@@ -295,7 +303,6 @@ class _Index:
         return record <= len(self._records) and self._records[record - 1]["data"].get("digest") == digest
 
     def _index_segment(self, place: Place) -> None:
-        import polars as pl
 
         fault, plain, names = None, False, set()
         try:
@@ -304,7 +311,7 @@ class _Index:
             names = set(frame.select("decision_id", "type").iter_rows())
             if not plain:
                 names |= {(name, "subject") for name in frame["subject"].drop_nulls()}
-        except (PlimsollError, pl.exceptions.PolarsError) as error:
+        except PlimsollError as error:
             fault = str(error)
         row = (place.record, place.segment, place.uri, place.digest, plain, fault)
         self._db.execute("INSERT OR REPLACE INTO segments VALUES (?, ?, ?, ?, ?, ?)", row)
@@ -314,11 +321,6 @@ class _Index:
     def _query(self, query: str, *values: str) -> list[Any]:
         with self._lock, _as_unavailable():
             return self._db.execute(query, values).fetchall()
-
-
-def _place(record: Row) -> Place:
-    data = record["data"]
-    return Place(record["seq"], data["segment"], data["uri"], data["digest"])
 
 
 def _connect(path: Path) -> sqlite3.Connection:

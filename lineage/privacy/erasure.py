@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import threading
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
@@ -24,6 +24,7 @@ from lineage.privacy.key_vault import Vault
 from lineage.rules.draft import Draft, Record
 from lineage.rules.proposal import Actor
 from lineage.rules.roles import PLATFORM, SUBJECTS_MAY, check_subject_role, role_for_subject
+from lineage.segments import Missing, Segments
 from lineage.settings import Settings
 
 KINDS = tuple(SUBJECTS_MAY)
@@ -69,10 +70,12 @@ class Subjects:
         UnavailableError: the vault, a segment or the log cannot be read or written.
     """
 
-    def __init__(self, settings: Settings, ledger: Ledger, *, clock: Clock = now) -> None:
+    def __init__(
+        self, settings: Settings, ledger: Ledger, *, clock: Clock = now, segments: Segments | None = None
+    ) -> None:
         self._settings, self._ledger, self._clock = settings, ledger, clock
         self._vault = Vault(settings)
-        self._decisions = Decisions(settings, ledger.records, self._vault)
+        self._decisions = Decisions(settings, ledger.records, self._vault, segments)
         self._applied = False
         self._applying = threading.Lock()
         self._lock = threading.Lock()  # serialises holds and erasures
@@ -153,7 +156,9 @@ class Subjects:
             with self.vault.exclusive():
                 moment, commitment = self._clock(), self.vault.commitment(pseudonym)
                 self._refuse_if_held(commitment)
-                found = self.decisions.of_subject(request.subject)
+                history = self.decisions.of_subject(request.subject)
+                found = history.decisions
+                self._refuse_if_unread(history.missing)
                 self._refuse_if_retained(found)
                 affected = self._affected(request.subject, found)
                 data = {"commitment": commitment, "ground": GROUND, **affected.counts()}
@@ -238,21 +243,26 @@ class Subjects:
                 record=placed,
             )
 
+    def _refuse_if_unread(self, missing: list[Missing]) -> None:
+        """Refuse while a segment cannot be read that may hold decisions which have to be kept.
+
+        Raises:
+            UnavailableError: there is one; put back from a backup, it no longer keeps anybody from being erased.
+        """
+        for one in missing:
+            record = self._ledger.records[one.record - 1]  # nothing in it is younger than its record
+            until, law = self._kept_until([(name, record["at"]) for name in record["data"]["releases"] or ("",)])
+            if until > self._clock():
+                raise UnavailableError(
+                    f"segment {one.segment} (record {one.record}) cannot be read: {one.problem}. It may hold decisions "
+                    f"about this person that have to be kept until {until.date()} ({law}); put it back from a backup",
+                    field="segment",
+                )
+
     def _refuse_if_retained(self, found: list[Found]) -> None:
         """Refuse while any decision has to be kept under the policy of the release that made it."""
-        names = {one.row["release"] for one in found}
-        policies = self._ledger.read(
-            lambda state: {name: state.releases[name].policy.get("records") for name in names if name in state.releases}
-        )
-        ends = []
-        for row in (one.row for one in found if one.row["purpose"] == "customer"):
-            terms = policies.get(row["release"]) or {}
-            days, law = terms.get("retention_days", RETENTION_DAYS), terms.get("retention_law", RETENTION_LAW)
-            if isinstance(days, bool) or not isinstance(days, int):
-                message = f"the policy of {row['release']} says records.retention_days {days!r}; expected whole days"
-                raise InvalidError(message, field="records.retention_days")
-            ends.append((instant(row["at"]) + timedelta(days=days), law))
-        until, law = max(ends, default=(self._clock(), ""))
+        rows = [one.row for one in found if one.row["purpose"] == "customer"]
+        until, law = self._kept_until([(row["release"], row["at"]) for row in rows])
         if until > self._clock():
             raise RefusedError(
                 f"decisions about this person have to be kept until {until.date()}. {law}",
@@ -260,6 +270,22 @@ class Subjects:
                 ground=law,
                 until=str(until.date()),
             )
+
+    def _kept_until(self, decided: list[tuple[str, str]]) -> tuple[datetime, str]:
+        """Until when decisions, by release and time, have to be kept, and by which law; now where there is none."""
+        names = {release for release, _ in decided}
+        policies = self._ledger.read(
+            lambda state: {name: state.releases[name].policy.get("records") for name in names if name in state.releases}
+        )
+        ends = []
+        for release, at in decided:
+            terms = policies.get(release) or {}
+            days, law = terms.get("retention_days", RETENTION_DAYS), terms.get("retention_law", RETENTION_LAW)
+            if isinstance(days, bool) or not isinstance(days, int):
+                message = f"the policy of {release} says records.retention_days {days!r}; expected whole days"
+                raise InvalidError(message, field="records.retention_days")
+            ends.append((instant(at) + timedelta(days=days), law))
+        return max(ends, default=(self._clock(), ""))
 
     def _affected(self, subject: str, found: list[Found]) -> AffectedData:
         datasets = self._datasets(subject)

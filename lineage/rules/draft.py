@@ -11,7 +11,7 @@ from lineage.facts.registry import parse_fact, subject_of
 from lineage.rules.accounts import check_account
 from lineage.rules.guards import guard
 from lineage.rules.proposal import Actor
-from lineage.rules.roles import PEOPLE, PEOPLE_MAY, acting, may
+from lineage.rules.roles import PEOPLE, PEOPLE_MAY, READERS_LEAVE, acting, may
 from lineage.state.fold import LedgerState
 
 Record = dict[str, Any]
@@ -126,7 +126,8 @@ def _check_well_formed(draft: Draft, model: str | None) -> None:
         raise InvalidError("the ledger numbers releases; ModelTrained names a model only", field="release")
     if draft.release and draft.release.rpartition("@")[0] != model:
         raise InvalidError(f"{draft.release} is no release of {model}", field="release")
-    if draft.actor.has(PEOPLE) and draft.kind in PEOPLE_MAY and not (draft.reason or "").strip():
+    takes_reason = draft.kind in (PEOPLE_MAY | READERS_LEAVE)
+    if draft.actor.has(PEOPLE) and takes_reason and not (draft.reason or "").strip():
         raise InvalidError(f"{draft.kind} takes a reason: give it in a sentence", field="reason")
     if draft.reason is not None and len(draft.reason) > REASON_CHARACTERS:
         raise InvalidError(

@@ -14,7 +14,7 @@ from lineage.errors import RefusedError
 from lineage.facts.eras import LATEST
 from lineage.facts.registry import FACTS, shape_of
 from lineage.lifecycle import TRANSITIONS
-from lineage.rules import accounts, alerts, keys, release, safety
+from lineage.rules import accounts, alerts, keys, release, safety, segments
 from lineage.rules.proposal import Proposal, Rule
 from lineage.rules.roles import HUMAN_ONLY, LEDGER_ONLY, roles_for
 
@@ -131,6 +131,7 @@ _ERA_3: Rules = _ERA_2 | {
     "KeyRevoked": (keys.revokes_former_key,),
     "WitnessAway": (keys.witness_was_there,),
     "WitnessBack": (keys.witness_is_away,),
+    "DecisionsSealed": (segments.lies_in_own_folder, segments.has_new_name),
 }
 _BY_ERA = {1: _ERA_1, 2: _ERA_2, 3: _ERA_3}
 RULES = _BY_ERA[LATEST]

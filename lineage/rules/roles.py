@@ -57,7 +57,7 @@ MACHINES_MAY: dict[str, frozenset[str]] = {
     **dict.fromkeys(("CheckCompleted", "CandidateValidated", "CandidateRejected"), _TRAINER),
     **dict.fromkeys(("CanaryStepped", "CanaryHeld", "CanaryAborted", "ReviewRequested"), _CONTROLLER),
     **dict.fromkeys(("RolloutStepped", "ReleasePromoted", "ChampionRetired"), _CONTROLLER),
-    **dict.fromkeys(("DecisionsSealed", "DriftMeasured"), _CONTROLLER),
+    **dict.fromkeys(("DecisionsSealed", "AnswersClosed", "DriftMeasured"), _CONTROLLER),
     "FairnessMeasured": _CONTROLLER | _TRAINER,
     **dict.fromkeys(("AlertRaised", "AlertClosed", "RetrainRequested", "EnvironmentReproduced"), _CONTROLLER),
     **dict.fromkeys(("ReleaseRolledBack", "ChampionReinstated", "ControllerStarted", "RouteApplied"), _CONTROLLER),
@@ -75,6 +75,11 @@ SUBJECTS_MAY: dict[str, frozenset[str]] = {
     "SubjectErased": frozenset({"operator"}),
     "HoldPlaced": frozenset({"auditor", "operator"}),
     "HoldReleased": frozenset({"auditor"}),
+}
+#: Facts that the ledger service states in the name of the person who reads, before it answers. Services are not in
+#: here: they measure on the segments, and no route shows them a decision.
+READERS_LEAVE: dict[str, frozenset[str]] = {
+    "PersonalDataRead": frozenset({"scientist", "validator", "operator", "auditor"})
 }
 #: Facts that only the ledger service may state in eras 1 and 2: its own acts, and refusals.
 LEDGER_ONLY = frozenset(
@@ -125,7 +130,7 @@ def roles_for(kind: str, era: int) -> frozenset[str]:
     if era < 3:
         return people - _ADMIN
     own = frozenset({PLATFORM}) if kind in LEDGER_MAY else frozenset()
-    return people | MACHINES_MAY.get(kind, frozenset()) | own
+    return people | MACHINES_MAY.get(kind, frozenset()) | READERS_LEAVE.get(kind, frozenset()) | own
 
 
 def acting(kind: str, actor: Actor, era: int) -> str:

@@ -22,10 +22,12 @@ from lineage.rules.draft import Draft, Record
 from lineage.rules.eras import activation
 from lineage.rules.proposal import Actor
 from lineage.rules.roles import SERVICES
+from lineage.segments import Segments
 from lineage.service.inbox_cache import InboxCache
 from lineage.service.key_changes import KeyChanges, bar_bundles, finish_rotations
 from lineage.service.later_store import LaterStore
 from lineage.service.metrics import Metrics
+from lineage.service.personal_reads import PersonalReads
 from lineage.service.sign_ins import PLATFORM_ACTOR, SignIns
 from lineage.service.witnessing import Witnessing
 from lineage.settings import Settings
@@ -54,12 +56,16 @@ class Context:
         try:
             finish_rotations(settings, self.ledger)
             not_compared = self._compare_with_witness()
-            self.store = LaterStore(settings.lineage_store, self.ledger.records, decisions=settings.decisions)
-            self.subjects = Subjects(settings, self.ledger, clock=clock)
+            self.segments = Segments(settings.root)
+            self.store = LaterStore(
+                settings.lineage_store, self.ledger.records, decisions=settings.decisions, segments=self.segments
+            )
+            self.subjects = Subjects(settings, self.ledger, clock=clock, segments=self.segments)
         except BaseException:
             self.ledger.close()
             raise
         self.sign_ins = SignIns(self.ledger, self.credentials, clock)
+        self.reads = PersonalReads(self.ledger, clock)
         self.metrics = Metrics()
         self.inboxes = InboxCache()
         self.outbox = Outbox.of_user(self.ledger.records, settings.log_folder.parent, clock=clock)
@@ -215,7 +221,10 @@ class Context:
             return
 
     def health(self) -> dict[str, object]:
-        """Public health: the number of records, and the progress of witness and OpenLineage."""
+        """Public health: the number of records, the progress of witness and OpenLineage, and missing segments.
+
+        `missing_segments` counts those that a query, a look-up or the door found unusable when it last wanted them.
+        """
         delivery = self.outbox.state()
         openlineage = {name: delivery[name] for name in ("sent", "waiting", "dead", "failing_since")}
         witness = self.cosigner.state() if self.cosigner else None
@@ -225,6 +234,7 @@ class Context:
             "ok": True,
             "records": len(self.ledger.records),
             "store": self.store.state,
+            "missing_segments": len(self.segments.missing),
             "unsafe": [{"what": what, "detail": detail} for what, detail in self.settings.unsafe.items()],
             "witness": witness,
             "witness_away": degraded,

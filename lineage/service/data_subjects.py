@@ -13,13 +13,21 @@ import orjson
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import Field
 
-from lineage.errors import RefusedError
+from lineage.errors import RefusedError, UnknownError
 from lineage.privacy.decisions import PERSONAL_FIELDS, Found
 from lineage.privacy.erasure import SubjectRequest, Subjects
 from lineage.rules.draft import REASON_CHARACTERS, Draft, Record
 from lineage.rules.proposal import Actor
 from lineage.rules.roles import SUBJECT_READERS, check_role
 from lineage.service.bodies import Body
+from lineage.service.personal_reads import (
+    ReasonHeader,
+    commitment_of,
+    read_data,
+    reason_in,
+    refuse_name_in,
+    without_name,
+)
 from lineage.service.reads import Caller, context_of, reader
 from lineage.service.writes import Key, recorded
 from lineage.state.fold import LedgerState
@@ -33,15 +41,10 @@ _BRINGS_TRAFFIC = frozenset(
 )
 
 
-class SubjectQuery(Body):
-    """A query about one person."""
+class SubjectAction(Body):
+    """A query or an action about one person, with its reason."""
 
     subject: str = _SUBJECT
-
-
-class SubjectAction(SubjectQuery):
-    """An action about one person, with its reason."""
-
     reason: str = Field(min_length=1, max_length=REASON_CHARACTERS, pattern=r"\S")
 
 
@@ -52,27 +55,43 @@ class Erase(SubjectAction):
 
 
 @router.get("/v1/decisions/{decision_id}")
-def decision(request: Request, decision_id: str, actor: Caller) -> Response:
+def decision(request: Request, decision_id: str, actor: Caller, x_reason: ReasonHeader = None) -> Response:
     """One decision: its outcome, the release that made it, the actions behind that release, and the sealing record.
 
-    Fields about the person are shown to auditors and operators only.
+    Fields about the person are shown to auditors and operators only. It takes a reason, and the read goes on record
+    before the answer.
     """
-    found = _subjects(request).decisions.find(decision_id)
+    reads, subjects = context_of(request).reads, _subjects(request)
+    reads.require_reader(actor)
+    reason = reason_in(x_reason)
+    found = subjects.decisions.find(decision_id)
+    key = found.row.get("key")
+    reason = without_name(reason, key)
+    pseudonym = found.row.get("subject") or (subjects.vault.existing_pseudonym(key) if key else None)
+    commitment, shown = commitment_of(subjects.vault, pseudonym), actor.role in SUBJECT_READERS
+    reads.record(actor, reason, read_data("decision", [found.row["decision_id"]], commitment=commitment, shown=shown))
     return Response(orjson.dumps(_view(request, found, actor)), headers=_NO_STORE, media_type="application/json")
 
 
 @router.post("/v1/subjects/history")
-def history(request: Request, body: SubjectQuery, actor: Caller) -> Response:
-    """Every decision about one person, the oldest first. For auditors and operators."""
+def history(request: Request, body: SubjectAction, actor: Caller) -> Response:
+    """Every decision about one person, the oldest first. For auditors and operators; the read goes on record."""
     ledger = context_of(request).ledger
     try:
         check_role(actor, SUBJECT_READERS, "see decisions about a person")
     except RefusedError as refusal:
         ledger.refuse(Draft("SubjectHistory", actor, {}), refusal)
         raise
-    found = _subjects(request).decisions.of_subject(body.subject)
-    views = [_view(request, one, actor) for one in found]
-    return Response(orjson.dumps({"decisions": views}), headers=_NO_STORE, media_type="application/json")
+    refuse_name_in(body.reason, body.subject, "reason")
+    subjects = _subjects(request)
+    found = subjects.decisions.of_subject(body.subject)
+    commitment = commitment_of(subjects.vault, subjects.vault.existing_pseudonym(body.subject))
+    ids = [one.row["decision_id"] for one in found.decisions]
+    read = read_data("history", ids, commitment=commitment, shown=True)
+    context_of(request).reads.record(actor, body.reason, read)
+    views = [_view(request, one, actor) for one in found.decisions]
+    answer = {"decisions": views, "missing_segments": [one.to_dict() for one in found.missing]}
+    return Response(orjson.dumps(answer), headers=_NO_STORE, media_type="application/json")
 
 
 @router.post("/v1/subjects/erase")
@@ -112,6 +131,10 @@ def _act(
             Draft(kind, subject_request.actor, {}, None, None, subject_request.reason), refusal
         )
         raise
+    except UnknownError as unknown:  # that a person is not known, or only in data sets, is an answer about the person
+        actor, count = subject_request.actor, len(unknown.detail.get("datasets", ()))
+        context_of(request).reads.record(actor, subject_request.reason, read_data("presence", (), count=count))
+        raise
     return recorded(request, record, 201 if new else 200, **_NO_STORE)
 
 
@@ -135,6 +158,7 @@ def _view(request: Request, found: Found, actor: Actor) -> dict[str, Any]:
         "error": None if row["error"] is None else str(row["error"]).partition(":")[0],
         "subject": _person(request, row, actor, released["features"] if released else []),
         "outcomes": found.outcomes,
+        "missing_segments": [one.to_dict() for one in found.missing],
         "released": released,
         "evidence": evidence,
     }

@@ -16,6 +16,7 @@ import structlog
 
 from lineage.errors import PlimsollError, UnavailableError
 from lineage.log.index import Record, Records
+from lineage.segments import Missing, Segments
 
 if TYPE_CHECKING:
     from lineage.store.duckdb_store import Store
@@ -34,11 +35,15 @@ class LaterStore:
         path: the file of the store.
         records: the whole log.
         decisions: the folder of decision segments.
+        segments: reads them.
         seconds: that a query waits for the store to be open.
     """
 
-    def __init__(self, path: Path, records: Records, *, decisions: Path, seconds: float = 10.0) -> None:
-        self._path, self._records, self._decisions, self._seconds = path, records, decisions, seconds
+    def __init__(
+        self, path: Path, records: Records, *, decisions: Path, segments: Segments, seconds: float = 10.0
+    ) -> None:
+        self._path, self._records, self._seconds = path, records, seconds
+        self._decisions, self._segments = decisions, segments
         self._turn = threading.Condition()  # guards what follows; held while the last records are taken, else briefly
         self._store: Store | None = None
         self._thread: threading.Thread | None = None
@@ -63,13 +68,13 @@ class LaterStore:
             if store is not None:
                 store.add(record)
 
-    def query(self, name: str, **filters: Unpack[Filters]) -> list[dict[str, Any]]:
-        """As `Store.query`.
+    def answer(self, name: str, **filters: Unpack[Filters]) -> tuple[list[dict[str, Any]], list[Missing]]:
+        """As `Store.answer`.
 
         Raises:
             UnavailableError: also while the store is not open; `retry_after` in the detail has the seconds.
         """
-        return self._opened().query(name, **filters)
+        return self._opened().answer(name, **filters)
 
     def count(self) -> int:
         """As `Store.count`."""
@@ -101,7 +106,7 @@ class LaterStore:
         from lineage.store.duckdb_store import Store
 
         try:
-            store = Store(self._path, self._records, decisions=self._decisions)
+            store = Store(self._path, self._records, decisions=self._decisions, segments=self._segments)
             with self._turn:
                 for record in self._records[store.count() :]:  # recorded during the filling
                     store.add(record)

@@ -31,6 +31,11 @@ class Metrics:
         self._dead = Gauge(
             "plimsoll_openlineage_dead_events", "OpenLineage events that were set aside.", registry=self._registry
         )
+        self._missing = Gauge(
+            "plimsoll_ledger_missing_segments",
+            "Decision segments on record that could not be used when they were last wanted.",
+            registry=self._registry,
+        )
         self._refused = Counter(
             "plimsoll_ledger_refusals_total", "Actions a control refused.", ["code"], registry=self._registry
         )
@@ -44,8 +49,9 @@ class Metrics:
         if record["kind"] == "ActionRefused":
             self._refused.labels(record["data"]["code"]).inc()
 
-    def outside(self, witness: dict[str, Any] | None, openlineage: dict[str, Any]) -> None:
-        """Set the progress of the witness and of OpenLineage."""
+    def outside(self, witness: dict[str, Any] | None, openlineage: dict[str, Any], missing_segments: int = 0) -> None:
+        """Set the progress of the witness and of OpenLineage, and the number of missing segments."""
+        self._missing.set(missing_segments)
         if witness is not None:
             self._cosigned.set(witness["cosigned_size"])
             self._disputed.set(witness["refused"] is not None)

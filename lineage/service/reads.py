@@ -20,7 +20,10 @@ from lineage.log.index import Records
 from lineage.rules.actions import model_named, release_named
 from lineage.rules.proposal import Actor
 from lineage.rules.roles import READERS, SERVICES, check_role
+from lineage.service import personal_reads
+from lineage.service.personal_reads import ReasonHeader
 from lineage.state.fold import LedgerState
+from lineage.store.rows import PERSONAL
 from lineage.verify import verify_ledger
 
 if TYPE_CHECKING:
@@ -93,7 +96,8 @@ def health(request: Request) -> Response:
 def metrics(request: Request) -> Response:
     """Prometheus metrics: counts only, nothing about anybody. Open to everybody who reaches the port."""
     context = context_of(request)
-    context.metrics.outside(context.cosigner.state() if context.cosigner else None, context.outbox.state())
+    witness = context.cosigner.state() if context.cosigner else None
+    context.metrics.outside(witness, context.outbox.state(), len(context.segments.missing))
     return Response(context.metrics.text(), media_type="text/plain; version=0.0.4")
 
 
@@ -209,6 +213,7 @@ def _events(known: Records, seen: int) -> tuple[int, bytes]:
 def query(
     request: Request,
     name: str,
+    who: Caller,
     model: str | None = None,
     release: str | None = None,
     since: AwareDatetime | None = None,
@@ -217,9 +222,18 @@ def query(
     decision_id: Annotated[str | None, Query(max_length=64)] = None,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
     offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
+    x_reason: ReasonHeader = None,
 ) -> Response:
-    """Rows of a named query of the lineage store."""
-    found = context_of(request).store.query(
+    """Rows of a named query of the lineage store; `missing_segments` could hold more of them and cannot be used.
+
+    `decisions` and `outcomes` are about customers: they take a reason, and the read goes on record before the answer.
+    """
+    context = context_of(request)
+    personal = name in PERSONAL
+    if personal:
+        context.reads.require_reader(who)
+    reason = personal_reads.reason_in(x_reason) if personal else ""
+    found, missing = context.store.answer(
         name,
         model=model,
         release=release,
@@ -230,7 +244,9 @@ def query(
         limit=limit,
         offset=offset,
     )
-    return _json({"rows": found})
+    if personal:
+        context.reads.record(who, reason, personal_reads.read_data(name, [row["decision_id"] for row in found]))
+    return _json({"rows": found, "missing_segments": [one.to_dict() for one in missing]})
 
 
 @router.get("/v1/verify")

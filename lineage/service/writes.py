@@ -9,11 +9,13 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Depends, Header, Request, Response
 
-from lineage.errors import InvalidError, RefusedError
+from lineage.errors import InvalidError, PlimsollError, RefusedError
+from lineage.facts.eras import LATEST
 from lineage.rules import actions
-from lineage.rules.draft import Draft, Record, check_right
+from lineage.rules.draft import Draft, Record, check_right, parsed_data
 from lineage.rules.proposal import Actor
 from lineage.rules.roles import SERVICES, check_role
+from lineage.segments import Place, check_columns, content_of
 from lineage.service.bodies import Retrain, ReviewDecision, Rollback, Statement, WithReason
 from lineage.service.reads import PROBLEMS, Caller, context_of, etag_of
 from lineage.state.fold import LedgerState
@@ -50,11 +52,32 @@ def state_fact(request: Request, body: Statement, actor: Caller, key: Key = None
     draft = Draft(body.kind, actor, body.data, body.model, body.release, body.reason, checked_key(key))
     try:
         check_role(actor, SERVICES, "state facts; people use the verbs")
+        _check_segment(request, draft)
         record = ledger.append(draft)
     except RefusedError as refusal:
         ledger.refuse(draft, refusal)
         raise
     return recorded(request, record, 201)
+
+
+def _check_segment(request: Request, draft: Draft) -> None:
+    """Refuse to record a segment that is not on disk with the stated digest.
+
+    Not a rule: what is on record stays true after the file is gone, and rules read no files.
+
+    Raises:
+        RefusedError: the file is missing, has another digest, or is no segment.
+        InvalidError: the fact does not name a segment.
+    """
+    if draft.kind != "DecisionsSealed":
+        return
+    data = parsed_data(draft, LATEST)
+    place = Place(0, data["segment"], data["uri"], data["digest"])
+    try:
+        check_columns(content_of(context_of(request).settings.root, place, draft.model), place.segment)
+    except PlimsollError as error:
+        message = f"{error.message}; a segment is recorded once its file is in place"
+        raise RefusedError(message, code="segment", field="segment") from error
 
 
 @router.post("/v1/releases/{release}/canary", status_code=201, responses=REPEATED)

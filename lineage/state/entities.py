@@ -74,7 +74,7 @@ class ReleaseSummary:
     number: int
     state: State
     author: str
-    author_id: str  # what identifies the person
+    author_id: str = ""  # what identifies the person
     digest: str
     policy_digest: str
     trained_at: str

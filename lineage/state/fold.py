@@ -5,7 +5,7 @@ Pure: the same records always give the same state.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from lineage.errors import RefusedError
@@ -13,10 +13,13 @@ from lineage.facts.eras import LATEST, upcast
 from lineage.facts.registry import subject_of
 from lineage.lifecycle import BARRED, IN_FLIGHT, State, after
 from lineage.state.alerts import closed_by, raised, still_open
-from lineage.state.entities import Approval, CheckOutcome, Hold, Job, Model, Release, Review, Rollback, Step
+from lineage.state.entities import Job, Model, Release
+from lineage.state.jobs import job_finished, job_started
 from lineage.state.keys import Away, KeyRing, witness_after
 from lineage.state.people import People, after_fact, person_of
+from lineage.state.release_moves import move_release, step_of
 from lineage.state.safety import Kill, broken, switched
+from lineage.state.sealed import name_of
 from lineage.state.undo import Undo
 
 Record = dict[str, Any]
@@ -37,8 +40,8 @@ class LedgerState:
 
     `era` counts the `RulesActivated` facts; `kill` is the switch of all models, `etag` the newest record about it;
     `people` are the accounts, `keys` the eras of keys; `away` says that the witness does not answer; `digests` are the
-    releases with each digest, oldest first: one since era 3, earlier ones may share it; `changed` is the newest record
-    after which a list of models or releases looks different.
+    releases with each digest, oldest first: one since era 3, earlier ones may share it; `sealed` the names of the
+    segments on record; `changed` is the newest record after which a list of models or releases looks different.
     """
 
     seq: int = 0
@@ -53,6 +56,7 @@ class LedgerState:
     keys: KeyRing = field(default_factory=KeyRing)
     away: Away | None = None
     digests: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    sealed: set[int] = field(default_factory=set)
     undo: Undo | None = None
 
     def begin(self) -> None:
@@ -72,6 +76,7 @@ class LedgerState:
         self.era, self.changed = self.undo.era, self.undo.changed
         self.etag, self.kill, self.people = self.undo.etag, self.undo.kill, self.undo.people
         self.keys, self.away = self.undo.keys, self.undo.away
+        self.sealed -= self.undo.sealed
         self.undo.restore()
         for digest, names in self.undo.digests.items():
             self.digests[digest] = names
@@ -107,6 +112,8 @@ class LedgerState:
         elif name is not None:
             model = self.models.setdefault(name, Model(name))
             model.last_seq = self.seq
+            if kind == "DecisionsSealed":
+                self._sealed(name_of(name, record["data"]["segment"]))
             if subject in ("release", "one_or_all") and kind not in _KEEPS_POSITION:
                 model.etag = self.seq
             if kind == "ModelTrained":
@@ -121,6 +128,12 @@ class LedgerState:
             model.alerts = [alert for alert in before if not closed_by(alert, record)]
             if kind not in _NOT_LISTED and (kind not in _MEASURED or model.alerts != before):
                 self.changed = self.seq
+
+    def _sealed(self, name: int) -> None:
+        if name not in self.sealed:
+            self.sealed.add(name)
+            if self.undo is not None:
+                self.undo.sealed.add(name)
 
     def _begin_era(self, era: int) -> None:
         if era > LATEST:
@@ -159,7 +172,7 @@ class LedgerState:
             state=State.TRAINED,
             trained_at=record["at"],
             author_id=self._author_of(model, record["data"]),
-            steps=[_step(record)],
+            steps=[step_of(record)],
             **{name: record["data"][name] for name in names},
         )
 
@@ -185,12 +198,12 @@ class LedgerState:
         if state is None:
             raise ValueError(f"record {record['seq']}: {kind} cannot follow in state {release.state}")
         release.state = state
-        release.steps.append(_step(record))
+        release.steps.append(step_of(record))
         if data.get("judgement"):
             release.judgement = data["judgement"]
         if state in BARRED:
             self.bar(release.digest, release.release)
-        _RELEASE_FACTS.get(kind, _no_change)(model, release, record)
+        move_release(model, release, record)
         _settle(model, release, self)
 
     def bar(self, digest: str, release: str) -> None:
@@ -219,78 +232,6 @@ class LedgerState:
         }
 
 
-def _step(record: Record) -> Step:
-    return Step(record["kind"], record["seq"], record["at"], record["actor"]["name"], record["data"].get("share"))
-
-
-def _no_change(model: Model, release: Release, record: Record) -> None:
-    """Handler of facts that change nothing but the release's state."""
-
-
-def _checked(model: Model, release: Release, record: Record) -> None:
-    data = record["data"]
-    release.checks[data["check"]] = CheckOutcome(data["status"], record["seq"], data["title"])
-
-
-def _validated(model: Model, release: Release, record: Record) -> None:
-    release.report_digest = record["data"]["report_digest"]
-
-
-def _canary_started(model: Model, release: Release, record: Record) -> None:
-    data = record["data"]
-    release.share, release.salt, release.control = data["share"], data["salt"], data["control"]
-    release.canary_started_at = release.stepped_at = record["at"]
-    model.challenger, model.control = release.release, data["control"]
-    model.share, model.salt = data["share"], data["salt"]
-
-
-def _stepped(model: Model, release: Release, record: Record) -> None:
-    release.share = model.share = record["data"]["share"]
-    release.stepped_at, release.hold = record["at"], None
-
-
-def _hold(model: Model, release: Release, record: Record) -> None:
-    release.hold = Hold(record["data"]["why"], record["at"])
-
-
-def _review_requested(model: Model, release: Release, record: Record) -> None:
-    release.review = Review(record["at"], record["data"]["due_at"])
-    release.hold = None
-
-
-def _review_decided(model: Model, release: Release, record: Record) -> None:
-    decision = record["data"]["decision"]
-    given = Approval(record["actor"]["name"], decision, record["at"], record["reason"], person_of(record))
-    release.approvals.append(given)
-
-
-def _shadowed(model: Model, release: Release, record: Record) -> None:
-    model.shadow = release.release if record["kind"] == "ShadowStarted" else None
-
-
-def _promoted(model: Model, release: Release, record: Record) -> None:
-    model.champions.append(release.release)
-    release.promoted_at, release.hold = record["at"], None
-
-
-def _rollback_ordered(model: Model, release: Release, record: Record) -> None:
-    model.champions.remove(release.release)
-    model.rollback = Rollback(release.release, record["data"]["to"], record["at"], record["seq"])
-    if record["data"]["to"] == "baseline":
-        model.champions.clear()
-    model.share = 0.0  # the challenger was judged against the champion that was rolled back
-
-
-def _rolled_back(model: Model, release: Release, record: Record) -> None:
-    here = model.rollback
-    if here is not None and here.release == release.release and here.to == "baseline":
-        model.rollback = None
-
-
-def _reinstated(model: Model, release: Release, record: Record) -> None:
-    model.rollback = None
-
-
 def _settle(model: Model, release: Release, state: LedgerState) -> None:
     if release.state not in IN_FLIGHT and model.challenger == release.release:
         model.challenger = model.control = model.salt = None
@@ -313,25 +254,6 @@ def _standing_by(model: Model, state: LedgerState) -> str | None:
     ready = (State.REGISTERED, State.RETIRED)
     names = (name for name in reversed(model.names()) if state.releases[name].state in ready)
     return next(names, model.baseline_from)
-
-
-def _job_started(model: Model, record: Record) -> None:
-    request, job_id = str(record["data"]["request"]), record["data"]["job_id"]
-    _move_job(model, request, status="running", job_id=job_id, started_at=record["at"])
-
-
-def _move_job(model: Model, request: str, **changes: Any) -> None:
-    model.jobs[request] = job = replace(model.jobs[request], **changes)
-    if model.last_job is not None and model.last_job.request == job.request:
-        model.last_job = job
-
-
-def _job_finished(model: Model, record: Record) -> None:
-    data = record["data"]
-    ended = {"status": data["status"], "message": data["message"], "finished_at": record["at"]}
-    _move_job(model, str(data["request"]), **ended)
-    if data["request"] in model.requests:
-        model.requests.remove(data["request"])
 
 
 def _switched(model: Model, record: Record) -> None:
@@ -358,26 +280,9 @@ def _reproduced(model: Model, record: Record) -> None:
 
 _MODEL_FACTS = {
     "EnvironmentReproduced": _reproduced,
-    "JobStarted": _job_started,
-    "JobFinished": _job_finished,
+    "JobStarted": job_started,
+    "JobFinished": job_finished,
     "AlertRaised": _alerted,
     "BreakerOpened": _broken,
     "BreakerClosed": _broken,
 } | dict.fromkeys(("KillSwitchPulled", "KillReleaseRequested", "KillSwitchReleased"), _switched)
-_RELEASE_FACTS = {
-    "CheckCompleted": _checked,
-    "CandidateValidated": _validated,
-    "CandidateRejected": _validated,
-    "ShadowStarted": _shadowed,
-    "ShadowStopped": _shadowed,
-    "CanaryStarted": _canary_started,
-    "CanaryStepped": _stepped,
-    "CanaryHeld": _hold,
-    "ReviewRequested": _review_requested,
-    "ReviewDecided": _review_decided,
-    "RolloutStepped": _stepped,
-    "ReleasePromoted": _promoted,
-    "RollbackOrdered": _rollback_ordered,
-    "ReleaseRolledBack": _rolled_back,
-    "ChampionReinstated": _reinstated,
-}

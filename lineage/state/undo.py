@@ -34,6 +34,7 @@ class Undo:
     keys: KeyRing = field(default_factory=KeyRing)
     away: Away | None = None
     digests: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    sealed: set[int] = field(default_factory=set)  # names that the group added
     _kept: dict[tuple[int, str], tuple[dict[str, Copyable], Copyable | None]] = field(default_factory=dict)
 
     def keep(self, values: dict[str, V], name: str | None) -> None:

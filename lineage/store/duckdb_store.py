@@ -19,11 +19,13 @@ from typing import Any, Unpack
 import duckdb
 
 from lineage.errors import InvalidError, RefusedError, UnavailableError
+from lineage.segments import Missing, Place, Segments
 from lineage.store.rows import BULK, QUERIES, SCHEMA, Filters, batch_of, complete, frame, plain, values
 
 Record = dict[str, Any]
 Connection = duckdb.DuckDBPyConnection
 _MOST_SEGMENTS, _BATCH = 2_000, 1_000
+_UNREADABLE = "its bytes are those on record, but they cannot be read as a segment"
 _CONFIG: dict[str, Any] = {
     "threads": 1,
     "memory_limit": "512MB",
@@ -39,6 +41,7 @@ class Store:
     Args:
         records: the whole log; when the store does not hold exactly a prefix of it, the store is rebuilt.
         decisions: the folder of decision segments, `<model>/<segment>.parquet`; without it there are no decisions.
+        segments: reader of the segments, if it is shared with others.
         seconds: timeout of a query.
 
     Raises:
@@ -46,13 +49,20 @@ class Store:
     """
 
     def __init__(
-        self, path: Path | str, records: Sequence[Record], *, decisions: Path | None = None, seconds: float = 10.0
+        self,
+        path: Path | str,
+        records: Sequence[Record],
+        *,
+        decisions: Path | None = None,
+        segments: Segments | None = None,
+        seconds: float = 10.0,
     ) -> None:
         self._queue = threading.Lock()  # guards _waiting; held briefly
         self._using = threading.Lock()  # guards _db and _held: one query or one batch at a time
         self._rebuilding = threading.Lock()
         self._path = Path(path) if path != ":memory:" else None
         self._decisions = decisions.resolve() if decisions else None
+        self._segments = segments or (Segments(self._decisions.parent) if self._decisions else None)
         self._seconds = seconds
         self._waiting: list[Record] = []
         with _as_unavailable("cannot be opened"):
@@ -91,12 +101,16 @@ class Store:
             self._insert_queued()
 
     def query(self, name: str, **filters: Unpack[Filters]) -> list[dict[str, Any]]:
-        """Rows of a named query, JSON-ready; `filters` as `lineage.store.rows.Filters`.
+        """Rows of a named query, JSON-ready; `filters` as `lineage.store.rows.Filters`. See `answer`."""
+        return self.answer(name, **filters)[0]
+
+    def answer(self, name: str, **filters: Unpack[Filters]) -> tuple[list[dict[str, Any]], list[Missing]]:
+        """Rows of a named query, and the segments on record that could hold more of them and cannot be used.
 
         Raises:
             UnknownError: there is no such query.
             InvalidError: a filter is out of range or not for this query, or too many segments would be read.
-            UnavailableError: the store fails or times out, or a segment on record is not on disk.
+            UnavailableError: the store fails or times out.
         """
         given = complete(name, filters)
         with self._exclusive():
@@ -227,43 +241,70 @@ class Store:
             timer.join()  # it must not interrupt a closed connection
             cursor.close()
 
-    def _answer(self, cursor: Connection, sql: str, given: dict[str, Any]) -> list[dict[str, Any]]:
-        if re.search(r"\bFROM decisions\b", sql):
-            files = self._files(cursor, given)
-            given = given | {"files": files}
-            cte = SCHEMA["decisions"] if files else "SELECT * FROM no_decisions"
-            sql = f"WITH decisions AS ({cte})\n{sql}"
-        if [statement.type for statement in cursor.extract_statements(sql)] != [duckdb.StatementType.SELECT]:
-            raise RefusedError("a query is one SELECT statement and changes nothing", code="not_a_query")
-        cursor.execute(sql, _used(sql, given))
-        described = cursor.description or []
-        names = [column[0] for column in described]
-        json_columns = {column[0] for column in described if str(column[1]) == "JSON"}
-        return [plain(names, json_columns, row) for row in cursor.fetchall()]
+    def _answer(
+        self, cursor: Connection, sql: str, given: dict[str, Any]
+    ) -> tuple[list[dict[str, Any]], list[Missing]]:
+        if not re.search(r"\bFROM decisions\b", sql):
+            return _rows(cursor, sql, given), []
+        places, missing = self._places(cursor, given)
+        try:
+            return self._decided(cursor, sql, given, places), missing
+        except duckdb.InterruptException:
+            raise
+        except duckdb.Error:  # one of the files may have the right digest and no readable content
+            readable = [place for place in places if self._is_readable(cursor, place)]
+            if len(readable) == len(places) or self._segments is None:
+                raise
+            refused = [self._segments.refuse(place, _UNREADABLE) for place in places if place not in readable]
+            return self._decided(cursor, sql, given, readable), [*missing, *refused]
 
-    def _files(self, cursor: Connection, given: dict[str, Any]) -> list[str]:
-        """Paths of the segments on record that may hold rows for the filters.
+    def _decided(
+        self, cursor: Connection, sql: str, given: dict[str, Any], places: list[Place]
+    ) -> list[dict[str, Any]]:
+        """Rows of a query about decisions, out of these segments."""
+        cte = SCHEMA["decisions"] if places else "SELECT * FROM no_decisions"
+        return _rows(cursor, f"WITH decisions AS ({cte})\n{sql}", given | self._read_from(places))
+
+    def _read_from(self, places: list[Place]) -> dict[str, Any]:
+        paths = [str(self._segments.path(place)) for place in places] if self._segments else []
+        return {"files": paths, "sealed_in": [place.record for place in places]}
+
+    def _is_readable(self, cursor: Connection, place: Place) -> bool:
+        """Whether every value of the segment that a query may read can be read."""
+        sql = f"SELECT max(hash(d)) FROM ({SCHEMA['decisions']}) d"  # noqa: S608  no value of anybody
+        try:
+            _run(cursor, sql, self._read_from([place]))
+        except duckdb.InterruptException:
+            raise
+        except duckdb.Error:
+            return False
+        return True
+
+    def _places(self, cursor: Connection, given: dict[str, Any]) -> tuple[list[Place], list[Missing]]:
+        """Segments on record that may hold rows for the filters: those that can be used, and those that cannot.
 
         Raises:
             InvalidError: too many.
-            UnavailableError: one of them is not on disk.
         """
-        if self._decisions is None:
-            return []
+        if self._segments is None:
+            return [], []
         sql = SCHEMA["segments_to_read"]
         found = _run(cursor, sql, _used(sql, given | {"limit": _MOST_SEGMENTS + 1}))
         if len(found) > _MOST_SEGMENTS:
             raise InvalidError(
                 f"more than {_MOST_SEGMENTS:,} segments would be read; name a model and a shorter time", field="since"
             )
-        files = [self._decisions / str(model) / f"{segment}.parquet" for model, segment in found]
-        gone = [path.stem for path in files if not path.is_file()]
-        if gone:
-            raise UnavailableError(
-                f"decision segment {gone[0]} is on record but not on disk; `plimsoll audit verify` lists those missing",
-                field="segment",
-            )
-        return [str(path) for path in files]
+        return self._segments.usable(Place(*row) for row in found)
+
+
+def _rows(cursor: Connection, sql: str, given: dict[str, Any]) -> list[dict[str, Any]]:
+    if [statement.type for statement in cursor.extract_statements(sql)] != [duckdb.StatementType.SELECT]:
+        raise RefusedError("a query is one SELECT statement and changes nothing", code="not_a_query")
+    cursor.execute(sql, _used(sql, given))
+    described = cursor.description or []
+    names = [column[0] for column in described]
+    json_columns = {column[0] for column in described if str(column[1]) == "JSON"}
+    return [plain(names, json_columns, row) for row in cursor.fetchall()]
 
 
 @contextmanager

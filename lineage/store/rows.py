@@ -35,6 +35,10 @@ def named_queries(text: str) -> dict[str, str]:
 QUERIES, SCHEMA = (named_queries((Path(__file__).parent / f"{name}.sql").read_text()) for name in ("queries", "schema"))
 
 
+#: Queries whose rows are decisions about customers.
+PERSONAL = frozenset({"decisions", "outcomes"})
+
+
 class Filters(TypedDict, total=False):
     """Filters of a named query; an absent filter or None selects all rows.
 

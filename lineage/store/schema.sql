@@ -180,7 +180,7 @@ WHERE false;
 
 -- name: segments_to_read
 -- Which segments a question about decisions has to read, the newest first.
-SELECT model, segment FROM segments
+SELECT seq, segment, uri, digest FROM segments
 WHERE ($model IS NULL OR model = $model)
   AND ($release IS NULL OR contains(mentions, ' ' || $release || ' '))
   AND ($since IS NULL OR last_at IS NULL OR last_at >= $since)
@@ -190,8 +190,8 @@ ORDER BY seq DESC LIMIT $limit
 
 -- name: decisions
 -- Decisions where they lie: Parquet segments, read in place. The join lets in a file only if a segment of its model and
--- name is on record; `seq` is the record that sealed it. That proves that such a segment was sealed, not that the bytes
--- in the file are those that were: `plimsoll audit verify` compares their digest with the record.
+-- name is on record, and only as the record in $sealed_in says; `seq` is that record. The caller names files whose bytes
+-- had the digest on record.
 SELECT * FROM no_decisions
 UNION ALL BY NAME
 SELECT s.seq, s.segment, d.* EXCLUDE (filename)
@@ -203,6 +203,7 @@ FROM (
     FROM read_parquet($files, union_by_name = true, filename = true)
 ) d
 JOIN segments s ON s.segment = parse_filename(d.filename, true) AND s.model = parse_filename(parse_dirpath(d.filename))
+    AND list_contains($sealed_in, s.seq)
 
 -- name: take
 -- Put in what `incoming` holds.

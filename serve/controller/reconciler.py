@@ -174,12 +174,32 @@ class Reconciler:
         Raises:
             plimsoll.errors.Error: the ledger does not answer; the same segments are offered again next time.
         """
+        await asyncio.to_thread(self._compare_reports)
         for segment in await asyncio.to_thread(self.decisions.next_segments):
             key = f"{segment.model}/{segment.name}"  # two models of one batch may have segments of one name
             await asyncio.to_thread(
                 self.ledger.append, "DecisionsSealed", model=segment.model, data=segment.data, key=key
             )
         await asyncio.to_thread(self.decisions.sealed, process_alive)
+        await self._close_series()
+
+    def _compare_reports(self) -> None:
+        """Compare what replicas reported with what their spools hold now; what is missing will show in the record."""
+        reported = self.publisher.registry.take_answers()
+        self.decisions.series.report(reported)
+        for writer, model, first, last in self.decisions.cut_off(reported):
+            log.error("answers are missing from a spool", writer=writer, model=model, first=first, last=last)
+
+    async def _close_series(self) -> None:
+        """Record what replicas had reported that are gone and whose spools are sealed to their end."""
+        if time.monotonic() - self.began < SILENT_SECONDS:
+            return  # some replicas may not have reported yet
+        alive = set(self.publisher.registry.replicas())
+        for writer, answers in (await asyncio.to_thread(self.decisions.gone, alive)).items():
+            if answers:
+                data = {"writer": writer, "answers": answers}
+                await asyncio.to_thread(self.ledger.append, "AnswersClosed", data=data, key=f"closed/{writer}")
+            self.decisions.series.forget(writer)
 
     def aliases(self, model: str) -> None:
         """Align MLflow's aliases with the ledger. A failure raises an alert, the next success closes it."""

@@ -49,13 +49,21 @@ class ReplicaRegistry:
     alive: Callable[[int], bool] = process_alive
     host: str = field(default_factory=socket.gethostname)
     reports: dict[str, Report] = field(default_factory=dict)
+    answers: dict[str, dict[str, int]] = field(default_factory=dict)  # last numbers by writer and model, until taken
 
     def note(self, report: dict[str, Any]) -> None:
         """Store the report that a replica sent with its request for a newer table."""
+        if "answers" in report:  # {"writer", "counts"}; not in reports of an earlier version
+            self.answers[report["answers"]["writer"]] = report["answers"]["counts"]
         first, second = report["order"]
         self.reports[report["replica"]] = Report(
             (first, second), report["host"], report["process"], report["refused"], self.clock()
         )
+
+    def take_answers(self) -> dict[str, dict[str, int]]:
+        """The numbers of the last answers that writers reported since the last call."""
+        taken, self.answers = self.answers, {}
+        return taken
 
     def replicas(self) -> list[str]:
         """Ids of the replicas that are alive; reports of the others are removed."""

@@ -68,7 +68,8 @@ class Gateway:
         await self._until_ready()
 
     def _build_router(self, settings: Settings, features: FeaturePort) -> Router:
-        record = Spool(settings.spool, self._replica).write
+        self._spool = Spool(settings.spool, self._replica)
+        record = self._spool.write
         champion = Champion(self._store, self._breakers, Explainer(), ScoreCache())
         decider = Decider(self._store, champion, record, self._challenger, self._replica)
         admission = Admission(settings.gateway_inflight)
@@ -160,5 +161,6 @@ class Gateway:
             "process": os.getpid(),
             "order": list(table.order) if table else [0, 0],
             "refused": self._store.refused,
+            "answers": {"writer": self._spool.writer, "counts": dict(self._spool.counts)},
             "at": time.time(),
         }

@@ -10,7 +10,7 @@ and only where the person's key still exists.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -24,7 +24,8 @@ from lineage.settings import Settings
 from lineage.state.entities import Release
 from serve.judge.evidence import Evidence
 from serve.record.sealing import Sealer, Segment, add_pseudonyms, read_segments
-from serve.record.spool import Batch, Record, SpoolReader, overwrite_sealed, remove_finished
+from serve.record.series import Counts, Series
+from serve.record.spool import Batch, Record, SpoolReader, overwrite_sealed, remove_finished, spooling_replicas
 
 log = structlog.get_logger("plimsoll.controller")
 _SEGMENTS_MOST = 20_000
@@ -55,6 +56,7 @@ class DecisionLog:
         self._resumed = False
         self._caught_up = False  # whether the planned batch was everything in the spools
         self._blanked: dict[str, int] = {}
+        self.series = Series(settings.run / "series.json")
         self.evidence: dict[str, Evidence] = {}
 
     def take(self) -> int:
@@ -64,6 +66,7 @@ class DecisionLog:
         """
         with self._lock:
             batch = self._read()
+            self.series.read(batch.records)
             self._unsealed.records += batch.records
             for name, (start, end) in batch.ranges.items():
                 known = self._unsealed.ranges.setdefault(name, [start, end])
@@ -143,6 +146,17 @@ class DecisionLog:
             self._sealer.forget(removed)
             for name in removed:
                 self._blanked.pop(name, None)
+
+    def cut_off(self, reported: Mapping[str, Mapping[str, int]]) -> list[tuple[str, str, int, int]]:
+        """What replicas had reported and the spools, read to their end since, do not hold; see `Series.cut_off`."""
+        self.take()
+        with self._lock:
+            return self.series.cut_off(reported) if self._reader.caught_up else []
+
+    def gone(self, alive: set[str]) -> dict[str, Counts]:
+        """What writers had reported whose replica is not alive and has no spool any more."""
+        with self._lock:
+            return self.series.gone(alive | spooling_replicas(self._settings.spool))
 
     def _resume(self) -> None:
         """Continue the batch that an earlier controller planned and did not finish."""

@@ -20,45 +20,16 @@ from typing import Any
 import orjson
 import polars as pl
 
+from lineage.completeness import ranges_of
 from lineage.digest import digest_file, digest_of
+from lineage.errors import TamperedError, UnavailableError
 from lineage.privacy.decisions import PERSONAL_FIELDS, belongs_to
 from lineage.privacy.key_vault import Vault
+from lineage.segments import COLUMNS, check_columns, rows_of
 from serve.judge.evidence import SHADOW
 from serve.record.spool import Batch, Record, SpoolReader
 
-#: Columns of a segment. `type` is decision or outcome; an outcome row has decision_id, at, outcome and replica only.
-#: `feature_service`, `feature_age` (seconds) and `unusable` are set where features were looked up by entity; a row
-#: whose purpose is shadow was not returned, and `shadow_of` is the id of the decision that was.
-#: `subject` is the person's pseudonym; `sealed` holds the encrypted `PERSONAL_FIELDS`; `error` keeps its kind.
-SCHEMA: dict[str, Any] = {
-    "type": pl.String,
-    "decision_id": pl.String,
-    "at": pl.String,
-    "model": pl.String,
-    "release": pl.String,
-    "digest": pl.String,
-    "role": pl.String,
-    "arm": pl.String,
-    "share": pl.Float64,
-    "score": pl.Float64,
-    "threshold": pl.Float64,
-    "decision": pl.String,
-    "adverse": pl.Boolean,
-    "fallback": pl.String,
-    "latency_ms": pl.Float64,
-    "error": pl.String,
-    "rollout": pl.String,
-    "purpose": pl.String,
-    "replica": pl.String,
-    "route_version": pl.Int64,
-    "feature_service": pl.String,
-    "feature_age": pl.Float64,
-    "unusable": pl.List(pl.String),
-    "shadow_of": pl.String,
-    "outcome": pl.Int64,
-    "subject": pl.String,
-    "sealed": pl.Binary,
-}
+SCHEMA = COLUMNS
 
 
 @dataclass(frozen=True)
@@ -139,7 +110,7 @@ class Sealer:
         times = sorted(record["at"] for record in records)
         stamp = times[0][:19].replace("-", "").replace(":", "")
         path = self._folder / model / f"{stamp}-{batch_name}.parquet"
-        if not path.exists():
+        if not _is_whole(path):
             _write(path, encrypt_personal_fields(records, self._vault))
         releases: dict[str, int] = {}
         for record in decisions:
@@ -154,15 +125,36 @@ class Sealer:
             "from": times[0],
             "to": times[-1],
             "releases": releases,
+            "answers": [one.to_dict() for one in ranges_of(_numbers(decisions))],
         }
         return Segment(model, path.stem, data)
 
 
+def _numbers(decisions: list[Record]) -> dict[str, list[int]]:
+    """Numbers by writer; decisions spooled before answers were numbered have none."""
+    numbers: dict[str, list[int]] = {}
+    for record in decisions:
+        if record.get("number") is not None:
+            numbers.setdefault(record["writer"], []).append(record["number"])
+    return numbers
+
+
 def read_segments(folder: Path, model: str, most: int | None = None) -> Iterator[pl.DataFrame]:
-    """Segments of a model, newest first, at most `most`."""
+    """Segments of a model, newest first, at most `most`.
+
+    Raises:
+        UnavailableError: one of them cannot be read. What is measured without it would be measured on less than there
+            is, so this model's measurement waits; other models go on.
+    """
     paths = sorted((folder / model).glob("*.parquet"), reverse=True)
     for path in paths[:most]:
-        yield pl.read_parquet(path)
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise UnavailableError(
+                f"segment {path.stem} of {model} cannot be read: {error}", field="segment"
+            ) from error
+        yield rows_of(data, path.stem)
 
 
 def add_pseudonyms(records: list[Record], vault: Vault) -> None:
@@ -214,6 +206,15 @@ def _write(path: Path, records: list[Record]) -> None:
     frame = pl.DataFrame([{name: record.get(name) for name in SCHEMA} for record in records], schema=SCHEMA)
     frame.write_parquet(draft, compression="zstd")
     _settle(draft, path)
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether the segment was written before and can be read."""
+    try:
+        check_columns(path.read_bytes(), path.stem)
+    except (FileNotFoundError, TamperedError):
+        return False
+    return True
 
 
 def _store(path: Path, content: Any) -> None:

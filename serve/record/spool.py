@@ -6,12 +6,17 @@ customer has seen. (A power failure may lose the last moments; sealing makes the
 Lines contain personal data in the clear, so they are erased once they are sealed. The sealed part of a file that is
 still written to is overwritten with line ends, without coordination: the writer only appends. At `rotate_bytes` the
 writer begins another file, and the old one is removed once it is sealed to its end.
+
+Each writer numbers its decisions, for each model from 1 and without a gap: the number stands in the line and in the
+sealed segment, so that a decision that is removed anywhere is missed by its number (`lineage.completeness`). A number
+belongs to a line that was written whole; a line that was not is never read, and its number is given again.
 """
 
 from __future__ import annotations
 
 import itertools
 import os
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +28,8 @@ from lineage.errors import UnavailableError
 
 _CHUNK = 8 * 1024 * 1024  # bytes of one file that one read takes at most
 _SUFFIX = ".jsonl"
+#: Stands between a replica's name and the random end of its writer's name.
+SERIES = "~"
 _FILE_NUMBERS = itertools.count(1)  # no name is used twice in a process
 
 Record = dict[str, Any]
@@ -33,12 +40,19 @@ class Spool:
 
     Args:
         rotate_bytes: size at which a new file begins.
+
+    Attributes:
+        writer: name of this series of numbers: a replica that starts again, under whatever name, begins another.
+        counts: number of the last decision by model.
     """
 
     def __init__(self, folder: Path, replica: str, rotate_bytes: int = _CHUNK) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._replica, self._rotate_bytes = folder, replica, rotate_bytes
         self._size, self._torn = 0, False
+        self.writer = f"{replica}{SERIES}{secrets.token_hex(4)}"
+        self.counts: dict[str, int] = {}
+        self._tail = b',"writer":%b,"number":%%d}\n' % orjson.dumps(self.writer).replace(b"%", b"%%")
         self.path, self._file = self._begin()
 
     def write(self, record: Record) -> None:
@@ -49,9 +63,14 @@ class Spool:
         """
         if self._size >= self._rotate_bytes:
             self._rotate()
-        line = orjson.dumps(record) + b"\n"
+        line, number = orjson.dumps(record), 0
+        if record["type"] == "decision":
+            number = self.counts.get(record["model"], 0) + 1
+            line = line[:-1] + self._tail % number
+        else:
+            line += b"\n"
         if self._torn:
-            line = b"\n" + line  # ends the torn line, so that this one can be read
+            line = b"~\n" + line  # ends the torn line, and keeps it from being read even if only its end was lost
         try:
             written = os.write(self._file, line)
         except OSError as error:
@@ -60,6 +79,8 @@ class Spool:
         self._torn = written != len(line)
         if self._torn:
             raise UnavailableError("the decision could not be recorded, so it is not given: disk full?")
+        if number:
+            self.counts[record["model"]] = number
 
     def close(self) -> None:
         """Close the file."""
@@ -111,11 +132,17 @@ class SpoolReader:
         Raises:
             OSError: a file cannot be read.
         """
-        batch = Batch()
+        batch, unread = Batch(), set[tuple[str, int]]()
         self.caught_up = True
-        for path in sorted(self.folder.glob(f"*{_SUFFIX}")):
+        # A writer's files in their order, and none before the one before it is read to its end: numbers rise without
+        # a gap from batch to batch. The list is complete first: where a file is listed, those before it are finished.
+        for path in sorted(self.folder.glob(f"*{_SUFFIX}"), key=_writer):
+            if _writer(path)[:2] in unread:
+                continue
             start = self.offsets.get(path.name, 0)
-            end = self._read_file(path, start, None, batch)
+            end, whole = self._read_file(path, start, None, batch)
+            if not whole:
+                unread.add(_writer(path)[:2])
             if end > start:
                 self.offsets[path.name] = end
                 batch.ranges[path.name] = [start, end]
@@ -130,17 +157,19 @@ class SpoolReader:
             self.offsets[name] = max(end, self.offsets.get(name, 0))
         return batch
 
-    def _read_file(self, path: Path, start: int, end: int | None, batch: Batch) -> int:
+    def _read_file(self, path: Path, start: int, end: int | None, batch: Batch) -> tuple[int, bool]:
+        """Offset behind the last whole line that was read, and whether all that the file held was read."""
         with path.open("rb") as file:
             file.seek(start)
             data = file.read(_CHUNK if end is None else end - start)
-        self.caught_up = self.caught_up and len(data) < _CHUNK
+        to_its_end = len(data) < _CHUNK
+        self.caught_up = self.caught_up and to_its_end
         whole = data[: data.rfind(b"\n") + 1]
         for line in whole.splitlines():
             record = self._parse(line) if line else None
             if record is not None:
                 batch.records.append(record)
-        return start + len(whole)
+        return start + len(whole), to_its_end
 
     def _parse(self, line: bytes) -> Record | None:
         try:
@@ -149,6 +178,11 @@ class SpoolReader:
             self.torn += 1  # cut off by a full disk: the customer got an error instead of the decision
             return None
         return record if isinstance(record, dict) and record.get("type") in ("decision", "outcome") else None
+
+
+def spooling_replicas(folder: Path) -> set[str]:
+    """Replicas of which there are spool files."""
+    return {_writer(path)[0] for path in folder.glob(f"*{_SUFFIX}")}
 
 
 def overwrite_sealed(folder: Path, sealed: dict[str, int], blanked: dict[str, int]) -> None:

@@ -104,7 +104,7 @@ def truths(bank: Bank) -> dict[str, Any]:
     ids = [str(one) for frame in sealed for one in frame["decision_id"].drop_nulls().head(12)]
     replays = {}
     for name in ids:
-        found = replay(bank.operator.decision(name), bank.settings)
+        found = replay(bank.operator.decision(name, "to replay it"), bank.settings)
         assert found.ok, found
         replays[name] = found.to_dict()["recorded"]
     model = bank.model

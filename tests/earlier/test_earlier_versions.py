@@ -102,7 +102,7 @@ def test_what_was_appended_since_leaves_every_earlier_line_as_it_was(bank: Bank,
 def test_every_decision_replays_bit_for_bit(bank: Bank, truths: Json) -> None:
     assert len(truths["decisions"]) > 10
     for name, recorded in truths["decisions"].items():
-        found = replay(bank.operator.decision(name), bank.settings)
+        found = replay(bank.operator.decision(name, "to replay it"), bank.settings)
         assert (found.grade, found.to_dict()["recomputed"]) == ("bit-identical", recorded)
 
 

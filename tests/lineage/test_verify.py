@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import polars as pl
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -275,8 +276,8 @@ def test_sealed_segments_and_bundles_are_what_facts_say(settings: Settings, quic
     uri = f"decisions/{MODEL}/one.parquet"
     segment = settings.root / uri
     segment.parent.mkdir(parents=True)
-    segment.write_bytes(b"PAR1 rows PAR1")
-    sealed = writer.record("DecisionsSealed", uri=uri, digest=digest_file(segment))["seq"]
+    pl.DataFrame({name: ["x"] for name in ("type", "decision_id", "at", "model")}).write_parquet(segment)
+    sealed = writer.record("DecisionsSealed", segment="one", uri=uri, digest=digest_file(segment))["seq"]
     ledger.close()
     assert (verify_ledger(settings).ok, verify_ledger(settings).segments, verify_ledger(settings).bundles) == (
         True,

@@ -27,6 +27,7 @@ BESIDE |= {
     "KeyRevoked",
     "WitnessAway",
     "WitnessBack",
+    *(kind for kind in FACTS if FACTS[kind].__module__ == "lineage.facts.accounts"),
 }
 each_verb = pytest.mark.parametrize("verb", JOURNEY, ids=lambda verb: verb.name)
 

@@ -146,7 +146,7 @@ def test_every_decision_is_answered_for_until_the_person_is_erased(
 
     # When an auditor asks for each, then it is what the customer was told, and comes out again bit for bit
     def shown(name: str) -> dict[str, Any]:
-        return bank.auditor.decision(name)
+        return bank.auditor.decision(name, "a customer complained")
 
     for answer in answers:
         found = shown(answer.decision_id)
@@ -175,5 +175,5 @@ def test_every_decision_is_answered_for_until_the_person_is_erased(
         assert (erased["score"], erased["subject"]["standing"]) == (answers[mine.index(name) * 90].score, "erased")
         assert [one["what"] for one in replay(erased, bank.settings).missing] == ["key"]
     assert replay(shown(answers[1].decision_id), bank.settings).ok
-    assert bank.auditor.subject_history("1") == {"decisions": []}
+    assert bank.auditor.subject_history("1", "to see that nothing is left")["decisions"] == []
     assert bank.auditor.verify()["ok"]

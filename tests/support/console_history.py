@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import polars as pl
 from starlette.testclient import TestClient
 
 from lineage.accounts.credentials import Credentials
@@ -182,14 +183,16 @@ class HistoryWriter:
     def seal(self, model: str, releases: dict[str, int], seconds: float = 60.0) -> None:
         start = self.clock.stamp()
         self.clock.later(seconds=seconds)
-        uri = f"decisions/{model}/{start.replace(':', '')}.parquet"
+        name = start.replace(":", "").replace("+", "")
+        uri = f"decisions/{model}/{name}.parquet"
         path = self.settings.root / uri
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(repr(releases).encode())
+        rows = {name: [repr(releases)] for name in ("type", "decision_id", "at", "model")}
+        pl.DataFrame(rows).write_parquet(path)
         self.record(
             "DecisionsSealed",
             model,
-            segment=f"{model}-{start}",
+            segment=name,
             uri=uri,
             digest=digest_file(path),
             rows=sum(releases.values()),

@@ -112,7 +112,9 @@ SAMPLES: dict[str, Json] = {
         "from": AT,
         "to": AT,
         "releases": {"credit-default@1": 100},
+        "answers": [{"writer": "a1b2c3~0a1b2c3d", "first": 1, "last": 100, "count": 100}],
     },
+    "AnswersClosed": {"writer": "a1b2c3~0a1b2c3d", "answers": {"credit-default": 100}},
     "DriftMeasured": {
         "release": "credit-default@1",
         "window": {"rows": 600, "from": AT, "to": AT},
@@ -255,6 +257,13 @@ SAMPLES: dict[str, Json] = {
         "datasets": 1,
         "releases": 2,
     },
+    "PersonalDataRead": {
+        "what": "decision",
+        "commitment": "5f" * 32,
+        "decision_ids": ["3f2a"],
+        "count": 1,
+        "fields": "shown",
+    },
 }
 
 
@@ -301,9 +310,16 @@ class FactWriter:
         /,
         **changes: Any,
     ) -> Record:
+        if kind == "DecisionsSealed":
+            changes = self._segment(**changes)
         data = sample_of(self.ledger.state.era, kind, **changes)
         draft = Draft(kind, in_era(self.ledger.state, kind, actor), data, self.model, release, reason)
         return self.ledger.append(draft)
+
+    def _segment(self, **changes: Any) -> Json:
+        """A name that no segment has, and where the file would be."""
+        name = changes.setdefault("segment", f"s{len(self.ledger.records) + 1:06d}")
+        return {"uri": f"decisions/{self.model}/{name}.parquet"} | changes
 
     def digest(self, release: str) -> str:
         return self.ledger.state.releases[release].digest

@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from lineage.digest import digest_file
 from lineage.ledger import Ledger
 from lineage.rules.draft import Draft
 from lineage.rules.proposal import Actor
@@ -48,9 +49,8 @@ class Segments:
         pl.DataFrame([*decisions, outcome | {"outcome": 1}], infer_schema_length=None).write_parquet(path)
         if recorded:
             times = {"from": f"2026-11-23T{hour}:00:00.5+00:00", "to": f"2026-11-23T{hour}:30:00.5+00:00"}
-            self.writer.record(
-                "DecisionsSealed", segment=name, rows=count, outcomes=1, releases={release: count}, **times
-            )
+            sealed = {"segment": name, "digest": digest_file(path), "rows": count, "outcomes": 1}
+            self.writer.record("DecisionsSealed", **sealed, releases={release: count}, **times)
         return path
 
 

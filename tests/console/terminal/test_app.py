@@ -31,7 +31,9 @@ COMMANDS = [
     *("decision", "decision show", "decision replay", "decision history", "erase", "hold", "release-hold"),
     *("backup", "backup create", "backup restore", "backup drill"),
     *("features", "features materialize", "features status"),
-    *("accounts", "accounts list", "accounts reset"),
+    *("accounts", "accounts add", "accounts confirm", "accounts confirm-recovery", "accounts disable"),
+    *("accounts enable", "accounts list", "accounts password", "accounts recertify", "accounts recover"),
+    *("accounts reset", "accounts roles", "accounts withdraw", "keys", "keys list", "keys revoke", "keys rotate"),
 ]
 
 
@@ -122,7 +124,13 @@ def test_our_own_bugs_are_not_told_as_if_they_were_errors_of_others() -> None:
 READING_SETTINGS = [
     *("up", "down", "scale 2", "redeploy", "status", "env", "doctor", "demo", "login ada --password x", "logout"),
     *("accounts list", "releases", "models", "audit verify", "asof m --seq 1", "dossier m@1", "backup drill"),
-    *("decision show d", "decision replay d", "features status", "kill m --reason because --yes", "audit rebuild"),
+    *(
+        "decision show d --reason because",
+        "decision replay d --reason because",
+        "features status",
+        "kill m --reason because --yes",
+        "audit rebuild",
+    ),
 ]
 
 
@@ -165,7 +173,8 @@ def test_what_people_wrote_moves_no_cursor(capsys: pytest.CaptureFixture[str]) -
 def test_a_session_is_kept_for_its_owner_and_forgotten(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RefusedError, match="plimsoll login"):
         session.token(settings)
-    session.save(settings, {"token": "kept"})
+    session.save(settings, {"token": "kept", "name": "auditor", "device": "known"})
+    assert (session.device(settings, "auditor"), session.device(settings, "operator")) == ("known", None)
     assert session.token(settings) == "kept"
     assert stat.S_IMODE((settings.secrets / "session.json").stat().st_mode) == 0o600
     monkeypatch.setenv("PLIMSOLL_TOKEN", "given")

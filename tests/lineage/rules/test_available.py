@@ -61,11 +61,17 @@ def makes_of_model(model: str | None, who: Actor, to: str | None) -> dict[str, t
 class Bench:
     """A ledger in some situation, and copies of it to try things on."""
 
-    def __init__(self, folder: Path, situation: Callable[[FactWriter], str]) -> None:
+    def __init__(self, folder: Path, situation: str, kill: str) -> None:
         self.folder, self.copies = folder, 0
         ledger = Ledger(folder / "log", clock=ManualClock())
-        begin_era_3(ledger, PEOPLE)
-        self.release = situation(FactWriter(ledger))
+        writer = FactWriter(ledger)
+        if situation in OF_EARLIER_ERAS:
+            release = SITUATIONS[situation](writer)
+            begin_era_3(ledger, PEOPLE)
+        else:
+            begin_era_3(ledger, PEOPLE)
+            release = SITUATIONS[situation](writer)
+        self.release = killed(writer, release, kill)
         ledger.close()
         self.ledger = self._copy()
 
@@ -158,6 +164,10 @@ SITUATIONS = {str(state): in_state(state) for state in State} | {
 }
 
 
+#: Two releases with the same bytes: since era 3 there are none.
+OF_EARLIER_ERAS = frozenset({"same_bytes_as_the_champion", "barred_bytes"})
+
+
 def tried(bench: Bench, offered: list[Action], makes: dict[str, tuple[str, Make]], who: Actor) -> Iterator[bool]:
     for action in offered:
         kind, make = makes[action.verb]
@@ -170,7 +180,7 @@ def tried(bench: Bench, offered: list[Action], makes: dict[str, tuple[str, Make]
 @pytest.mark.parametrize("kill", ["none", "model", "all", "release asked"])
 @pytest.mark.parametrize("situation", SITUATIONS)
 def test_an_offer_is_what_the_ledger_does(situation: str, kill: str, tmp_path: Path, quick: None) -> None:
-    bench = Bench(tmp_path, lambda writer: killed(writer, SITUATIONS[situation](writer), kill))
+    bench = Bench(tmp_path, situation, kill)
     count = 0
     for person in PEOPLE:
         who = in_era(bench.ledger.state, "", person)

@@ -11,6 +11,7 @@ import pytest
 
 from lineage.errors import RefusedError, UnavailableError
 from lineage.ledger import Ledger
+from lineage.segments import Segments
 from lineage.service.app import wait_for_turn
 from lineage.service.later_store import LaterStore
 from lineage.settings import Settings
@@ -29,7 +30,7 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 
 @pytest.fixture
 def store(ledger: Ledger, tmp_path: Path) -> Iterator[LaterStore]:
-    store = LaterStore(tmp_path / "lineage.duckdb", ledger.records, decisions=tmp_path)
+    store = LaterStore(tmp_path / "lineage.duckdb", ledger.records, decisions=tmp_path, segments=Segments(tmp_path))
     yield store
     store.close()
 
@@ -55,7 +56,7 @@ def test_records_of_before_during_and_after_the_opening_are_there_once(
     late.start()
     go.set()
     late.join(30)
-    assert store.query("history", limit=10_000), "opened"
+    assert store.answer("history", limit=10_000)[0], "opened"
     monkeypatch.undo()
     writer.train()
     assert store.state == "open"
@@ -67,14 +68,14 @@ def test_queries_beyond_a_few_are_refused_while_it_is_opened(
 ) -> None:
     monkeypatch.setattr("lineage.service.later_store._MOST_WAITING", 0)
     with pytest.raises(UnavailableError, match="other queries wait") as refused:
-        store.query("history")
+        store.answer("history")
     assert refused.value.detail == {"retry_after": 1}
 
 
 def test_a_store_that_cannot_be_opened_is_tried_again(tmp_path: Path, ledger: Ledger) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("no folder")
-    store = LaterStore(blocked / "lineage.duckdb", ledger.records, decisions=tmp_path)
+    store = LaterStore(blocked / "lineage.duckdb", ledger.records, decisions=tmp_path, segments=Segments(tmp_path))
     with pytest.raises(UnavailableError, match="cannot be opened"):
         store.count()
     assert store.state == "failed"

@@ -54,9 +54,9 @@ SWITCH_FACTS = {"KillSwitchPulled", "KillReleaseRequested", "KillSwitchReleased"
 #: What may come to be on record when somebody calls. Who is not here leaves no trace.
 MAY_RECORD = {
     "client": {"ActionRefused"},
-    "auditor": {"ActionRefused", "HoldPlaced", "HoldReleased"},
-    "scientist": {"ActionRefused", "RetrainRequested"},
-    "validator": {"ActionRefused", "CanaryAborted", "ReviewDecided", *SWITCH_FACTS},
+    "auditor": {"ActionRefused", "HoldPlaced", "HoldReleased", "PersonalDataRead"},
+    "scientist": {"ActionRefused", "RetrainRequested", "PersonalDataRead"},
+    "validator": {"ActionRefused", "PersonalDataRead", "CanaryAborted", "ReviewDecided", *SWITCH_FACTS},
     "operator": {
         *SWITCH_FACTS,
         "ShadowStarted",
@@ -69,8 +69,9 @@ MAY_RECORD = {
         "RetrainRequested",
         "HoldPlaced",
         "SubjectErased",
+        "PersonalDataRead",
     },
-    "controller": FACTS.keys() - SUBJECT_FACTS - {"ReviewDecided"} - SWITCH_FACTS,
+    "controller": FACTS.keys() - SUBJECT_FACTS - {"PersonalDataRead"} - {"ReviewDecided"} - SWITCH_FACTS,
 }
 EVERYBODY = ("anonymous", "client", "scientist", "validator", "auditor", "operator", "controller")
 #: Who may change nothing but the list of refusals, and so no file either.

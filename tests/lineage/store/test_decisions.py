@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
+import polars as pl
 import pytest
 
 from benchmarks.faults.store_damage import dump
+from lineage.digest import digest_bytes
 from lineage.errors import InvalidError, RefusedError, UnavailableError
 from lineage.ledger import Ledger
 from lineage.privacy.decisions import PERSONAL_FIELDS
@@ -65,18 +67,100 @@ def test_only_segments_that_can_hold_the_answer_are_opened(own_store: Store, seg
     eleven = datetime(2026, 11, 23, 11, 0, tzinfo=UTC)
     assert len(own_store.query("decisions", until=eleven)) == 2
     assert len(own_store.query("decisions", release=FIRST)) == 2
-    with pytest.raises(UnavailableError) as caught:
-        own_store.query("decisions", since=eleven)
-    assert "two.parquet" in caught.value.message
+    rows, missing = own_store.answer("decisions", since=eleven)
+    assert (rows, [one.segment for one in missing]) == ([], ["two"])
     assert own_store.query("segments"), "the store itself answers on"
 
 
-def test_a_segment_on_record_that_is_gone_is_told(own_store: Store, segments: Segments) -> None:
-    (segments.folder / MODEL / "one.parquet").unlink()
-    with pytest.raises(UnavailableError) as caught:
-        own_store.query("decisions")
-    assert (caught.value.field, "one" in caught.value.message) == ("segment", True)
-    assert len(own_store.query("decisions", release=SECOND)) == 2
+def _other_columns(path: Path) -> bytes:
+    pl.DataFrame({"x": [1]}).write_parquet(path)
+    return path.read_bytes()
+
+
+def _other_types(path: Path) -> bytes:
+    pl.read_parquet(path).with_columns(score=pl.lit("high")).write_parquet(path)
+    return path.read_bytes()
+
+
+def _broken_pages(path: Path) -> bytes:
+    data = bytearray(path.read_bytes())
+    data[4:200] = bytes(196)
+    return bytes(data)
+
+
+_DAMAGE: dict[str, Callable[[Path], bytes | None]] = {
+    "missing": lambda path: None,
+    "truncated": lambda path: path.read_bytes()[:-9],
+    "empty": lambda path: b"",
+    "changed": lambda path: path.read_bytes()[:-1] + b"?",
+    "no Parquet": lambda path: b"PAR1 rows PAR1",
+    "other columns": _other_columns,
+    "other types": _other_types,
+    "broken pages": _broken_pages,
+}
+
+
+@pytest.mark.parametrize("stated", ["digest of before", "digest of the damaged bytes"])
+@pytest.mark.parametrize("damage", sorted(_DAMAGE))
+def test_a_segment_that_cannot_be_used_is_named_and_all_others_are_read(
+    damage: str, stated: str, segments: Segments, ledger: Ledger
+) -> None:
+    segments.writer.record("AlertRaised")
+    path = segments.put("one", recorded=stated == "digest of before")
+    content = _DAMAGE[damage](path)
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    if stated != "digest of before":
+        digest = digest_bytes(content) if content is not None else "sha256:" + "0" * 64
+        segments.writer.record("DecisionsSealed", segment="one", digest=digest, releases={FIRST: 2})
+    sealed = ledger.records[-1]["seq"]
+    segments.put("two", release=SECOND)
+    store = Store(":memory:", ledger.records, decisions=segments.folder)
+    for _ in range(2):  # what was found out is kept
+        rows, missing = store.answer("decisions")
+        assert [row["segment"] for row in rows] == ["two", "two"]
+        assert [(one.record, one.model, one.segment) for one in missing] == [(sealed, MODEL, "one")]
+    assert len(store.answer("outcomes")[1]) == 1
+    assert store.answer("decisions", release=SECOND)[1] == [], "it cannot hold any of these"
+    store.close()
+
+
+def test_a_segment_that_was_put_back_is_read_again(own_store: Store, segments: Segments) -> None:
+    path = segments.folder / MODEL / "one.parquet"
+    sound = path.read_bytes()
+    path.unlink()
+    assert len(own_store.query("decisions")) == 2
+    path.write_bytes(sound)
+    rows, missing = own_store.answer("decisions")
+    assert (len(rows), missing) == (4, [])
+
+
+@pytest.mark.parametrize(
+    "uri", ["{folder}/../{model}/one.parquet", "/etc/passwd", "https://127.0.0.1/one.parquet", "decisions/../x.parquet"]
+)
+def test_a_segment_named_elsewhere_is_not_looked_for(uri: str, segments: Segments, ledger: Ledger) -> None:
+    segments.writer.record("AlertRaised")
+    segments.put("one")
+    named = uri.format(folder=segments.folder, model=MODEL)
+    segments.writer.record("DecisionsSealed", segment="../x", uri=named, releases={FIRST: 2})
+    store = Store(":memory:", ledger.records, decisions=segments.folder)
+    rows, missing = store.answer("decisions")
+    assert (len(rows), [one.segment for one in missing]) == (2, ["../x"])
+    store.close()
+
+
+def test_a_second_record_of_one_file_adds_no_rows(segments: Segments, ledger: Ledger) -> None:
+    segments.writer.record("AlertRaised")
+    path = segments.put("one")
+    again = {"segment": "one", "digest": digest_bytes(path.read_bytes()), "releases": {FIRST: 2}}
+    segments.writer.record("DecisionsSealed", **again)
+    segments.writer.record("DecisionsSealed", **(again | {"digest": "sha256:" + "0" * 64}))
+    store = Store(":memory:", ledger.records, decisions=segments.folder)
+    rows, missing = store.answer("decisions")
+    assert {row["seq"] for row in rows} == {2}
+    assert (len(rows), [one.record for one in missing]) == (2, [3, 4])
+    store.close()
 
 
 def test_too_many_segments_are_refused_and_not_cut_off(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,7 +44,7 @@ def _sealer(settings: Settings) -> tuple[Sealer, SpoolReader]:
 def test_a_line_is_in_the_file_when_write_returns(folder: Path) -> None:
     spool = Spool(folder, "r1")
     spool.write(decision(1))
-    assert SpoolReader(folder).read().records == [decision(1)]
+    assert SpoolReader(folder).read().records == [decision(1) | {"writer": spool.writer, "number": 1}]
 
 
 def test_a_torn_last_line_waits_until_it_is_whole(folder: Path) -> None:
