@@ -89,7 +89,8 @@ def build(settings: Settings, *, transport: httpx.AsyncBaseTransport | None = No
 
 def is_known(path: str) -> bool:
     """Whether the console has something at a path; Dash answers every other one with 200 and its shell."""
-    return path.startswith(_DASH) or any(_matches(page, path) for page in dash.page_registry.values())
+    own = path in (accounts_page.PATH, password.PATH) or path.startswith((*_DASH, f"{accounts_page.PATH}/"))
+    return own or any(_matches(page, path) for page in dash.page_registry.values())
 
 
 def _matches(page: dict[str, Any], path: str) -> bool:
