@@ -26,11 +26,12 @@ from lineage.log.writer import Log
 
 READINGS = 10_000
 _SEGMENT_BYTES = 30_000
+_TORN = "A crash leaves that"
 
 
 def run(readings: int = READINGS, seed: int = 1) -> Iterator[str]:
     """Counts of readings by kind of log, of alarms, and of files that changed during verification."""
-    done, alarms, written = Counter[str](), [], 0
+    done, alarms, written, torn = Counter[str](), [], 0, 0
     rng = random.Random(seed)
     with tempfile.TemporaryDirectory(dir=memory()) as place:
         signer = signer_at(Path(place) / "log.key")
@@ -39,13 +40,16 @@ def run(readings: int = READINGS, seed: int = 1) -> Iterator[str]:
             for verifier in ("chain", "verify.py"):
                 done[kind] += 1
                 alarm = _alarm(verifier, folder, signer)
-                if alarm:
+                if alarm and kind == "crashed" and _TORN in alarm:
+                    torn += 1  # named on purpose: from the files alone it could be a change, too
+                elif alarm:
                     alarms.append(f"{verifier}, {kind}: {alarm}")
             written += before is not None and before != _state(folder)
     total = sum(done.values())
     bound = f" (at 95 % below {3 / total:.2%})" if not alarms else ""
     yield f"{total} readings: {', '.join(f'{count} {kind}' for kind, count in done.items())}"
     yield f"false alarms: {len(alarms)}{bound}; logs that changed while they were only read: {written}"
+    yield f"torn ends after a crash that the examiner named: {torn}"
     yield from alarms[:5]
 
 

@@ -11,6 +11,7 @@ import pytest
 from playwright import sync_api as playwright
 
 from plimsoll import Client
+from plimsoll.ledger import Ledger
 from tests.support.console_browser import WIDE, Seat, chromium, console_process
 from tests.support.console_home import Home, running
 
@@ -131,7 +132,9 @@ def _train_another(home: Home) -> None:
     facts = home.ledger.release("credit-default@2")["facts"]
     data = next(fact["data"] for fact in facts if fact["kind"] == "ModelTrained")
     other = data | {"digest": "sha256:" + "9" * 64, "seed": 99}
-    home.ledger.append("ModelTrained", model="credit-default", data=other)
+    trainer = Ledger(home.settings.ledger_url, home.settings.token("trainer"))
+    trainer.append("ModelTrained", model="credit-default", data=other)
+    trainer.close()
 
 
 def test_promote_with_a_reason(seat: Any, home: Home) -> None:

@@ -19,6 +19,7 @@ from lineage.rules.views import Action, Offers
 from lineage.state.entities import ModelSummary
 from lineage.state.safety import Breaker, Kill
 from lineage.state.views import ModelsPage
+from tests.support.accounts import in_era
 from tests.support.console_home import text
 from tests.support.ledger_in_memory import MemoryLedger
 from tests.support.sample_facts import MODEL, FactWriter
@@ -67,7 +68,7 @@ def offered(subject: str, pulled: tuple[str, str | None] | None, name: str) -> d
             asked = {"pulled": record["seq"]}
             ledger.append(Draft("KillReleaseRequested", Actor(asked_by, asked_by), asked, whose, None, REASON))
     state = ledger.state
-    found = Offers(1, available.of_kill_switch(state, whose, Actor(name, name)))
+    found = Offers(1, available.of_kill_switch(state, whose, in_era(state, "", Actor(name, name))))
     own = state.models[MODEL].kill if whose else state.kill
     return {one.verb: one.why_not for one in buttons(Switch(subject, own), found)}
 

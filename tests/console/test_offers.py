@@ -21,12 +21,12 @@ from console.review import Call
 from lineage.errors import PlimsollError
 from lineage.lifecycle import State
 from lineage.rules import actions, available
-from lineage.rules.draft import Draft
+from lineage.rules.draft import Draft, check_right
 from lineage.rules.proposal import Actor
-from lineage.rules.roles import may
 from lineage.rules.views import Offers, offers_view
 from lineage.settings import Settings
 from lineage.state.fold import LedgerState
+from tests.support.accounts import in_era
 from tests.support.ledger_in_memory import PEOPLE, MemoryLedger
 from tests.support.ledger_service import open_service
 from tests.support.sample_facts import MODEL, OPERATOR, POLICY, VALIDATOR, FactWriter, ManualClock
@@ -140,7 +140,7 @@ def situations() -> Iterator[tuple[str, MemoryLedger, str]]:
 
 def drawn(state: LedgerState, release: str, who: Actor) -> list[Button]:
     """Every button that the console draws about the release, its model and all models."""
-    model = state.models[MODEL]
+    model, who = state.models[MODEL], in_era(state, "", who)
     of_release = Offers(model.etag, available.of_release(state, release, who))
     of_model = Offers(model.etag, available.of_model(state, MODEL, who))
     of_all = Offers(state.etag, available.of_kill_switch(state, None, who))
@@ -162,6 +162,7 @@ def call_of(verb: str, subject: str, to: str) -> Call:
 
 def draft_of(state: LedgerState, call: Call, who: Actor) -> Draft:
     """What the ledger service makes of a call."""
+    who = in_era(state, "", who)
     if found := re.fullmatch(r"/v1/releases/([^/]+)/(.+)", call.path):
         release, way = found.groups()
         make: dict[str, Callable[[], Draft]] = {
@@ -174,12 +175,12 @@ def draft_of(state: LedgerState, call: Call, who: Actor) -> Draft:
             f"shadow/{verb}": lambda verb=verb: actions.shadow(state, release, who, REASON, KINDS[f"shadow/{verb}"])
             for verb in ("start", "stop")
         }
-        may(KINDS[way], who, state.releases[release].author)
+        check_right(KINDS[way], who, release, state)
         return make[way]()
     found = re.fullmatch(r"/v1/(?:models/([^/]+)/)?(.+)", call.path)
     assert found, call.path
     model, way = found.groups()
-    may(KINDS[way], who)
+    check_right(KINDS[way], who, None, state)
     makes: dict[str, Callable[[], Draft]] = {
         "rollback": lambda: actions.roll_back(state, model, who, REASON, call.body["to"]),
         "retrain": lambda: actions.retrain(model, who, REASON, call.body["folder"], {}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,9 +14,9 @@ from console.session import Sessions
 from console.signin import local
 
 
-def answer(hours: float = 1.0) -> dict[str, str]:
+def answer(hours: float = 1.0) -> dict[str, Any]:
     expires = (datetime.now(UTC) + timedelta(hours=hours)).isoformat()
-    return {"token": "t", "name": "ann", "role": "operator", "expires_at": expires}
+    return {"token": "t", "name": "ann", "role": "operator", "roles": ["operator"], "expires_at": expires}
 
 
 def test_a_restart_keeps_sessions(tmp_path: Path) -> None:

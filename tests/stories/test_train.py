@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from lineage.digest import digest_folder
 from lineage.signing import verify
+from plimsoll import Refused
 from tests.support.bank import SECOND, Workshop, facts_of
 
 
@@ -37,10 +40,12 @@ def test_the_same_folder_and_seed_give_the_same_bytes(workshop: Workshop) -> Non
 
     # Given a release, trained with seed 4.  When that run is repeated, and once more with another seed
     first = bank.release(SECOND)
-    again, other = (bank.train(workshop.tracker, seed=seed) for seed in (4, 12))
+    with pytest.raises(Refused, match=f"these bytes are release {SECOND} already") as refused:
+        bank.train(workshop.tracker, seed=4)
+    other = bank.train(workshop.tracker, seed=12)
 
-    # Then what was done the same came out the same, under a number of its own
-    assert first.digest == again.written.digest != other.written.digest
-    assert first.fingerprint == again.fingerprint != other.fingerprint
-    assert len({SECOND, again.release, other.release}) == 3
-    assert bank.recorded("train") == ["DatasetPinned", "ModelTrained"] * 2
+    # Then what was done the same came out the same, which is no new release, and the other is one
+    assert refused.value.code == "same_bytes"
+    assert first.digest != other.written.digest
+    assert first.fingerprint != other.fingerprint
+    assert bank.recorded("train") == ["DatasetPinned", "DatasetPinned", "ModelTrained"]

@@ -162,7 +162,9 @@ class HistoryWriter:
         """A signed folder with one file: enough for the ledger to verify it."""
         folder = self.settings.artefacts / f"{model}-{seed}"
         folder.mkdir(parents=True)
-        (folder / "release.json").write_text(json.dumps({"model": model, "seed": seed}))
+        said = {"model": model, "seed": seed, "family": "boosted_trees", "threshold": 0.31}
+        said |= {"policy_digest": digest(POLICY), "features": [{"name": name} for name in FEATURES]}
+        (folder / "release.json").write_text(json.dumps(said))
         found = digest_folder(folder)
         folder = folder.rename(folder.with_name(found.removeprefix("sha256:")))
         sign(folder, self.settings)

@@ -45,7 +45,7 @@ def test_it_says_who_answered_and_who_put_it_there(service: LedgerService, run: 
     result = run("asof", MODEL, "--at", "2026-11-23T10:01Z")
     assert result.exit_code == 0, result.output
     assert f"{FIRST} answered for {MODEL} at 2026-11-23 10:01:00 UTC, with threshold 0.31." in result.output
-    assert f"Decided by record {promoted['seq']}, ReleasePromoted by controller (service)" in result.output
+    assert f"Decided by record {promoted['seq']}, ReleasePromoted by controller (controller)" in result.output
     assert "Every replica had acknowledged that" in result.output
     assert [word in result.output for word in ("approved", "validator", "rollout started", "operator")] == [True] * 4
 

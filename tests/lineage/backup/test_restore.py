@@ -34,7 +34,7 @@ def test_a_segment_that_was_lost_before_the_backup_is_named_and_has_to_be_accept
     with pytest.raises(RefusedError, match="--accept-loss") as refusal:
         restore(dest, other(settings))
     assert refusal.value.code == "loss"
-    assert segment.name in refusal.value.message
+    assert segment.stem in refusal.value.message
     assert not other(settings).root.exists()
     for reason in (" ", "x" * 1_001):
         with pytest.raises(InvalidError):
@@ -43,7 +43,7 @@ def test_a_segment_that_was_lost_before_the_backup_is_named_and_has_to_be_accept
     assert (len(done.lost), done.continues) == (1, None)
     last = json.loads(lines(other(settings))[-1])
     assert (last["kind"], last["seq"]) == ("LedgerOpened", done.records)
-    assert segment.name in last["reason"]
+    assert segment.stem in last["reason"]
     assert "Accepted: the disk of the segments burnt" in last["reason"]
     create(settings, dest / "keyless", keys=False)
     with pytest.raises(RefusedError, match="no keys"):

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 
+from lineage.accounts.credentials import Credentials
 from lineage.errors import TamperedError, UnavailableError
 from lineage.facts.eras import LATEST
 from lineage.lifecycle import State
@@ -156,7 +157,7 @@ def test_an_older_folder_put_back_while_the_witness_is_away_ends_the_service_whe
             release = service.release_in("review")
             older = shutil.copytree(home.root, tmp_path / "older")
             service.act("review", release, "validator", seen=True)
-            service.context.ledger.append(Draft("SignedIn", PLATFORM_ACTOR, {"account": "auditor"}))
+            service.context.ledger.append(Draft("LedgerOpened", PLATFORM_ACTOR, sample("LedgerOpened")))
         shutil.rmtree(home.root)
         older.rename(home.root)
         with pytest.raises(TamperedError, match="Was an older copy restored"):
@@ -206,6 +207,7 @@ def test_an_erasure_says_whether_it_is_witnessed(service: LedgerService, monkeyp
 
 
 def test_the_state_of_a_group_that_fails_is_taken_back(settings: Settings, clock: ManualClock, quick: None) -> None:
+    Credentials(settings, clock=clock).first_start()
     context = Context(settings, clock=clock)
     writer = FactWriter(context.ledger)
     writer.bring(State.REGISTERED)
