@@ -70,7 +70,9 @@ def enable(request: Request, account: str, body: WithReason, who: Caller, key: K
 @router.post("/v1/accounts/{account}/disable", status_code=201)
 def disable(request: Request, account: str, body: WithReason, who: Caller, key: Key = None) -> Response:
     """Disable an account at once: its sessions and tokens end."""
-    record = _record(request, who, key, lambda state: acts.disable(state, who, body.reason, account))
+    record = _record(
+        request, who, key, lambda state: acts.disable(state, who, body.reason, account), frozenset({"AccountDisabled"})
+    )
     context_of(request).credentials.end_sessions(record["data"]["account"])
     return _answer(request, record)
 
@@ -78,7 +80,13 @@ def disable(request: Request, account: str, body: WithReason, who: Caller, key: 
 @router.post("/v1/accounts/{account}/recertify", status_code=201)
 def recertify(request: Request, account: str, body: AccountRoles, who: Caller, key: Key = None) -> Response:
     """Confirm that an account still needs its roles."""
-    record = _record(request, who, key, lambda state: acts.recertify(state, who, body.reason, account, body.roles))
+    record = _record(
+        request,
+        who,
+        key,
+        lambda state: acts.recertify(state, who, body.reason, account, body.roles),
+        frozenset({"AccountRecertified"}),
+    )
     return _answer(request, record)
 
 
@@ -86,7 +94,13 @@ def recertify(request: Request, account: str, body: AccountRoles, who: Caller, k
 def confirm(request: Request, requested: int, body: WithReason, who: Caller, key: Key = None) -> Response:
     """Confirm another admin's request; `code` is the second half of a one-time code, `token` that of a machine."""
     asked = context_of(request).ledger.read(lambda state: state.people.requests.get(requested))
-    record = _record(request, who, key, lambda state: acts.confirm_request(state, who, body.reason, requested))
+    record = _record(
+        request,
+        who,
+        key,
+        lambda state: acts.confirm_request(state, who, body.reason, requested),
+        frozenset(acts.CONFIRMED_BY.values()),
+    )
     credentials, shown = context_of(request).credentials, {}
     if asked is not None and asked.kind == "machine" and asked.change in ("add", "enable"):
         shown = {"token": credentials.add_machine(asked.account)}
@@ -98,13 +112,28 @@ def confirm(request: Request, requested: int, body: WithReason, who: Caller, key
 @router.post("/v1/account-requests/{requested}/withdraw", status_code=201)
 def withdraw(request: Request, requested: int, body: WithReason, who: Caller, key: Key = None) -> Response:
     """Withdraw an open request."""
-    return _answer(request, _record(request, who, key, lambda s: acts.withdraw_request(s, who, body.reason, requested)))
+    return _answer(
+        request,
+        _record(
+            request,
+            who,
+            key,
+            lambda s: acts.withdraw_request(s, who, body.reason, requested),
+            frozenset({"AccountRequestWithdrawn"}),
+        ),
+    )
 
 
 @router.post("/v1/accounts/recover", status_code=201)
 def recover(request: Request, body: RecoverAccount, who: Caller, key: Key = None) -> Response:
     """Make an admin account usable on the machine while fewer than two admins are active; `code` is whole."""
-    record = _record(request, who, key, lambda state: acts.recover(state, who, body.reason, body.name))
+    record = _record(
+        request,
+        who,
+        key,
+        lambda state: acts.recover(state, who, body.reason, body.name),
+        frozenset({"AccountRecovered"}),
+    )
     data = record["data"]
     return _answer(request, record, {"code": context_of(request).credentials.whole_code(data["account"], data["name"])})
 
@@ -112,18 +141,29 @@ def recover(request: Request, body: RecoverAccount, who: Caller, key: Key = None
 @router.post("/v1/account-recoveries/{recovered}/confirm", status_code=201)
 def confirm_recovery(request: Request, recovered: int, body: WithReason, who: Caller, key: Key = None) -> Response:
     """Confirm, as a second admin, an account that was recovered on the machine."""
-    return _answer(request, _record(request, who, key, lambda _: acts.confirm_recovery(who, body.reason, recovered)))
+    return _answer(
+        request,
+        _record(
+            request,
+            who,
+            key,
+            lambda _: acts.confirm_recovery(who, body.reason, recovered),
+            frozenset({"RecoveryConfirmed"}),
+        ),
+    )
 
 
 def _request(request: Request, who: Caller, key: str | None, make: Callable[[LedgerState], Draft]) -> Response:
-    record = _record(request, who, key, make)
+    record = _record(request, who, key, make, frozenset({"AccountRequested", "RolesChanged"}))
     wants_code = record["kind"] == "AccountRequested" and record["data"]["change"] in ("add", "reset")
     if not wants_code or record["data"]["kind"] == "machine" or record["data"]["identity"] is not None:
         return _answer(request, record)
     return _answer(request, record, {"code": context_of(request).credentials.first_half(str(record["seq"]))})
 
 
-def _record(request: Request, who: Caller, key: str | None, make: Callable[[LedgerState], Draft]) -> Record:
+def _record(
+    request: Request, who: Caller, key: str | None, make: Callable[[LedgerState], Draft], kinds: frozenset[str]
+) -> Record:
     """Record an act; a refusal is recorded too."""
     ledger, key, attempted = context_of(request).ledger, checked_key(key), Draft("AccountRequested", who, {})
 
@@ -135,7 +175,13 @@ def _record(request: Request, who: Caller, key: str | None, make: Callable[[Ledg
         return attempted
 
     try:
-        return ledger.act(who, key, authorised)[0]
+        record, new = ledger.act(who, key, authorised)
+        if not new and record["kind"] not in kinds:
+            raise RefusedError(
+                f"idempotency key {key!r} was used for another request (record {record['seq']}); use a new one",
+                code="key_reused",
+            )
+        return record
     except RefusedError as refusal:
         ledger.refuse(attempted, refusal)
         raise
