@@ -85,7 +85,7 @@ def tighten(root: Path) -> int:
 
 
 def _everything(root: Path) -> Iterator[Path]:
-    yield root  # first: from here on nobody else reaches the rest
+    yield root  # first: from here on no other account reaches the rest
     for folder, folders, files in os.walk(root):
         yield from (Path(folder, name) for name in (*folders, *files))
 

@@ -82,7 +82,7 @@ def query(
     could hold more rows and cannot be used are named on stderr.
     """
     if name in PERSONAL and reason is None:
-        reason = typer.prompt("Why do you look at them? (on record; name nobody)", err=True)
+        reason = typer.prompt("Why do you look at them? (on record; without a name)", err=True)
     with errors_reported():
         filters = {"model": model, "release": release, "since": since, "until": until, "offset": offset or None}
         found = client(Settings()).answer(name, reason=reason, limit=limit, **filters)

@@ -22,7 +22,7 @@ WhyRead = Annotated[
     typer.Option(
         "--reason",
         "-r",
-        prompt="Why do you look at it? (on record; name nobody)",
+        prompt="Why do you look at it? (on record; without a name)",
         help="Why it is looked at, in a sentence that does not name the person; it goes on record.",
     ),
 ]

@@ -56,7 +56,7 @@ class KeyChanges:
             return Draft("KeyRotated", actor, data, reason=reason, key=request)
 
         with self._turn:
-            self._check_role("KeyRotated", actor, reason)  # first: no key is made for somebody without the right
+            self._check_role("KeyRotated", actor, reason)  # first: no key is made for a caller without the right
             old, new = prepare()  # before the ledger's lock is taken
             try:
                 return self._act("KeyRotated", actor, reason, request, draft)

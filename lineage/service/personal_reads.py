@@ -1,6 +1,6 @@
 """Reads of personal data: the fact that a person leaves before the answer is given.
 
-Whoever asks a route for decisions about customers says why. The ledger records who, what, about whom (a commitment,
+A caller of a route for decisions about customers says why. The ledger records who, what, about whom (a commitment,
 never the key) and why; only then the answer leaves. If the fact cannot be recorded there is no answer.
 
 The same answer to the same person for the same reason is recorded once in `REPEAT`: a page that is opened again, or a
@@ -123,7 +123,7 @@ def reason_in(header: str | None) -> str:
     if not reason:
         raise InvalidError(
             f"say why: this shows decisions about customers, and who looks at them is recorded. Send {REASON_HEADER} "
-            "with a sentence that names nobody",
+            "with a sentence that has no name in it",
             field=REASON_HEADER,
         )
     if len(reason) > REASON_CHARACTERS:

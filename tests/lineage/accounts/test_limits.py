@@ -1,4 +1,4 @@
-"""Limits on sign-ins: guessing is slow, counted at entry, and keeps nobody out who signed in here before."""
+"""Limits on sign-ins: guessing is slow, counted at entry, and keeps no person out on a device that signed in before."""
 
 from __future__ import annotations
 
